@@ -1,0 +1,55 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Only git, make and Python >= 3.11 are needed.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint check bench run lock install install-dev clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps make a second `make` quick; they are redone when a lock or the project file changes.
+$(VENV)/.runtime: requirements/runtime.lock pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@touch $@
+
+install: $(VENV)/.runtime ## Install the product into .venv
+install-dev: $(VENV)/.dev ## Install the product and the tools of its developers
+
+demo: install ## Show the whole loop on a local GitHub (DEMO_ARGS=--once ends by itself)
+	$(BIN)/tgs demo $(DEMO_ARGS)
+
+run: install ## Start the bot (settings from the environment, see docs/operating.md)
+	$(BIN)/tgs serve
+
+test: install-dev ## Run all tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+lint: install-dev ## Style, types, layers, workflow files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_generated.py
+
+check: test lint ## Everything that must hold before a change lands
+
+bench: install-dev ## Measure; the table goes to docs/performance.md
+	$(BIN)/python -m tests.benchmarks
+
+lock: ## Resolve the locks anew (the only target that needs uv)
+	scripts/lock.sh
+
+clean: ## Remove what was installed and built
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

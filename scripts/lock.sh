@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Resolves the locks anew from pyproject.toml: exact versions with hashes, no index named.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+lock() {
+  uv pip compile pyproject.toml --group build "$@" --universal --python-version 3.11 \
+    --generate-hashes --no-header --no-emit-index-url --no-annotate --quiet
+}
+lock -o requirements/runtime.lock
+lock --group dev -c requirements/runtime.lock -o requirements/dev.lock
