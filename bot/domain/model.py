@@ -1,0 +1,475 @@
+"""The nouns of the product: ids, keys and the ledger's records. Facts are in `facts.py`, intake in `intake.py`.
+
+Everything here is an immutable value. Records that the ledger stores (`Item`, `Attempt`, `Intent`, `RepoRecord`)
+carry a `revision`; a write names the revision it was decided on and is refused when it is stale, so two deciders
+can never overwrite each other. All times are aware UTC datetimes. Ids are GitHub's numeric ids; logins and names are for display only, because
+they can be renamed and reused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import NewType
+
+InstallationId = NewType("InstallationId", int)
+RepoId = NewType("RepoId", int)
+AttemptId = NewType("AttemptId", str)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RepoKey:
+    """What to look at again: a repository's thoughts and its queue."""
+
+    installation: InstallationId
+    repo: RepoId
+
+    def __str__(self) -> str:
+        return f"repo/{self.installation}/{self.repo}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class IssueKey:
+    """What to look at again: the life of one item."""
+
+    installation: InstallationId
+    repo: RepoId
+    number: int
+
+    def __str__(self) -> str:
+        return f"issue/{self.installation}/{self.repo}/{self.number}"
+
+    @property
+    def repo_key(self) -> RepoKey:
+        return RepoKey(self.installation, self.repo)
+
+
+Key = RepoKey | IssueKey
+
+
+def parse_key(text: str) -> Key:
+    """The key that `str(key)` wrote. Raises ValueError for anything else."""
+    match text.split("/"):
+        case ["repo", installation, repo]:
+            return RepoKey(InstallationId(int(installation)), RepoId(int(repo)))
+        case ["issue", installation, repo, number]:
+            return IssueKey(InstallationId(int(installation)), RepoId(int(repo)), int(number))
+        case _:
+            raise ValueError(f"not a key: {text!r}")
+
+
+# --- people
+
+
+class Role(IntEnum):
+    """A person's role in a repository, lowest first (`role_name` of the collaborator permission endpoint)."""
+
+    NONE = 0
+    READ = 1
+    TRIAGE = 2
+    WRITE = 3
+    MAINTAIN = 4
+    ADMIN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An account. `id` identifies; `login` is shown."""
+
+    id: int
+    login: str
+    is_bot: bool = False
+
+
+# --- item
+
+
+class ItemState(StrEnum):
+    """Exactly one per item, shown as one label (`bot/domain/labels.py`)."""
+
+    PROPOSED = "proposed"
+    READY = "ready"
+    IN_PROGRESS = "in-progress"
+    NEEDS_INPUT = "needs-input"
+    IN_REVIEW = "in-review"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL_STATES = frozenset({ItemState.DONE, ItemState.FAILED, ItemState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtRef:
+    """The thought an item was mirrored from: its folder and the commit and blob that were read."""
+
+    dir: str
+    commit_sha: str
+    plan_sha: str
+    research_sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was approved, by whom and when. The run reads this, never the live issue.
+
+    `approver` is None when policy approved by itself (automatic readiness of thoughts).
+    """
+
+    title: str
+    body: str
+    approved_at: datetime
+    approver: Person | None
+    plan_sha: str | None = None
+    contains_outsider_text: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkSpec:
+    """The effective wishes for one item, already limited by policy."""
+
+    type: str = "feature"
+    locks: tuple[str, ...] = ()
+    depends_on: tuple[int, ...] = ()
+    acceptance: tuple[str, ...] = ()
+    automerge: bool = False
+    model: str | None = None
+    agent: str | None = None
+    base_branch: str | None = None
+    max_attempts: int | None = None
+    budget_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PullLink:
+    """The pull request of an item: opened by the bot, for the SHA published under `fence`."""
+
+    number: int
+    node_id: str
+    branch: str
+    head_sha: str
+    fence: int
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """What the bot last showed on GitHub; a difference to what is observed is a person's doing."""
+
+    state_label: str | None = None
+    status_comment_id: int | None = None
+    status_comment_node: str | None = None
+    status_hash: str | None = None
+    status_edited_at: datetime | None = None
+    assignee: str | None = None
+    put_backs: int = 0
+
+
+class FailureReason(StrEnum):
+    """Why an attempt ended without a result. `bot/domain/failures.py` decides from it, nothing else does."""
+
+    INFRA_DISPATCH = "infra.dispatch"
+    INFRA_RUNNER_LOST = "infra.runner_lost"
+    INFRA_NETWORK = "infra.network"
+    INFRA_NOT_STARTED = "infra.not_started"
+    QUOTA_PROVIDER = "quota.provider"
+    QUOTA_GITHUB = "quota.github"
+    CONFIG_PERMISSION = "config.permission"
+    CONFIG_WORKFLOW_MISSING = "config.workflow_missing"
+    CONFIG_SECRET_MISSING = "config.secret_missing"  # noqa: S105 - a reason's name, not a secret
+    CONFIG_ACTOR_BLOCKED = "config.actor_blocked"
+    AGENT_CRASH = "agent.crash"
+    AGENT_STALLED = "agent.stalled"
+    AGENT_TIMEOUT = "agent.timeout"
+    AGENT_ITERATION_LIMIT = "agent.iteration_limit"
+    AGENT_CONTEXT_OVERFLOW = "agent.context_overflow"
+    AGENT_GAVE_UP = "agent.gave_up"
+    AGENT_EMPTY_OUTPUT = "agent.empty_output"
+    AGENT_NO_EVIDENCE = "agent.no_evidence"
+    MISSING_ARTIFACT = "agent.missing_artifact"
+    QUALITY_CI = "quality.ci"
+    QUALITY_GATE = "quality.gate"
+    QUALITY_ACCEPTANCE = "quality.acceptance"
+    POLICY_DENIED = "policy.denied"
+    POLICY_PROTECTED_PATH = "policy.protected_path"
+    SECURITY_SECRET_IN_DIFF = "security.secret_in_diff"  # noqa: S105 - a reason's name, not a secret
+    SECURITY_BUNDLE = "security.bundle"
+    BUDGET_EXCEEDED = "budget.exceeded"
+    CANCELLED_BY_PERSON = "cancelled.person"
+    CANCELLED_IN_ACTIONS = "cancelled.actions_ui"
+    CANCELLED_CLOSED = "cancelled.closed"
+    CANCELLED_WITHDRAWN = "cancelled.withdrawn"
+    CANCELLED_SUPERSEDED = "cancelled.superseded"
+    CONFLICT_MERGE = "conflict.merge"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure as people see it. `detail` is sanitised text, at most a few lines."""
+
+    reason: FailureReason
+    detail: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One reason why a ready item is not started, as the last scheduling pass saw it."""
+
+    code: str
+    params: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One issue in the backlog."""
+
+    key: IssueKey
+    node_id: str
+    title: str
+    state: ItemState
+    since: datetime
+    revision: int = 0
+    priority: int = 0
+    thought: ThoughtRef | None = None
+    snapshot: Snapshot | None = None
+    spec: WorkSpec = field(default_factory=WorkSpec)
+    ready_since: datetime | None = None
+    not_before: datetime | None = None
+    expedited: bool = False
+    held_by: str | None = None
+    held_reason: str | None = None
+    human_owned: bool = False
+    fence: int = 0
+    attempts_burnt: int = 0
+    infra_failures: int = 0
+    last_failure: Failure | None = None
+    notes: str | None = None
+    fresh: bool = False
+    waiting: tuple[Waiting, ...] = ()
+    position: int | None = None
+    pull: PullLink | None = None
+    projection: Projection = field(default_factory=Projection)
+    accepted_labels: frozenset[str] = frozenset()
+    refused_events: frozenset[int] = frozenset()
+
+    @property
+    def terminal(self) -> bool:
+        return self.state in TERMINAL_STATES
+
+
+# --- attempt
+
+
+class AttemptPhase(StrEnum):
+    """Where an attempt stands; live means all but `ENDED`."""
+
+    CLAIMED = "claimed"
+    DISPATCHING = "dispatching"
+    RUNNING = "running"
+    SUSPECT = "suspect"
+    CANCELLING = "cancelling"
+    ENDED = "ended"
+
+
+class AttemptKind(StrEnum):
+    IMPLEMENT = "implement"
+    FIX_CI = "fix_ci"
+    ADDRESS_REVIEW = "address_review"
+    REBASE = "rebase"
+
+
+class WorkerKind(StrEnum):
+    ACTIONS = "actions"
+    PULL = "pull"
+    INTERACTIVE = "interactive"
+    EXTERNAL = "external"
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    PUBLISHED = "published"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    NOT_STARTED = "not_started"
+
+
+class Proof(StrEnum):
+    """Why releasing a silent attempt is safe. Silence alone never is."""
+
+    RUN_ENDED = "run_ended"
+    CANCEL_CONFIRMED = "cancel_confirmed"
+    NEVER_STARTED = "never_started"
+    WORKER_REPORTED = "worker_reported"
+    HARMLESS = "harmless"
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Who does the work."""
+
+    kind: WorkerKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The worker's last word about how far it is."""
+
+    step: int
+    total: int
+    text: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What the worker said at its end: a hint that is checked against GitHub, never the truth itself."""
+
+    succeeded: bool
+    at: datetime
+    reason: FailureReason | None = None
+    detail: str = ""
+    summary: str = ""
+    bundle_digest: str | None = None
+    head_sha: str | None = None
+    isolation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One claim of one item. `id` doubles as the correlation id in the run's name."""
+
+    id: AttemptId
+    key: IssueKey
+    number: int
+    fence: int
+    phase: AttemptPhase
+    worker: Worker
+    branch: str
+    claimed_at: datetime
+    revision: int = 0
+    kind: AttemptKind = AttemptKind.IMPLEMENT
+    base_sha: str | None = None
+    policy_hash: str = ""
+    ready_removed: bool = False
+    shown: bool = False
+    dispatched_at: datetime | None = None
+    run_id: int | None = None
+    run_hint: str | None = None
+    started_at: datetime | None = None
+    lease_until: datetime | None = None
+    progress: Progress | None = None
+    cancel_requested_at: datetime | None = None
+    cancel_reason: FailureReason | None = None
+    cancel_by: str | None = None
+    forced_at: datetime | None = None
+    gate_report: WorkerReport | None = None
+    report: WorkerReport | None = None
+    write_token_until: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    proof: Proof | None = None
+    failure: Failure | None = None
+
+    @property
+    def live(self) -> bool:
+        return self.phase is not AttemptPhase.ENDED
+
+
+# --- intents
+
+
+class IntentSource(StrEnum):
+    COMMENT = "comment"
+    API = "api"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A human command, stored once under its natural key and executed at most once.
+
+    `id` is `comment:<comment id>:<index>` or `api:<request id>`. `verb` names a row of the command table; for a
+    line that could not be understood `verb` is empty and `error` says what was wrong and where.
+    """
+
+    id: str
+    key: IssueKey
+    source: IntentSource
+    verb: str
+    args: tuple[str, ...]
+    actor: Person
+    created_at: datetime
+    comment_id: int | None = None
+    comment_node: str | None = None
+    body_sha256: str | None = None
+    error: str | None = None
+    edited: bool = False
+    attempts: int = 0
+
+
+# --- repository
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """`pause [until DATE] <reason>`: stops starts, merges and deadlines of one repository."""
+
+    by: str
+    reason: str
+    since: datetime
+    until: datetime | None = None
+
+    def active(self, now: datetime) -> bool:
+        return self.until is None or now < self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something a person must set right: the first-run checks and the policy file report these.
+
+    `code` is stable; `what` names the thing (a permission, a file, a position); `remedy` says what to do.
+    """
+
+    code: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepoRecord:
+    """What the ledger keeps of one repository of one installation."""
+
+    key: RepoKey
+    full_name: str
+    owner_id: int
+    default_branch: str
+    private: bool
+    revision: int = 0
+    active: bool = True
+    archived: bool = False
+    head_sha: str | None = None
+    policy_sha: str | None = None
+    policy_text: str | None = None
+    policy_hash: str = ""
+    policy_error_sha: str | None = None
+    policy_problems: tuple[Problem, ...] = ()
+    thoughts_tree_sha: str | None = None
+    preflight_ok: bool = False
+    preflight_problems: tuple[Problem, ...] = ()
+    preflight_at: datetime | None = None
+    preflight_head: str | None = None
+    setup_issue: int | None = None
+    setup_hash: str | None = None
+    mirror_decided: bool = False
+    pause: Pause | None = None
+    permissions: tuple[tuple[str, str], ...] = ()
+    bot: Person | None = None
+
+    def permission(self, name: str) -> str | None:
+        return dict(self.permissions).get(name)
