@@ -1,0 +1,367 @@
+"""Bare repositories through the `git` binary: the storage under every branch, tree and merge.
+
+Promises: no shell, argument lists only; a clean environment (no system or user configuration, no
+prompt, no editor); author and committer always come from the caller, so the same calls give the
+same object ids. Reference changes are compare-and-set: `update_refs` is one `git update-ref`
+transaction, all of it or nothing.
+
+Calls block for a few milliseconds. That is deliberate: on one event loop a read followed by a
+compare-and-set cannot be interleaved with another request, while pushes (which run beside us in
+`git http-backend`) are held off by git's own reference locks and show up as `RefConflictError`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from bot.localhub.git_model import (
+    EMPTY_TREE,
+    ZERO_OID,
+    Commit,
+    Comparison,
+    FileChange,
+    GitError,
+    Ident,
+    MergeConflictError,
+    RefConflictError,
+    RefUpdate,
+    TreeEntry,
+    parse_commit,
+    parse_diff,
+)
+
+GIT_TIMEOUT_S: Final = 60.0  # a plumbing command takes milliseconds; a minute means it hangs
+
+_HEX = re.compile(r"[0-9a-f]{4,40}\Z")
+_FULL = re.compile(r"[0-9a-f]{40}\Z")
+
+
+# allowAnySHA1InWant: GitHub serves any object it has. fsync is off because a local hub is thrown
+# away with its directory; maintenance would race with removing that directory.
+_CONFIG: Final = """\
+[http]
+	receivepack = true
+[uploadpack]
+	allowAnySHA1InWant = true
+	allowFilter = true
+[receive]
+	autogc = false
+[gc]
+	auto = 0
+[maintenance]
+	auto = false
+[core]
+	fsync = none
+	logAllRefUpdates = false
+[transfer]
+	fsckObjects = true
+	hideRefs = refs/hub
+"""
+
+
+def git_environment(home: Path) -> dict[str, str]:
+    """The whole environment of a git process: nothing of the caller's but PATH."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_EDITOR": "true",
+        "GIT_ADVICE": "0",
+    }
+
+
+def _ident_environment(prefix: str, ident: Ident) -> dict[str, str]:
+    return {
+        f"GIT_{prefix}_NAME": ident.name,
+        f"GIT_{prefix}_EMAIL": ident.email,
+        f"GIT_{prefix}_DATE": f"{int(ident.at.timestamp())} +0000",
+    }
+
+
+class BareRepo:
+    """One bare repository on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._environment = git_environment(path / "home")
+
+    @classmethod
+    def create(cls, path: Path, default_branch: str, hooks: Mapping[str, str]) -> BareRepo:
+        """Make an empty repository with the given hook scripts (name -> text)."""
+        path.mkdir(parents=True)
+        (path / "home").mkdir()
+        repo = cls(path)
+        repo.run("init", "--bare", "--quiet", "--template=", f"--initial-branch={default_branch}")
+        with (path / "config").open("a", encoding="utf-8") as config:
+            config.write(_CONFIG)
+        (path / "hooks").mkdir(exist_ok=True)
+        for name, text in hooks.items():
+            hook = path / "hooks" / name
+            hook.write_text(text, encoding="utf-8")
+            hook.chmod(0o755)
+        return repo
+
+    def run(
+        self,
+        *args: str,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        ok: Iterable[int] = (0,),
+    ) -> bytes:
+        """Run git here, return its standard output; raises GitError unless the status is `ok`."""
+        done = subprocess.run(
+            ["git", *args],
+            cwd=self.path,
+            input=stdin,
+            capture_output=True,
+            env={**self._environment, "GIT_DIR": str(self.path), **(env or {})},
+            timeout=GIT_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode not in ok:
+            raise GitError(args, done.stderr.decode("utf-8", "replace"))
+        return done.stdout
+
+    # --- references ---
+
+    def refs(self, prefix: str = "refs/") -> dict[str, str]:
+        """Name -> object id of every reference under `prefix` (full names), sorted by name."""
+        out = self.run("for-each-ref", "--format=%(objectname) %(refname)")
+        pairs = (line.split(" ", 1) for line in out.decode().splitlines())
+        return {name: sha for sha, name in pairs if name.startswith(prefix)}
+
+    def ref(self, name: str) -> str | None:
+        """The object a full reference name points at, or None."""
+        return self.objects([name])[0][0] if name.startswith("refs/") else None
+
+    def update_refs(self, updates: Sequence[RefUpdate]) -> None:
+        """Apply all updates in one transaction; raises RefConflictError if a `before` is wrong."""
+        lines = ["start"]
+        for update in updates:
+            old = "" if update.before is None else f" {update.before}"
+            if update.after == ZERO_OID:
+                lines.append(f"delete {update.name}{'' if update.before in (None, ZERO_OID) else old}")
+                if update.before == ZERO_OID:
+                    raise RefConflictError(f"{update.name}: cannot be both absent and deleted")
+            else:
+                lines.append(f"update {update.name} {update.after}{old}")
+        lines += ["prepare", "commit", ""]
+        try:
+            self.run("update-ref", "--no-deref", "--stdin", stdin="\n".join(lines).encode())
+        except GitError as error:
+            raise RefConflictError(error.stderr) from error
+
+    def valid_ref_name(self, name: str) -> bool:
+        """Whether git accepts this full reference name."""
+        try:
+            self.run("check-ref-format", name)
+        except GitError:
+            return False
+        return True
+
+    # --- objects ---
+
+    def objects(self, names: Sequence[str]) -> list[tuple[str, str] | tuple[None, None]]:
+        """(object id, type) of each revision expression, (None, None) where there is none."""
+        clean = [n if n and not any(c in n for c in "\n\0 ") else "refs/hub/none" for n in names]
+        out = self.run("cat-file", "--batch-check", stdin="".join(f"{n}\n" for n in clean).encode())
+        found: list[tuple[str, str] | tuple[None, None]] = []
+        for line in out.decode("utf-8", "replace").splitlines():
+            words = line.split(" ")
+            if len(words) == 3 and _FULL.match(words[0]):
+                found.append((words[0], words[1]))
+            else:
+                found.append((None, None))
+        return found
+
+    def resolve(self, ref: str) -> str | None:
+        """Commit id of a branch, tag, full reference name or (short) commit id, or None."""
+        names = [f"refs/heads/{ref}^{{commit}}", f"refs/tags/{ref}^{{commit}}"]
+        if ref.startswith("refs/"):
+            names.insert(0, f"{ref}^{{commit}}")
+        elif ref.startswith(("heads/", "tags/", "pull/")):
+            names.append(f"refs/{ref}^{{commit}}")
+        elif ref == "HEAD" or _HEX.match(ref):
+            names.append(f"{ref}^{{commit}}")
+        return next((sha for sha, _ in self.objects(names) if sha), None)
+
+    def blob(self, sha: str) -> bytes:
+        """Content of a blob; raises GitError when there is none."""
+        return self.run("cat-file", "blob", sha)
+
+    def file(self, commit: str, path: str) -> bytes | None:
+        """Content of one file at a commit, or None."""
+        entry = self.entry(commit, path)
+        return self.blob(entry.sha) if entry and entry.type == "blob" else None
+
+    def entry(self, treeish: str, path: str) -> TreeEntry | None:
+        """The tree entry at exactly this path, or None."""
+        rows = self.tree(treeish, path=path.strip("/"))
+        return rows[0] if len(rows) == 1 and rows[0].path == path.strip("/") else None
+
+    def tree(self, treeish: str, *, recursive: bool = False, path: str = "") -> list[TreeEntry]:
+        """Entries of a tree (with `path`: that entry). Recursive listings include the folders."""
+        args = ["ls-tree", "-z", "-l", "--full-tree", *(["-r", "-t"] if recursive else []), treeish]
+        out = self.run("--literal-pathspecs", *args, *(["--", path] if path else []))
+        entries = []
+        for row in out.decode("utf-8", "surrogateescape").split("\0")[:-1]:
+            meta, name = row.split("\t", 1)
+            mode, kind, sha, size = meta.split()
+            entries.append(TreeEntry(mode, kind, sha, None if size == "-" else int(size), name))
+        return entries
+
+    def write_blobs(self, contents: Sequence[bytes]) -> list[str]:
+        """Store blobs with one process and return their ids in order."""
+        if not contents:
+            return []
+        if len(contents) == 1:
+            return [self.run("hash-object", "-w", "--stdin", stdin=contents[0]).decode().strip()]
+        script = b"".join(
+            b"blob\nmark :%d\ndata %d\n%s\nget-mark :%d\n" % (i, len(data), data, i)
+            for i, data in enumerate(contents, 1)
+        )
+        return self.run("fast-import", "--quiet", stdin=script).decode().split()
+
+    def write_tree(self, base: str | None, changes: Sequence[tuple[str, str | None, str | None]]) -> str:
+        """A tree from `base` plus (path, mode, sha) rows; sha None removes the path."""
+        with tempfile.TemporaryDirectory(prefix="localhub-index-") as folder:
+            env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+            self.run("read-tree", base or "--empty", env=env)
+            gone = [p for p, _, sha in changes if sha is None]
+            folders = [(p, sha) for p, mode, sha in changes if mode == "040000" and sha]
+            if gone or folders:
+                below = self.run("ls-files", "-z", env=env).decode("utf-8", "surrogateescape")
+                roots = (*gone, *(p for p, _ in folders))
+                removed = [
+                    p for p in below.split("\0")[:-1] if any(p == r or p.startswith(f"{r}/") for r in roots)
+                ]
+                self._index(env, [f"0 {ZERO_OID}\t{p}" for p in removed])
+            rows = [f"{m} {s}\t{p}" for p, m, s in changes if s is not None and m != "040000"]
+            for path, sha in folders:
+                below_it = self.tree(sha, recursive=True)
+                rows += [f"{e.mode} {e.sha}\t{path}/{e.path}" for e in below_it if e.type != "tree"]
+            self._index(env, rows)
+            return self.run("write-tree", env=env).decode().strip()
+
+    def _index(self, env: Mapping[str, str], rows: Sequence[str]) -> None:
+        if rows:
+            data = "".join(f"{row}\0" for row in rows).encode("utf-8", "surrogateescape")
+            self.run("update-index", "--add", "--replace", "-z", "--index-info", stdin=data, env=env)
+
+    def write_commit(
+        self, tree: str, parents: Sequence[str], message: str, author: Ident, committer: Ident
+    ) -> str:
+        """Store a commit; the message is kept byte for byte."""
+        env = {**_ident_environment("AUTHOR", author), **_ident_environment("COMMITTER", committer)}
+        args = [part for parent in parents for part in ("-p", parent)]
+        out = self.run("commit-tree", tree, *args, stdin=message.encode(), env=env)
+        return out.decode().strip()
+
+    def commit_files(
+        self,
+        parent: str | None,
+        files: Mapping[str, str | bytes | None],
+        message: str,
+        author: Ident,
+    ) -> str:
+        """A commit that changes these files (None removes one); `#!` scripts are executable."""
+        data = {p: c.encode() if isinstance(c, str) else c for p, c in files.items()}
+        kept = {p: c for p, c in data.items() if c is not None}
+        shas = dict(zip(kept, self.write_blobs(list(kept.values())), strict=True))
+        changes: list[tuple[str, str | None, str | None]] = [
+            (p, "100755" if c is not None and c.startswith(b"#!") else "100644", shas.get(p))
+            for p, c in data.items()
+        ]
+        tree = self.write_tree(f"{parent}^{{tree}}" if parent else None, changes)
+        return self.write_commit(tree, [parent] if parent else [], message, author, author)
+
+    # --- history ---
+
+    def commit(self, sha: str) -> Commit:
+        """One commit; raises GitError when the object is not a commit."""
+        return parse_commit(sha, self.run("cat-file", "commit", sha).decode("utf-8", "replace"))
+
+    def log(
+        self, *revisions: str, limit: int | None = None, path: str = "", reverse: bool = False
+    ) -> list[Commit]:
+        """Commits reachable from the revision expressions, newest first unless `reverse`."""
+        args = ["rev-list", "--topo-order", *(["--reverse"] if reverse else [])]
+        args += [f"--max-count={limit}"] if limit is not None else []
+        names = self.run(*args, *revisions, "--", *([path] if path else [])).decode().split()
+        if not names:
+            return []
+        out = self.run("cat-file", "--batch", stdin="".join(f"{n}\n" for n in names).encode())
+        commits, at = [], 0
+        for name in names:
+            end = out.index(b"\n", at)
+            size = int(out[at:end].split()[2])
+            commits.append(parse_commit(name, out[end + 1 : end + 1 + size].decode("utf-8", "replace")))
+            at = end + 1 + size + 1
+        return commits
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """Whether moving a branch from `old` to `new` is a fast-forward."""
+        try:
+            self.run("merge-base", "--is-ancestor", old, new)
+        except GitError:
+            return False
+        return True
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        return self.run("merge-base", one, other, ok=(0, 1)).decode().strip() or None
+
+    def diff(self, old: str, new: str, *, patches: bool = True) -> list[FileChange]:
+        """Files that differ between two trees or commits, with line counts and patches."""
+        args = ["diff-tree", "-r", "-M", "--no-commit-id", old, new]
+        raw = self.run(*args, "--raw", "-z", "--abbrev=40").decode("utf-8", "surrogateescape")
+        numbers = self.run(*args, "--numstat", "-z").decode("utf-8", "surrogateescape")
+        text = self.run(*args, "-p", "--no-color").decode("utf-8", "replace") if patches else ""
+        return parse_diff(raw.split("\0"), numbers.split("\0"), text)
+
+    def compare(self, base: str, head: str) -> Comparison | None:
+        """`base...head`; None when the two have no common ancestor."""
+        fork = self.merge_base(base, head)
+        if fork is None:
+            return None
+        counts = self.run("rev-list", "--left-right", "--count", f"{base}...{head}").decode().split()
+        commits = tuple(self.log(head, f"^{base}", reverse=True))
+        files = tuple(self.diff(fork, head))
+        return Comparison(base, head, fork, int(counts[1]), int(counts[0]), commits, files)
+
+    # --- merging ---
+
+    def merge_trees(self, ours: str, theirs: str) -> str:
+        """Tree of the three-way merge of two commits; raises MergeConflictError."""
+        options = ("--write-tree", "--name-only", "--no-messages", "--allow-unrelated-histories")
+        text = self.run("merge-tree", *options, ours, theirs, ok=(0, 1)).decode("utf-8", "replace")
+        out = text.splitlines()
+        if len(out) > 1:
+            raise MergeConflictError(out[1:])
+        return out[0]
+
+    def replay(self, onto: str, commits: Sequence[Commit], committer: Ident) -> str:
+        """Put the commits (oldest first) on `onto`, keeping author and message.
+
+        Raises MergeConflictError.
+        """
+        tip = onto
+        for commit in commits:
+            if len(commit.parents) > 1:
+                continue  # as `git rebase` does: merges are dropped, their commits are replayed
+            old = commit.parents[0] if commit.parents else EMPTY_TREE
+            # merge-tree finds the base itself, so three throw-away commits spell it out.
+            root = self.write_commit(f"{old}^{{tree}}", [], "base", committer, committer)
+            ours = self.write_commit(f"{tip}^{{tree}}", [root], "ours", committer, committer)
+            theirs = self.write_commit(commit.tree, [root], "theirs", committer, committer)
+            tree = self.merge_trees(ours, theirs)
+            tip = self.write_commit(tree, [tip], commit.message, commit.author, committer)
+        return tip
