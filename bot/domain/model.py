@@ -2,8 +2,8 @@
 
 Everything here is an immutable value. Records that the ledger stores (`Item`, `Attempt`, `Intent`, `RepoRecord`)
 carry a `revision`; a write names the revision it was decided on and is refused when it is stale, so two deciders
-can never overwrite each other. All times are aware UTC datetimes. Ids are GitHub's numeric ids; logins and names are for display only, because
-they can be renamed and reused.
+can never overwrite each other. All times are aware UTC datetimes. Ids are GitHub's numeric ids; logins and names
+are for display only, because they can be renamed and reused.
 """
 
 from __future__ import annotations
