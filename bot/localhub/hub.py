@@ -1,0 +1,478 @@
+"""The world of a local GitHub: its records, its clock, its services and its server.
+
+Promise: `async with Hub(root=path) as hub:` serves on loopback until the block ends; everything is
+changed through methods of the hub and its services or through the HTTP interface, in both cases
+with the webhooks the real service would send. Records change between two awaits only, never
+across one, so that concurrent requests see whole changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import uuid
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from bot.localhub import present
+from bot.localhub.actor import Actor, ActorKind
+from bot.localhub.faults import Faults
+from bot.localhub.hooks import EVENT_PERMISSIONS, Hooks
+from bot.localhub.limits import Limits
+from bot.localhub.model import (
+    Account,
+    AccountType,
+    App,
+    Delivery,
+    Hook,
+    Installation,
+    Json,
+    Repository,
+    Role,
+)
+from bot.localhub.reqlog import RequestLog
+from bot.localhub.tokens import Tokens
+
+if TYPE_CHECKING:
+    from bot.localhub.comments import Comments
+    from bot.localhub.issues import Issues
+    from bot.localhub.labels import Labels
+    from bot.localhub.ports import GitPort, PullsPort
+    from bot.localhub.server import Server
+
+FIRST_ID = 1001
+"""Ids of all records come from one counter, so that no two kinds share a number by accident."""
+SETTLE_TIMEOUT = 60.0
+"""Seconds after which `settle` says what still runs instead of waiting for ever."""
+
+
+def utc_now() -> datetime:
+    """The default clock."""
+    return datetime.now(UTC)
+
+
+class Hub:
+    """A local GitHub."""
+
+    git: GitPort
+    pulls: PullsPort
+    issues: Issues
+    labels: Labels
+    comments: Comments
+
+    def __init__(self, *, root: Path, clock: Callable[[], datetime] = utc_now, seed: int = 0) -> None:
+        """An empty world below `root`; `clock` returns aware times, `seed` drives the faults."""
+        self.root = root
+        self.clock = clock
+        self.rng = random.Random(seed)  # noqa: S311 - repeatable faults, nothing secret
+        self.accounts: dict[int, Account] = {}
+        self.apps: dict[int, App] = {}
+        self.installations: dict[int, Installation] = {}
+        self.repositories: dict[int, Repository] = {}
+        self.renamed: dict[str, int] = {}
+        """Former lower-cased `owner/name` to repository id."""
+        self.nodes: dict[str, object] = {}
+        """Node id to record, for GraphQL."""
+        self.correlation_header = "X-Correlation-Id"
+        """The request header that the log keeps."""
+        self.log = RequestLog()
+        self.faults = Faults(self.rng)
+        self.limits = Limits(self.now)
+        self.tokens = Tokens(self)
+        self.hooks = Hooks(self)
+        self.stopping = asyncio.Event()
+        self._next_id = FIRST_ID
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failures: list[BaseException] = []
+        self._server: Server | None = None
+        self._base_url: str | None = None
+        self.actions_app = self._builtin_app("github-actions")
+        from bot.localhub.features import attach
+
+        attach(self)
+
+    # Serving
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Listen. Raises ValueError for a host that is not loopback, OSError if the port is taken."""
+        from bot.localhub.server import Server
+
+        self._server = Server(self)
+        self._base_url = await self._server.start(host, port)
+
+    async def stop(self) -> None:
+        """Stop listening, end background work. May be called twice."""
+        self.stopping.set()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.hooks.close()
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
+
+    async def __aenter__(self) -> Self:
+        """Start on a free port."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        await self.stop()
+
+    @property
+    def base_url(self) -> str:
+        """`http://127.0.0.1:port`. Raises RuntimeError before `start`."""
+        if self._base_url is None:
+            raise RuntimeError("the hub has no address yet: call start() before setting it up")
+        return self._base_url
+
+    @property
+    def api_url(self) -> str:
+        """Root of the REST API."""
+        return f"{self.base_url}/api/v3"
+
+    @property
+    def graphql_url(self) -> str:
+        """The GraphQL endpoint."""
+        return f"{self.base_url}/api/graphql"
+
+    @property
+    def html_url(self) -> str:
+        """Root of pages and of git over HTTP (`{html_url}/{owner}/{repo}.git`)."""
+        return self.base_url
+
+    @property
+    def oidc_issuer(self) -> str:
+        """The `iss` of the tokens that Actions jobs ask for."""
+        return f"{self.base_url}/_oidc"
+
+    # Time, ids, background work
+
+    def now(self) -> datetime:
+        """The hub's time, in UTC."""
+        return self.clock().astimezone(UTC)
+
+    def new_id(self) -> int:
+        """The next number; larger than every one before."""
+        self._next_id += 1
+        return self._next_id
+
+    def new_guid(self) -> str:
+        """A GUID from the seeded random numbers."""
+        return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+
+    def node_id(self, prefix: str, number: int) -> str:
+        """An opaque node id such as `I_kwMTAwMg`."""
+        text = base64.urlsafe_b64encode(f"{prefix}:{number}".encode()).decode().rstrip("=")
+        return f"{prefix}_kw{text}"
+
+    def spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        """Run in the background; `settle` waits for it and reports its failure."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failures.append(error)
+
+    async def settle(self, timeout: float = SETTLE_TIMEOUT) -> None:
+        """Wait until every delivery is sent and all background work is done.
+
+        Held deliveries are left held. Raises TimeoutError naming what still runs, and the first
+        failure of background work.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while True:
+            tasks = set(self._tasks)
+            if tasks:
+                _, pending = await asyncio.wait(tasks, timeout=max(0.0, deadline - loop.time()))
+                if pending:
+                    names = ", ".join(sorted(x.get_name() for x in pending))
+                    raise TimeoutError(f"the hub is still busy after {timeout} s: {names}")
+            elif not self.hooks.flush_delayed():
+                break
+        if self._failures:
+            raise self._failures.pop(0)
+
+    # Look-ups
+
+    def find_account(self, login: str) -> Account | None:
+        """By login, without case."""
+        return next((x for x in self.accounts.values() if x.login.lower() == login.lower()), None)
+
+    def find_repository(self, full_name: str) -> Repository | None:
+        """By present `owner/name`, without case."""
+        wanted = full_name.lower()
+        found = (x for x in self.repositories.values() if x.full_name.lower() == wanted)
+        return next(found, None)
+
+    def find_installation(
+        self, app: App, repo: Repository | None, account: Account | None = None
+    ) -> Installation | None:
+        """The installation of an App that covers a repository (or, without one, an account)."""
+        for item in self.installations.values():
+            if item.app is app and (repo.id in item.repository_ids if repo is not None else item.account is account):
+                return item
+        return None
+
+    # Webhooks
+
+    def emit(
+        self,
+        event: str,
+        action: str | None,
+        repo: Repository | None,
+        sender: Account,
+        payload: Json,
+        *,
+        app: App | None = None,
+    ) -> list[Delivery]:
+        """Send a webhook to everybody who subscribed; adds repository, sender, installation.
+
+        With `app` only that App gets it (its own check suites, installation events).
+        """
+        return self.hooks.queue(event, action, repo, sender, payload, app=app)
+
+    # Setting up
+
+    def create_user(self, login: str, name: str | None = None) -> Account:
+        """A person. Raises ValueError if the login is taken."""
+        return self._account(login, AccountType.USER, name)
+
+    def create_org(self, login: str, members: Mapping[str, Role] | None = None) -> Account:
+        """An organization; members by login with their role on all its repositories."""
+        org = self._account(login, AccountType.ORGANIZATION, None)
+        for member, role in (members or {}).items():
+            org.members[self._person(member).id] = role
+        return org
+
+    def _account(self, login: str, kind: AccountType, name: str | None) -> Account:
+        if self.find_account(login) is not None:
+            raise ValueError(f"the login {login!r} is taken")
+        number = self.new_id()
+        prefix = {AccountType.USER: "U", AccountType.ORGANIZATION: "O", AccountType.BOT: "BOT"}
+        account = Account(number, self.node_id(prefix[kind], number), login, kind, self.now(), name)
+        self.accounts[number] = self.nodes[account.node_id] = account
+        return account
+
+    def _person(self, login: str) -> Account:
+        found = self.find_account(login)
+        if found is None:
+            raise ValueError(f"no account {login!r}: create it first")
+        return found
+
+    def as_user(self, login: str) -> Actor:
+        """A person as the actor of direct calls such as `hub.issues.open(..., actor=...)`."""
+        return Actor(ActorKind.USER, self._person(login))
+
+    def as_app(self, item: Installation) -> Actor:
+        """An installation as the actor of direct calls, with all it may do."""
+        return self.tokens.for_installation(item, item.repository_ids, item.permissions).actor
+
+    def user_token(self, login: str) -> str:
+        """A personal token of an account. Raises ValueError for an unknown login."""
+        return self.tokens.for_user(self._person(login))
+
+    def create_app(
+        self,
+        owner: Account,
+        slug: str,
+        permissions: Mapping[str, str],
+        events: Iterable[str],
+        webhook_url: str | None = None,
+        webhook_secret: str = "",
+    ) -> App:
+        """A GitHub App with a fresh key. Raises ValueError for events its permissions exclude."""
+        events = list(events)
+        for event in events:
+            needed = EVENT_PERMISSIONS.get(event, ())
+            if needed and not any(x in permissions for x in needed):
+                raise ValueError(f"event {event!r} needs the permission {' or '.join(needed)}")
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        pem = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        ).decode()
+        public = key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        app = self._app(owner, slug, dict(permissions) | {"metadata": "read"}, events)
+        app.private_key_pem, app.public_key_pem = pem, public.decode()
+        if webhook_url is not None:
+            app.hook = Hook(self.new_id(), webhook_url, webhook_secret, events, app.id, "integration")
+        self.apps[app.id] = app
+        return app
+
+    def _app(self, owner: Account, slug: str, permissions: dict[str, str], events: list[str]) -> App:
+        number = self.new_id()
+        return App(
+            id=number,
+            node_id=self.node_id("A", number),
+            client_id=f"Iv23li{number:014d}",
+            slug=slug,
+            name=slug,
+            owner=owner,
+            bot=self._account(f"{slug}[bot]", AccountType.BOT, None),
+            private_key_pem="",
+            public_key_pem="",
+            permissions=permissions,
+            events=events,
+            hook=None,
+            created_at=self.now(),
+        )
+
+    def _builtin_app(self, slug: str) -> App:
+        return self._app(self._account("github", AccountType.ORGANIZATION, None), slug, {}, [])
+
+    def install(
+        self,
+        app: App,
+        account: Account,
+        repos: Iterable[Repository] = (),
+        *,
+        by: Account | None = None,
+    ) -> Installation:
+        """Install an App for some repositories of an account and send `installation.created`."""
+        repos = list(repos)
+        number, now = self.new_id(), self.now()
+        item = Installation(
+            id=number,
+            node_id=self.node_id("MDIz", number),
+            app=app,
+            account=account,
+            repository_ids={x.id for x in repos},
+            permissions=dict(app.permissions),
+            events=list(app.events),
+            created_at=now,
+            updated_at=now,
+        )
+        self.installations[number] = item
+        self._emit_installation(item, "created", by, repos)
+        return item
+
+    def uninstall(self, item: Installation, *, by: Account | None = None) -> None:
+        """Remove an installation: its tokens end, `installation.deleted` is sent."""
+        repos = [self.repositories[x] for x in sorted(item.repository_ids)]
+        self._emit_installation(item, "deleted", by, repos)
+        del self.installations[item.id]
+
+    def suspend(self, item: Installation, *, by: Account | None = None) -> None:
+        """Suspend: every token answers 403, subscribed events stop."""
+        item.suspended_at, item.suspended_by = self.now(), by or item.account
+        self._emit_installation(item, "suspend", by)
+
+    def unsuspend(self, item: Installation, *, by: Account | None = None) -> None:
+        """Undo `suspend`."""
+        item.suspended_at = item.suspended_by = None
+        self._emit_installation(item, "unsuspend", by)
+
+    def change_repositories(
+        self,
+        item: Installation,
+        *,
+        add: Iterable[Repository] = (),
+        remove: Iterable[Repository] = (),
+        by: Account | None = None,
+    ) -> None:
+        """Change which repositories an installation covers, with its webhooks."""
+        for action, repos in (("added", list(add)), ("removed", list(remove))):
+            if not repos:
+                continue
+            ids = {x.id for x in repos}
+            item.repository_ids = item.repository_ids | ids if action == "added" else item.repository_ids - ids
+            payload: Json = {
+                "installation": present.installation(self, item),
+                "repository_selection": "selected",
+                "repositories_added": [],
+                "repositories_removed": [],
+                "requester": None,
+            }
+            payload[f"repositories_{action}"] = present.short_repositories(repos)
+            sender = by or item.account
+            self.emit("installation_repositories", action, None, sender, payload, app=item.app)
+
+    def _emit_installation(
+        self,
+        item: Installation,
+        action: str,
+        by: Account | None,
+        repos: Iterable[Repository] | None = None,
+    ) -> None:
+        payload: Json = {"installation": present.installation(self, item)}
+        if repos is not None:
+            payload |= {"repositories": present.short_repositories(repos), "requester": None}
+        self.emit("installation", action, None, by or item.account, payload, app=item.app)
+
+    def create_repo(
+        self,
+        owner: Account,
+        name: str,
+        *,
+        private: bool = False,
+        files: Mapping[str, str | bytes] | None = None,
+        default_branch: str = "main",
+        roles: Mapping[str, Role] | None = None,
+    ) -> Repository:
+        """A repository; with `files` it has one commit. Roles are by login."""
+        if self.find_repository(f"{owner.login}/{name}") is not None:
+            raise ValueError(f"{owner.login}/{name} exists")
+        number, now = self.new_id(), self.now()
+        repo = Repository(
+            id=number,
+            node_id=self.node_id("R", number),
+            owner=owner,
+            name=name,
+            private=private,
+            default_branch=default_branch,
+            git_dir=self.root / "git" / f"{number}.git",
+            created_at=now,
+            updated_at=now,
+            pushed_at=now,
+        )
+        for login, role in (roles or {}).items():
+            repo.collaborators[self._person(login).id] = role
+        self.repositories[number] = self.nodes[repo.node_id] = repo
+        repo.git_dir.parent.mkdir(parents=True, exist_ok=True)
+        self.git.init(repo, files or {})
+        return repo
+
+    def set_role(self, repo: Repository, login: str, role: Role) -> None:
+        """Give a person a role on a repository; NONE takes it away."""
+        person = self._person(login)
+        if role is Role.NONE:
+            repo.collaborators.pop(person.id, None)
+        else:
+            repo.collaborators[person.id] = role
+
+    def rename_repo(self, repo: Repository, name: str, *, by: Account | None = None) -> None:
+        """Rename; the old name answers 301 until it is used again."""
+        former = repo.name
+        self.renamed[repo.full_name.lower()] = repo.id
+        repo.name, repo.updated_at = name, self.now()
+        changes: Json = {"changes": {"repository": {"name": {"from": former}}}}
+        self.emit("repository", "renamed", repo, by or repo.owner, changes)
+
+    def set_archived(self, repo: Repository, archived: bool, *, by: Account | None = None) -> None:
+        """Archive or unarchive, with its webhook."""
+        repo.archived, repo.updated_at = archived, self.now()
+        action = "archived" if archived else "unarchived"
+        self.emit("repository", action, repo, by or repo.owner, {})
