@@ -20,6 +20,7 @@ class IntentFacts:
     intent: Intent
     role: Role | None
     unchanged: bool = True
+    replied_recently: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,8 @@ class ItemFacts:
     ci: CiFacts | None = None
     branch_head: str | None = None
     has_implementation: bool | None = None
-    open_dependencies: tuple[int, ...] = ()
+    plan_sha: str | None = None
+    queue: tuple[tuple[int, str], ...] = ()
 
     def role_of(self, person: Person | None) -> Role | None:
         """The role read for this person now; None when nobody is named or it could not be read."""

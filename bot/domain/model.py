@@ -252,6 +252,8 @@ class Item:
     waiting: tuple[Waiting, ...] = ()
     position: int | None = None
     pull: PullLink | None = None
+    branch_deleted: bool = False
+    noted: str | None = None
     projection: Projection = field(default_factory=Projection)
     accepted_labels: frozenset[str] = frozenset()
     refused_events: frozenset[int] = frozenset()

@@ -1,0 +1,412 @@
+"""The life of an attempt: claim steps, dispatch, lease, silence, cancelling, and what its end means for the item.
+
+Promises: silence never releases a claim; an attempt ends only on a proof (its run has ended, the cancel was
+confirmed, it never started, its worker said so, or it is harmless). Every step can be repeated after a crash: the
+claim's steps leave traces (label gone and by whom, run named after the attempt) that the next pass reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from bot.domain import labels
+from bot.domain.approval import EVENT_LAG, newest, request_cancel
+from bot.domain.draft import BOT, Draft
+from bot.domain.effects import CancelRun, Dispatch, OpenPull, RevokeToken, Show, TakeReadyLabel
+from bot.domain.facts import RunFacts, RunStatus
+from bot.domain.failures import AskPerson, GiveUp, PauseRepo, Retry, next_step
+from bot.domain.lifecycle import ItemEvent
+from bot.domain.model import (
+    Attempt,
+    AttemptPhase,
+    FailureReason,
+    ItemState,
+    Outcome,
+    Problem,
+    Proof,
+    WorkerKind,
+    WorkerReport,
+)
+from bot.domain.notes import NoteCode, note
+from bot.domain.policy_model import Policy
+
+RUN_WORKFLOW = "tgs-server-run.yml"
+"""The workflow file that is dispatched, under `.github/workflows/`."""
+
+LEASE = timedelta(minutes=10)
+"""How long a worker may be silent before it is suspected: ten missed heartbeats."""
+
+HEARTBEAT = timedelta(seconds=60)
+"""How often a worker reports: often enough for a prompt stop, rare enough to cost nothing."""
+
+ACTIVATION_LIMIT = timedelta(minutes=15)
+"""A dispatched run that has not activated its claim by then is looked at every minute."""
+
+QUEUED_LIMIT = timedelta(hours=2)
+"""A run still queued after this long is cancelled: no runner will come."""
+
+DISPATCH_LOOK = timedelta(seconds=15)
+"""After a lost answer to a dispatch, how soon to look for the run by its name again."""
+
+SUSPECT_LOOK = timedelta(seconds=60)
+"""How often a silent attempt's run is looked at."""
+
+SUSPECT_LIMIT = timedelta(minutes=30)
+"""A run that still exists but has been silent for this long is cancelled as stalled."""
+
+CANCEL_LOOK = timedelta(seconds=30)
+"""How often a cancelled run is looked at when no webhook tells of its end."""
+
+FORCE_AFTER = timedelta(minutes=5)
+"""A polite cancel that is not confirmed by then is forced."""
+
+EVIDENCE_PATIENCE = timedelta(minutes=2)
+"""Git reads may lag behind a push; evidence missing for longer than this is missing."""
+
+TIMEOUT_GRACE = timedelta(minutes=10)
+"""The worker stops itself at its time limit; this much later the bot cancels the run."""
+
+
+def pursue(draft: Draft, policy: Policy) -> None:
+    """Move the live attempt on."""
+    attempt = draft.live
+    if attempt is None:
+        return
+    if attempt.report is not None and attempt.phase is not AttemptPhase.CANCELLING:
+        _conclude(draft, policy, attempt, attempt.report)
+        return
+    if attempt.cancel_requested_at is not None:
+        _cancel(draft, policy, attempt)
+        return
+    match attempt.phase:
+        case AttemptPhase.CLAIMED:
+            _claim_steps(draft, policy, attempt)
+        case AttemptPhase.DISPATCHING:
+            _await_start(draft, policy, attempt)
+        case AttemptPhase.RUNNING:
+            _watch(draft, policy, attempt)
+        case AttemptPhase.SUSPECT:
+            _settle_silence(draft, policy, attempt)
+        case AttemptPhase.CANCELLING:
+            _cancel(draft, policy, attempt)
+        case AttemptPhase.ENDED:
+            pass
+        case _:
+            assert_never(attempt.phase)
+
+
+# --- starting ---------------------------------------------------------------------------------------
+
+
+def _claim_steps(draft: Draft, policy: Policy, attempt: Attempt) -> None:
+    item, issue = draft.item, draft.facts.issue
+    assert item is not None
+    assert issue is not None
+    key = draft.facts.key
+    if not attempt.ready_removed:
+        if labels.READY in issue.labels:
+            draft.do(TakeReadyLabel(key, attempt.id, attempt.fence))
+        else:
+            event = newest(draft.facts.label_events, labels.READY, added=False)
+            if event is None:
+                draft.at(draft.now + EVENT_LAG)
+                return
+            bot = draft.facts.repo.bot
+            if bot is None or event.actor is None or event.actor.id != bot.id:
+                _withdrawn(draft, event.actor.login if event.actor else "somebody")
+                return
+            draft.step(ready_removed=True)
+    if not attempt.shown:
+        draft.do(
+            Show(
+                key,
+                add_labels=(labels.state_label(ItemState.IN_PROGRESS),),
+                assign=_assignee(draft, policy),
+                state_label=labels.state_label(ItemState.IN_PROGRESS),
+            )
+        )
+    match attempt.worker.kind:
+        case WorkerKind.ACTIONS:
+            if attempt.run_id is None:
+                draft.do(dispatch_of(draft, attempt))
+        case WorkerKind.PULL | WorkerKind.INTERACTIVE | WorkerKind.EXTERNAL:
+            draft.at(attempt.lease_until)
+        case _:
+            assert_never(attempt.worker.kind)
+
+
+def dispatch_of(draft: Draft, attempt: Attempt) -> Dispatch:
+    """The dispatch of an attempt: ids only, never text that somebody wrote."""
+    return Dispatch(
+        draft.facts.key,
+        attempt.id,
+        attempt.fence,
+        RUN_WORKFLOW,
+        draft.facts.repo.default_branch,
+        (
+            ("issue", str(draft.facts.key.number)),
+            ("attempt", str(attempt.number)),
+            ("claim_id", attempt.id),
+            ("base_sha", attempt.base_sha or ""),
+        ),
+    )
+
+
+def _assignee(draft: Draft, policy: Policy) -> str | None:
+    item = draft.item
+    assert item is not None
+    match policy.assignee:
+        case "none":
+            return None
+        case "approver":
+            approver = item.snapshot.approver if item.snapshot else None
+            return approver.login if approver is not None else None
+        case login:
+            return login
+
+
+def _withdrawn(draft: Draft, actor: str) -> None:
+    draft.end(Outcome.NOT_STARTED, proof=Proof.NEVER_STARTED, reason=FailureReason.CANCELLED_WITHDRAWN)
+    draft.move(ItemEvent.WITHDRAWN, actor=actor, cause=f"removed {labels.READY} before the start")
+    draft.free_locks = True
+
+
+def _await_start(draft: Draft, policy: Policy, attempt: Attempt) -> None:
+    run = draft.facts.run
+    since = attempt.dispatched_at or attempt.claimed_at
+    if attempt.run_id is None:
+        draft.do(dispatch_of(draft, attempt))
+        draft.at(draft.now + DISPATCH_LOOK)
+        return
+    if run is not None and run.status in {RunStatus.COMPLETED, RunStatus.GONE}:
+        _ended_without_word(draft, policy, attempt, run)
+        return
+    if draft.now - since > QUEUED_LIMIT:
+        request_cancel(draft, FailureReason.INFRA_NOT_STARTED, by=BOT)
+        _cancel(draft, policy, draft.attempt or attempt)
+        return
+    draft.at(max(since + ACTIVATION_LIMIT, draft.now + SUSPECT_LOOK))
+
+
+# --- running ----------------------------------------------------------------------------------------
+
+
+def _watch(draft: Draft, policy: Policy, attempt: Attempt) -> None:
+    run = draft.facts.run
+    if run is not None and run.status in {RunStatus.COMPLETED, RunStatus.GONE}:
+        _ended_without_word(draft, policy, attempt, run)
+        return
+    limit = (attempt.started_at or attempt.claimed_at) + timedelta(minutes=policy.agent.timeout_minutes) + TIMEOUT_GRACE
+    if attempt.worker.kind is WorkerKind.ACTIONS and draft.now >= limit:
+        request_cancel(draft, FailureReason.AGENT_TIMEOUT, by=BOT)
+        _cancel(draft, policy, draft.attempt or attempt)
+        return
+    if attempt.lease_until is not None and draft.now >= attempt.lease_until:
+        draft.step(phase=AttemptPhase.SUSPECT)
+        draft.at(draft.now)
+        return
+    draft.at(attempt.lease_until)
+    if attempt.worker.kind is WorkerKind.ACTIONS:
+        draft.at(limit)
+
+
+def _settle_silence(draft: Draft, policy: Policy, attempt: Attempt) -> None:
+    run = draft.facts.run
+    lease = attempt.lease_until or attempt.claimed_at
+    if attempt.worker.kind is not WorkerKind.ACTIONS:
+        token_dead = attempt.write_token_until is None or draft.now >= attempt.write_token_until
+        if draft.now >= lease + LEASE and token_dead:
+            after_end(draft, policy, Outcome.LOST, Proof.HARMLESS, FailureReason.LOST, "no sign of life")
+            return
+        draft.at(draft.now + SUSPECT_LOOK)
+        return
+    if run is not None and run.status in {RunStatus.COMPLETED, RunStatus.GONE}:
+        _ended_without_word(draft, policy, attempt, run)
+        return
+    if draft.now >= lease + SUSPECT_LIMIT:
+        request_cancel(draft, FailureReason.AGENT_STALLED, by=BOT)
+        _cancel(draft, policy, draft.attempt or attempt)
+        return
+    draft.at(draft.now + SUSPECT_LOOK)
+
+
+def _ended_without_word(draft: Draft, policy: Policy, attempt: Attempt, run: RunFacts) -> None:
+    """The run is over and nobody reported: its conclusion says what kind of end it was."""
+    started = attempt.started_at is not None
+    detail = f"run {run.id} ended with {run.conclusion or run.status.value}"
+    match run.conclusion:
+        case "cancelled":
+            after_end(draft, policy, Outcome.CANCELLED, Proof.RUN_ENDED, FailureReason.CANCELLED_IN_ACTIONS, detail)
+        case "timed_out":
+            after_end(draft, policy, Outcome.FAILED, Proof.RUN_ENDED, FailureReason.AGENT_TIMEOUT, detail)
+        case "startup_failure" | "action_required":
+            after_end(draft, policy, Outcome.NOT_STARTED, Proof.RUN_ENDED, FailureReason.CONFIG_ACTOR_BLOCKED, detail)
+        case _ if not started:
+            after_end(draft, policy, Outcome.NOT_STARTED, Proof.RUN_ENDED, FailureReason.INFRA_NOT_STARTED, detail)
+        case _:
+            after_end(draft, policy, Outcome.LOST, Proof.RUN_ENDED, FailureReason.INFRA_RUNNER_LOST, detail)
+
+
+def _cancel(draft: Draft, policy: Policy, attempt: Attempt) -> None:
+    """Cancel → confirm → force after five minutes; the attempt ends only when GitHub shows the run's end."""
+    reason = attempt.cancel_reason or FailureReason.CANCELLED_BY_PERSON
+    if attempt.phase is AttemptPhase.CLAIMED or (
+        attempt.worker.kind is not WorkerKind.ACTIONS and attempt.started_at is None
+    ):
+        after_end(draft, policy, Outcome.CANCELLED, Proof.NEVER_STARTED, reason, "")
+        return
+    run = draft.facts.run
+    if attempt.worker.kind is WorkerKind.ACTIONS:
+        if attempt.run_id is None:
+            # The dispatch may have happened: find the run first, then cancel it.
+            draft.do(dispatch_of(draft, attempt))
+            draft.at(draft.now + DISPATCH_LOOK)
+            return
+        if run is not None and run.status in {RunStatus.COMPLETED, RunStatus.GONE}:
+            after_end(draft, policy, Outcome.CANCELLED, Proof.CANCEL_CONFIRMED, reason, "")
+            return
+    elif attempt.report is not None or draft.now >= (attempt.lease_until or attempt.claimed_at) + LEASE:
+        proof = Proof.WORKER_REPORTED if attempt.report is not None else Proof.HARMLESS
+        after_end(draft, policy, Outcome.CANCELLED, proof, reason, "")
+        return
+    requested = attempt.cancel_requested_at or draft.now
+    if attempt.phase is not AttemptPhase.CANCELLING:
+        draft.step(phase=AttemptPhase.CANCELLING)
+    force = draft.now >= requested + FORCE_AFTER or attempt.forced_at is not None
+    if force and attempt.forced_at is None:
+        draft.step(forced_at=draft.now)
+    if attempt.run_id is not None:
+        draft.do(CancelRun(draft.facts.key, attempt.id, attempt.run_id, force))
+        draft.at(draft.now + CANCEL_LOOK)
+        draft.at(requested + FORCE_AFTER if not force else None)
+    else:
+        draft.at(attempt.lease_until)
+
+
+# --- the end ----------------------------------------------------------------------------------------
+
+
+def _conclude(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerReport) -> None:
+    """The worker said it is done: believe it only as far as GitHub shows it."""
+    item = draft.item
+    assert item is not None
+    if not report.succeeded:
+        started = attempt.phase is not AttemptPhase.DISPATCHING or attempt.run_id is not None
+        after_end(
+            draft,
+            policy,
+            Outcome.FAILED if started else Outcome.NOT_STARTED,
+            Proof.WORKER_REPORTED if started else Proof.NEVER_STARTED,
+            report.reason or FailureReason.AGENT_CRASH,
+            report.detail,
+        )
+        return
+    if attempt.write_token_until is not None:
+        draft.do(RevokeToken(attempt.id))
+    head = draft.facts.branch_head
+    missing = None
+    if report.head_sha is None or head != report.head_sha:
+        missing = (FailureReason.AGENT_NO_EVIDENCE, f"branch {attempt.branch} is not at the reported commit")
+    elif item.thought is not None and draft.facts.has_implementation is False:
+        missing = (FailureReason.MISSING_ARTIFACT, f"{item.thought.dir}/implementation.md is not on the branch")
+    if missing is not None:
+        if draft.now - report.at < EVIDENCE_PATIENCE:
+            draft.at(draft.now + EVENT_LAG)
+            return
+        after_end(draft, policy, Outcome.FAILED, Proof.WORKER_REPORTED, *missing)
+        return
+    if item.pull is None or item.pull.fence != attempt.fence:
+        assert report.head_sha is not None
+        draft.do(
+            OpenPull(
+                draft.facts.key,
+                attempt.id,
+                attempt.fence,
+                attempt.branch,
+                item.spec.base_branch or draft.facts.repo.default_branch,
+                report.head_sha,
+            )
+        )
+        return
+    draft.end(Outcome.PUBLISHED, proof=Proof.WORKER_REPORTED)
+    draft.move(ItemEvent.PUBLISHED, actor=BOT, cause=f"pull request #{item.pull.number}", last_failure=None, notes=None)
+
+
+def after_end(draft: Draft, policy: Policy, outcome: Outcome, proof: Proof, reason: FailureReason, detail: str) -> None:
+    """End the attempt and decide from the typed reason what becomes of the item."""
+    item = draft.item
+    assert item is not None
+    draft.end(outcome, proof=proof, reason=reason, detail=detail)
+    attempt = draft.attempt
+    assert attempt is not None
+    if attempt.write_token_until is not None:
+        draft.do(RevokeToken(attempt.id))
+    if item.pull is None:
+        draft.free_locks = True
+    if reason.value.startswith("cancelled."):
+        event = ItemEvent.WITHDRAWN if reason is FailureReason.CANCELLED_WITHDRAWN else ItemEvent.CANCELLED
+        draft.move(event, actor=attempt.cancel_by or "GitHub", cause=reason.value, last_failure=attempt.failure)
+        return
+    step = next_step(item, reason, policy, draft.now, jitter(attempt.id))
+    match step:
+        case Retry(at=at, fresh=fresh):
+            _retry_later(draft, at, reason, step.attempts_burnt, step.infra_failures, fresh=fresh)
+        case PauseRepo():
+            _retry_later(draft, draft.now, reason, step.attempts_burnt, step.infra_failures)
+            _report_problem(draft, reason, detail)
+        case GiveUp() | AskPerson():
+            draft.move(
+                ItemEvent.GAVE_UP,
+                actor=BOT,
+                cause=reason.value,
+                last_failure=attempt.failure,
+                attempts_burnt=step.attempts_burnt,
+                infra_failures=step.infra_failures,
+            )
+            approver = item.snapshot.approver if item.snapshot else None
+            draft.say(
+                f"failed:{attempt.id}",
+                note(
+                    NoteCode.FAILED,
+                    reason=reason.value,
+                    detail=detail,
+                    attempt=attempt.number,
+                    run=attempt.run_id,
+                    approver=approver.login if approver else None,
+                ),
+            )
+        case _:
+            assert_never(step)
+
+
+def _retry_later(
+    draft: Draft, at: datetime, reason: FailureReason, burnt: int, infra: int, *, fresh: bool = False
+) -> None:
+    assert draft.attempt is not None
+    draft.move(
+        ItemEvent.RETRY_LATER,
+        actor=BOT,
+        cause=reason.value,
+        not_before=at,
+        last_failure=draft.attempt.failure,
+        attempts_burnt=burnt,
+        infra_failures=infra,
+        fresh=fresh,
+    )
+    draft.at(at)
+
+
+def _report_problem(draft: Draft, reason: FailureReason, detail: str) -> None:
+    """A configuration failure stops the repository's starts until the checks pass again."""
+    problem = Problem(reason.value, detail or reason.value, "")
+    draft.repo = replace(draft.repo, preflight_ok=False, preflight_problems=(problem,), preflight_at=draft.now)
+
+
+def jitter(seed: str) -> float:
+    """A number in [0, 1) that is fixed by the attempt: full jitter without randomness in the domain."""
+    value = 0
+    for char in seed:
+        value = (value * 131 + ord(char)) % 1_000_003
+    return value / 1_000_003

@@ -1,0 +1,181 @@
+"""A decision in the making: the rules of one item work on it one after another, `finish` freezes it.
+
+The draft is the only mutable thing in the domain and never leaves `advance`. Rules read `draft.item` and
+`draft.attempt` as they stand after the rules before them, so the order in `advance.py` is the order of precedence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from bot.domain.effects import Decision, Effect, HistoryLine, Save, Say, Show, Status, Visible, Words
+from bot.domain.facts import ItemFacts
+from bot.domain.lifecycle import ItemEvent, Move, Refusal, move
+from bot.domain.model import (
+    Attempt,
+    AttemptPhase,
+    Failure,
+    FailureReason,
+    Item,
+    ItemState,
+    Key,
+    Outcome,
+    Proof,
+    RepoRecord,
+)
+from bot.domain.notes import Note
+
+BOT = "bot"
+"""The actor named in history for what the bot decides by itself."""
+
+
+class Draft:
+    """The working copy of one item's ledger records and the effects collected so far."""
+
+    def __init__(self, facts: ItemFacts, now: datetime) -> None:
+        self.facts = facts
+        self.now = now
+        self.item: Item | None = facts.item
+        self.attempt: Attempt | None = facts.attempt
+        self.repo: RepoRecord = facts.repo
+        self.acts: list[Effect] = []
+        self.visible: list[Visible] = []
+        self.words: list[Words] = []
+        self.free_locks = False
+        self.look_again: datetime | None = None
+        self._history: list[HistoryLine] = []
+        self._settled: list[tuple[str, str]] = []
+        self._wake: list[Key] = []
+        self.urgent = False
+        self.retry_intents: list[str] = []
+
+    # --- state ------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> ItemState | None:
+        return self.item.state if self.item else None
+
+    @property
+    def live(self) -> Attempt | None:
+        """The live attempt, if any."""
+        return self.attempt if self.attempt is not None and self.attempt.live else None
+
+    def move(self, event: ItemEvent, *, actor: str, cause: str, **changes: Any) -> Move | Refusal:
+        """Apply an event to the item through the transition table; refusals change nothing."""
+        assert self.item is not None, "an item exists before events happen to it"
+        found = move(self.item.state, event)
+        if isinstance(found, Refusal):
+            return found
+        before = self.item.state
+        since = self.now if found.to is not before else self.item.since
+        self.item = replace(self.item, state=found.to, since=since, **changes)
+        self._history.append(HistoryLine(event.value, actor, cause, before, found.to, *self._who()))
+        if found.to is not before:
+            self.urgent = True
+            self.wake(self.facts.key.repo_key)
+        return found
+
+    def track(self, item: Item, event: ItemEvent, *, actor: str, cause: str) -> None:
+        """A new item comes into being through its first event."""
+        found = move(None, event)
+        assert isinstance(found, Move)
+        self.item = replace(item, state=found.to, since=self.now)
+        self._history.append(HistoryLine(event.value, actor, cause, None, found.to))
+        self.urgent = True
+        self.wake(self.facts.key.repo_key)
+
+    def change(self, **changes: Any) -> None:
+        """Set fields of the item that are not its state."""
+        assert self.item is not None
+        self.item = replace(self.item, **changes)
+
+    def note_history(self, kind: str, *, actor: str, cause: str) -> None:
+        state = self.state
+        self._history.append(HistoryLine(kind, actor, cause, state, state, *self._who()))
+
+    def note_history_once(self, kind: str, *, cause: str) -> None:
+        """A line that must stand once per cause, although the fact is seen on every look."""
+        mark = f"{kind}:{cause}"
+        if self.item is not None and self.item.noted != mark:
+            self.change(noted=mark)
+            self.note_history(kind, actor=BOT, cause=cause)
+
+    def _who(self) -> tuple[Any, int | None]:
+        return (self.attempt.id, self.attempt.fence) if self.attempt is not None else (None, None)
+
+    # --- attempt ----------------------------------------------------------------------------------
+
+    def step(self, **changes: Any) -> None:
+        """Set fields of the live attempt; a change of phase is one line of history."""
+        assert self.attempt is not None
+        before = self.attempt.phase
+        self.attempt = replace(self.attempt, **changes)
+        if self.attempt.phase is not before:
+            self._history.append(
+                HistoryLine(
+                    f"attempt.{self.attempt.phase.value}",
+                    BOT,
+                    before.value,
+                    self.state,
+                    self.state,
+                    self.attempt.id,
+                    self.attempt.fence,
+                )
+            )
+            self.urgent = True
+
+    def end(
+        self, outcome: Outcome, *, proof: Proof | None, reason: FailureReason | None = None, detail: str = ""
+    ) -> None:
+        """End the live attempt. From here on its fence is refused everywhere."""
+        failure = Failure(reason, detail, self.now) if reason is not None else None
+        self.step(
+            phase=AttemptPhase.ENDED,
+            outcome=outcome,
+            proof=proof,
+            failure=failure,
+            ended_at=self.now,
+        )
+        self.wake(self.facts.key.repo_key)
+
+    # --- effects ----------------------------------------------------------------------------------
+
+    def do(self, act: Effect) -> None:
+        self.acts.append(act)
+
+    def say(self, topic: str, note: Note) -> None:
+        self.words.append(Say(self.facts.key, topic, note))
+
+    def settle(self, intent_id: str, outcome: str) -> None:
+        self._settled.append((intent_id, outcome))
+
+    def wake(self, key: Key) -> None:
+        if key not in self._wake:
+            self._wake.append(key)
+
+    def at(self, when: datetime | None) -> None:
+        """Look at this item again at the latest then."""
+        if when is not None and (self.look_again is None or when < self.look_again):
+            self.look_again = when
+
+    def finish(self) -> Decision:
+        save = Save(
+            item_before=self.facts.item,
+            item_after=self.item,
+            attempt_before=self.facts.attempt,
+            attempt_after=self.attempt,
+            repo_before=self.facts.repo,
+            repo_after=self.repo,
+            history=tuple(self._history),
+            settled=tuple(self._settled),
+            retried=tuple(self.retry_intents),
+            free_locks=self.free_locks,
+            wake=tuple(self._wake),
+        )
+        ordered: list[Effect] = [*self.acts, *sorted(self.visible, key=lambda v: isinstance(v, Status)), *self.words]
+        return Decision(save, tuple(ordered), self.look_again)
+
+
+__all__ = ["BOT", "Draft", "Show"]

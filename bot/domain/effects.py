@@ -1,0 +1,266 @@
+"""What a decision wants done, as values. `bot/apply.py` executes them in the order of this file.
+
+The order is for the reader of the issue's time line: first the ledger (so that everything later is known to be
+meant), then acts in the world, then labels and the status comment, then words that notify somebody.
+
+Every effect of an attempt names its fence; `apply` checks it against the ledger before acting. Acts that must
+happen at most once have an idempotency key (`once`) under which they are written ahead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from bot.domain.model import (
+    Attempt,
+    AttemptId,
+    IssueKey,
+    Item,
+    ItemState,
+    Key,
+    RepoKey,
+    RepoRecord,
+)
+from bot.domain.notes import Note
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLine:
+    """One line of the append-only history: kind, who, why, and the states before and after."""
+
+    kind: str
+    actor: str
+    cause: str
+    from_state: ItemState | None = None
+    to_state: ItemState | None = None
+    attempt: AttemptId | None = None
+    fence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """The ledger after this decision, written in one transaction and refused whole when anything is stale."""
+
+    item_before: Item | None = None
+    item_after: Item | None = None
+    attempt_before: Attempt | None = None
+    attempt_after: Attempt | None = None
+    repo_before: RepoRecord | None = None
+    repo_after: RepoRecord | None = None
+    history: tuple[HistoryLine, ...] = ()
+    settled: tuple[tuple[str, str], ...] = ()
+    retried: tuple[str, ...] = ()
+    free_locks: bool = False
+    wake: tuple[Key, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        return (
+            self.item_before == self.item_after
+            and self.attempt_before == self.attempt_after
+            and self.repo_before == self.repo_after
+            and not self.history
+            and not self.settled
+            and not self.retried
+            and not self.free_locks
+            and not self.wake
+        )
+
+
+# --- acts -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TakeReadyLabel:
+    """Claim step: delete the ready label; not there means: look who removed it before going on."""
+
+    key: IssueKey
+    attempt: AttemptId
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Claim step: start the run. Written ahead; found again by its run name."""
+
+    key: IssueKey
+    attempt: AttemptId
+    fence: int
+    workflow: str
+    ref: str
+    inputs: tuple[tuple[str, str], ...]
+
+    @property
+    def once(self) -> str:
+        return f"dispatch:{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRun:
+    """Ask GitHub to end a run; repeated until the run is seen to have ended."""
+
+    key: IssueKey
+    attempt: AttemptId
+    run_id: int
+    force: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeToken:
+    """End the life of the write token of an attempt, if this process still holds it."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPull:
+    """Open the draft pull request for exactly the SHA that was published under the fence."""
+
+    key: IssueKey
+    attempt: AttemptId
+    fence: int
+    branch: str
+    base: str
+    head_sha: str
+
+    @property
+    def once(self) -> str:
+        return f"pull:{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class MergePull:
+    """Merge with the expected head; GitHub refuses when it moved."""
+
+    key: IssueKey
+    number: int
+    expected_head: str
+    method: str
+    intent: str | None
+
+    @property
+    def once(self) -> str:
+        return f"merge:{self.key}:{self.number}:{self.expected_head}"
+
+
+@dataclass(frozen=True, slots=True)
+class CloseIssue:
+    """Close the issue of an item that is done, when the merge did not close it."""
+
+    key: IssueKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateIssue:
+    """Mirror one thought into one issue. Found again by its marker."""
+
+    repo: RepoKey
+    thought_dir: str
+    title: str
+    commit_sha: str
+    plan_sha: str
+    research_sha: str
+    ready: bool
+    draft: bool = False
+
+    @property
+    def once(self) -> str:
+        return f"mirror:{self.repo}:{self.thought_dir}"
+
+
+@dataclass(frozen=True, slots=True)
+class Retitle:
+    """The thought's title changed: the mirrored issue follows."""
+
+    key: IssueKey
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetUpIssue:
+    """Create or update the repository's one set-up issue."""
+
+    repo: RepoKey
+
+
+@dataclass(frozen=True, slots=True)
+class OpenClaim:
+    """Start one item: re-read it on GitHub, then open the attempt in one ledger transaction."""
+
+    key: IssueKey
+
+
+# --- labels, status, words --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """The visible state: labels to add and remove, the assignee, clean-up that shows. Sent in one request."""
+
+    key: IssueKey
+    add_labels: tuple[str, ...] = ()
+    remove_labels: tuple[str, ...] = ()
+    assign: str | None = None
+    unassign: str | None = None
+    ready_pull_node: str | None = None
+    delete_branch: tuple[str, str] | None = None
+    state_label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The status comment is wanted as the ledger now says. `urgent`: the state changed, do not coalesce."""
+
+    key: IssueKey
+    urgent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A new comment: only when a person must act or was promised an answer. `topic` makes it happen once."""
+
+    key: IssueKey
+    topic: str
+    note: Note
+
+    @property
+    def once(self) -> str:
+        return f"say:{self.key}:{self.topic}"
+
+
+@dataclass(frozen=True, slots=True)
+class React:
+    """A reaction on a command's comment; GitHub makes repeating it harmless."""
+
+    key: IssueKey
+    comment_id: int
+    content: str
+
+
+Act = (
+    TakeReadyLabel
+    | Dispatch
+    | CancelRun
+    | RevokeToken
+    | OpenPull
+    | MergePull
+    | CloseIssue
+    | CreateIssue
+    | Retitle
+    | SetUpIssue
+    | OpenClaim
+)
+Visible = Show | Status
+Words = Say | React
+Effect = Act | Visible | Words
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to write, what to do, when to look again, and why."""
+
+    save: Save = field(default_factory=Save)
+    effects: tuple[Effect, ...] = ()
+    wake_at: datetime | None = None

@@ -1,0 +1,61 @@
+"""What the bot has to say, before it is put into words: a code from a closed list and its parameters.
+
+`bot/texts/render.py` holds the words for each code; a test checks that every code has them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bot.domain.model import Waiting
+
+
+class NoteCode(StrEnum):
+    """Every occasion on which a new comment is written."""
+
+    # answers to commands
+    DONE = "done"
+    ALREADY_SO = "already_so"
+    DENIED = "denied"
+    NOT_UNDERSTOOD = "not_understood"
+    NOT_AVAILABLE = "not_available"
+    EDITED_COMMAND = "edited_command"
+    COMMENT_CHANGED = "comment_changed"
+    ROLE_UNREADABLE = "role_unreadable"
+    NOT_TRACKED = "not_tracked"
+    CANNOT = "cannot"
+    HELP = "help"
+    WHY = "why"
+    STATUS = "status"
+    NEXT = "next"
+    POLICY = "policy"
+    MERGE_REFUSED = "merge_refused"
+    MERGED = "merged"
+    # a person must act
+    FAILED = "failed"
+    CI_FAILED = "ci_failed"
+    REVIEW_WANTED = "review_wanted"
+    PULL_CLOSED = "pull_closed"
+    LABEL_REFUSED = "label_refused"
+    LABEL_PUT_BACK = "label_put_back"
+    APPROVAL_VOID = "approval_void"
+    PLAN_CHANGED = "plan_changed"
+    ISOLATION = "isolation"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One thing to say. Parameters are plain strings; the texts sanitise what came from outside."""
+
+    code: NoteCode
+    params: tuple[tuple[str, str], ...] = ()
+    reasons: tuple[Waiting, ...] = ()
+
+    def get(self, name: str, default: str = "") -> str:
+        return dict(self.params).get(name, default)
+
+
+def note(code: NoteCode, *reasons: Waiting, **params: object) -> Note:
+    """Build a note; values are turned into strings, None is left out."""
+    return Note(code, tuple((name, str(value)) for name, value in params.items() if value is not None), reasons)

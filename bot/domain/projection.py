@@ -1,0 +1,59 @@
+"""What people should see, compared with what they see: the state label, the assignee's claim, the status comment.
+
+Labels are added and removed one by one, never replaced as a set. A state label that a person put on or took off
+against the rules is set right once per state and explained once; after that the bot does not fight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bot.domain import labels
+from bot.domain.draft import Draft
+from bot.domain.effects import Show, Status
+from bot.domain.notes import NoteCode, note
+
+PUT_BACKS = 1
+"""How often a person's change of a state label is undone per state before the bot leaves it alone."""
+
+
+def project(draft: Draft) -> None:
+    """Add the differences between what should be seen and what is seen."""
+    item, issue = draft.item, draft.facts.issue
+    if item is None or issue is None:
+        return
+    wanted = labels.state_label(item.state)
+    shown = frozenset(labels.state_label(state) for state in labels.states_shown(issue.labels))
+    claiming = draft.live is not None and not draft.live.ready_removed
+    add = () if wanted in shown else (wanted,)
+    # While a claim is being made the ready label is taken by its own step, which looks who removed it.
+    remove = tuple(sorted(name for name in shown - {wanted} if not (claiming and name == labels.READY)))
+    if _claim_shows_itself(draft):
+        add = ()
+    if (add or remove) and _human_did_it(draft, shown, wanted):
+        if item.projection.put_backs >= PUT_BACKS:
+            add, remove = (), ()
+        else:
+            draft.change(projection=replace(item.projection, put_backs=item.projection.put_backs + 1))
+            draft.say(
+                f"label-back:{item.state.value}:{item.since.isoformat()}",
+                note(NoteCode.LABEL_PUT_BACK, label=wanted, removed=", ".join(remove), state=item.state.value),
+            )
+    if add or remove:
+        draft.visible.append(Show(draft.facts.key, add_labels=add, remove_labels=remove, state_label=wanted))
+    elif item.projection.state_label != wanted and wanted in shown and not _claim_shows_itself(draft):
+        draft.change(projection=replace(draft.item.projection, state_label=wanted) if draft.item else None)
+    draft.visible.append(Status(draft.facts.key, urgent=draft.urgent))
+
+
+def _claim_shows_itself(draft: Draft) -> bool:
+    """The claim's own step adds the label together with the assignee, after the ready label is gone."""
+    attempt = draft.live
+    return attempt is not None and not attempt.shown
+
+
+def _human_did_it(draft: Draft, shown: frozenset[str], wanted: str) -> bool:
+    """Observed differs from what we last showed, although we still want what we showed."""
+    item = draft.item
+    assert item is not None
+    return item.projection.state_label == wanted and shown != {wanted}
