@@ -1,0 +1,184 @@
+"""Every metric of the product: names, help, labels and buckets, in one object with a registry of its own.
+
+Promises: no metric exists outside `Metrics`; every label has a small closed set of values (`LABELS`), so that no
+repository, issue, person or delivery can become a time series. There is no global registry: two bots in one
+process (as in tests) count apart. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from bot.domain.model import AttemptPhase, FailureReason, ItemState, Outcome
+
+OTHER: Final = "other"
+"""The value of a label whose real value is outside the closed set."""
+
+
+class DeliveryOutcome(StrEnum):
+    """What became of one request to the webhook address."""
+
+    ACCEPTED = "accepted"
+    REPEATED = "repeated"
+    IGNORED = "ignored"
+    NOT_SERVED = "not_served"
+    PING = "ping"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    TOO_SLOW = "too_slow"
+    UNSIGNED = "unsigned"
+    UNAVAILABLE = "unavailable"
+
+
+class GithubBucket(StrEnum):
+    """How GitHub counts a request."""
+
+    READ = "read"
+    NOT_MODIFIED = "not_modified"
+    WRITE = "write"
+    CONTENT = "content"
+    GRAPHQL = "graphql"
+
+
+class PassKind(StrEnum):
+    """Which kind of key a reconcile pass looked at."""
+
+    REPO = "repo"
+    ISSUE = "issue"
+
+
+class PassOutcome(StrEnum):
+    """How a reconcile pass ended."""
+
+    SETTLED = "settled"
+    CHANGED = "changed"
+    WAITING = "waiting"
+    FAILED = "failed"
+
+
+LABELS: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "event": 20,
+        "outcome": 12,
+        "bucket": len(GithubBucket),
+        "status": 8,
+        "key": len(PassKind),
+        "state": len(ItemState),
+        "phase": len(AttemptPhase),
+        "reason": len(FailureReason) + 1,
+        "effect": 40,
+        "version": 1,
+    }
+)
+"""Each label name that a metric may have, and the most values it can take."""
+
+FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Buckets for answers to a webhook: the goal is a few milliseconds, GitHub gives up after ten seconds."""
+SLOW: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Buckets for passes and calls to GitHub, whose own limit is some tens of seconds."""
+LONG: Final = (60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 86400.0)
+"""Buckets for waiting and for attempts: minutes to a day."""
+
+
+class Metrics:
+    """All metrics of one bot. Pass it around; never make one at import."""
+
+    def __init__(self, version: str = "") -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        r = self.registry
+        self.build = Gauge("tgs_build_info", "Always 1; the version is the label.", ["version"], registry=r)
+        self.build.labels(version or "unknown").set(1)
+
+        # intake
+        self.deliveries = Counter(
+            "tgs_deliveries", "Requests to the webhook address.", ["event", "outcome"], registry=r
+        )
+        self.delivery_seconds = Histogram(
+            "tgs_delivery_seconds", "From the first byte read to the answer.", ["outcome"], buckets=FAST, registry=r
+        )
+        self.delivery_bytes = Histogram(
+            "tgs_delivery_bytes",
+            "Size of verified payloads.",
+            buckets=(1e3, 1e4, 1e5, 1e6, 1e7, 2.5e7),
+            registry=r,
+        )
+        self.last_delivery = Gauge(
+            "tgs_last_delivery_timestamp_seconds", "When the last delivery was stored (Unix time).", registry=r
+        )
+
+        # queue
+        self.waiting_keys = Gauge("tgs_waiting_keys", "Keys that are marked and not yet looked at.", registry=r)
+        self.oldest_waiting = Gauge(
+            "tgs_oldest_waiting_key_seconds", "Age of the key that has waited longest.", registry=r
+        )
+        self.passes = Counter("tgs_passes", "Reconcile passes.", ["key", "outcome"], registry=r)
+        self.pass_seconds = Histogram(
+            "tgs_pass_seconds", "Length of a reconcile pass.", ["key"], buckets=SLOW, registry=r
+        )
+        self.wake_seconds = Histogram(
+            "tgs_wake_to_pass_seconds", "From the mark of a key to the start of its pass.", buckets=FAST, registry=r
+        )
+        self.effects = Counter("tgs_effects", "Effects by kind and outcome.", ["effect", "outcome"], registry=r)
+
+        # GitHub
+        self.github_requests = Counter(
+            "tgs_github_requests", "Requests to GitHub by how it counts them.", ["bucket", "status"], registry=r
+        )
+        self.github_seconds = Histogram(
+            "tgs_github_request_seconds", "Length of a request to GitHub.", ["bucket"], buckets=SLOW, registry=r
+        )
+        self.github_remaining = Gauge(
+            "tgs_github_lowest_remaining",
+            "The lowest remaining primary limit of all installations, as last seen.",
+            registry=r,
+        )
+        self.github_last_success = Gauge(
+            "tgs_github_last_success_timestamp_seconds", "When GitHub last answered well (Unix time).", registry=r
+        )
+        self.github_limited = Counter(
+            "tgs_github_limited", "Times GitHub told an installation to wait.", ["bucket"], registry=r
+        )
+
+        # work
+        self.items = Gauge("tgs_items", "Items by state.", ["state"], registry=r)
+        self.live_attempts = Gauge("tgs_live_attempts", "Attempts that are not over, by phase.", ["phase"], registry=r)
+        self.attempts = Counter("tgs_attempts", "Attempts that ended.", ["outcome", "reason"], registry=r)
+        self.attempt_seconds = Histogram(
+            "tgs_attempt_seconds", "From claim to end of an attempt.", ["outcome"], buckets=LONG, registry=r
+        )
+        self.ready_seconds = Histogram(
+            "tgs_ready_to_claim_seconds", "How long an item was ready before it was claimed.", buckets=LONG, registry=r
+        )
+        self.invariant_breaches = Counter(
+            "tgs_invariant_breaches", "Run-time assertions that failed; anything but 0 is a defect.", registry=r
+        )
+
+    def attempt_ended(self, outcome: Outcome, reason: FailureReason | None, seconds: float) -> None:
+        """Counts the end of an attempt; `seconds` since its claim."""
+        self.attempts.labels(outcome.value, reason.value if reason is not None else "none").inc()
+        self.attempt_seconds.labels(outcome.value).observe(seconds)
+
+    def github_answered(self, bucket: GithubBucket, status: int | None, seconds: float) -> None:
+        """Counts one request. The status is counted by its hundreds (`2xx`), `none` when no answer came."""
+        self.github_requests.labels(bucket.value, f"{status // 100}xx" if status else "none").inc()
+        self.github_seconds.labels(bucket.value).observe(seconds)
+
+    def render(self) -> tuple[bytes, str]:
+        """(text, content type) for `GET /metrics`."""
+        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4

@@ -1,0 +1,93 @@
+"""`issue_comment`: a person answered or commanded; look at the issue again and take down what was asked.
+
+Commands come from created comments only. The natural key of a command is `comment:<id>:<index>`, so a repeated
+delivery asks for nothing twice. An edit never executes: when it brings commands that were not there before, one
+intent with the key `comment:<id>:edited` is made, and its only outcome is the explanation. A comment by a bot, or
+by an account that no longer exists, asks for nothing.
+
+GitHub sends this event for pull requests too. Such a comment touches the pull request, and its intents carry the
+pull request's number in the place of the issue number: whoever executes them resolves it to the item (a pull
+request is never an item itself, so the two cannot be confused).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC
+
+from bot.domain.intake import Intake, TouchKind
+from bot.domain.model import Intent, IntentSource, IssueKey, Person
+from bot.payloads import Comment, IssueCommentPayload
+from handlers.commands import Line, read_commands
+from handlers.issues import hint
+from handlers.reading import NOTHING, own, person, scope_of
+
+LOOKED_AT = frozenset({"created", "edited", "deleted"})
+"""A deleted comment can be a withdrawn answer; pinning and hiding change nothing for an item."""
+
+
+def handle(payload: IssueCommentPayload, self_id: int | None) -> Intake:
+    scope = scope_of(payload)
+    if scope is None or own(payload, self_id) or payload.action not in LOOKED_AT:
+        return NOTHING
+    issue = payload.issue
+    if issue.pull_request is None:
+        touch = scope.touch(TouchKind.ISSUE, issue.number, hint(issue))
+    else:
+        touch = scope.touch(TouchKind.PULL, issue.number)
+    match payload.action:
+        case "created":
+            intents = _created(scope.issue(issue.number), payload)
+        case "edited":
+            intents = _edited(scope.issue(issue.number), payload)
+        case _:
+            intents = ()
+    return scope.intake(touch, intents=intents)
+
+
+def _asker(payload: IssueCommentPayload) -> Person | None:
+    """Who asks: the sender, unless the sender or the comment's author is a bot or gone."""
+    author, sender = payload.comment.user, payload.sender
+    if author is None or sender is None or author.is_bot or sender.is_bot:
+        return None
+    return person(sender)
+
+
+def _created(key: IssueKey, payload: IssueCommentPayload) -> tuple[Intent, ...]:
+    asker, comment = _asker(payload), payload.comment
+    if asker is None or not comment.body:
+        return ()
+    return tuple(
+        _intent(f"comment:{comment.id}:{index}", key, asker, comment, line)
+        for index, line in enumerate(read_commands(comment.body, comment.created_at))
+    )
+
+
+def _edited(key: IssueKey, payload: IssueCommentPayload) -> tuple[Intent, ...]:
+    asker, comment = _asker(payload), payload.comment
+    before = payload.changes.body.before if payload.changes is not None and payload.changes.body is not None else None
+    if asker is None or not comment.body or before is None:
+        return ()
+    known = read_commands(before, comment.created_at)
+    new = [line for line in read_commands(comment.body, comment.created_at) if line not in known]
+    if not new:
+        return ()
+    return (_intent(f"comment:{comment.id}:edited", key, asker, comment, new[0], edited=True),)
+
+
+def _intent(id_: str, key: IssueKey, asker: Person, comment: Comment, line: Line, *, edited: bool = False) -> Intent:
+    text = comment.body or ""
+    return Intent(
+        id=id_,
+        key=key,
+        source=IntentSource.COMMENT,
+        verb=line.verb,
+        args=line.args,
+        actor=asker,
+        created_at=(comment.updated_at if edited else comment.created_at).astimezone(UTC),
+        comment_id=comment.id,
+        comment_node=comment.node_id,
+        body_sha256=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+        error=line.error,
+        edited=edited,
+    )
