@@ -8,11 +8,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bot.localhub import apps_api, repos_api
+from bot.localhub import (
+    apps_api,
+    contents,
+    git_api,
+    git_http,
+    graphql_api,
+    hooks_api,
+    issues_api,
+    log_api,
+    pulls_api,
+    repos_api,
+    rules,
+    talk_api,
+)
 from bot.localhub.comments import Comments
+from bot.localhub.git_host import GitHost
 from bot.localhub.http import Route
 from bot.localhub.issues import Issues
 from bot.localhub.labels import Labels
+from bot.localhub.pulls import Pulls
+from bot.localhub.rules import BranchRules
 
 if TYPE_CHECKING:
     from bot.localhub.hub import Hub
@@ -20,6 +36,9 @@ if TYPE_CHECKING:
 
 def attach(hub: Hub) -> None:
     """Give the hub its services."""
+    hub.git = GitHost(hub)
+    hub.rules = BranchRules(hub)
+    hub.pulls = Pulls(hub)
     hub.issues = Issues(hub)
     hub.labels = Labels(hub)
     hub.comments = Comments(hub)
@@ -29,5 +48,15 @@ def routes(hub: Hub) -> list[Route]:
     """All routes; of two that match the same path the earlier one wins."""
     return [
         *apps_api.routes(hub),
+        *hooks_api.routes(hub),
         *repos_api.routes(hub),
+        *contents.routes(hub),
+        *git_api.routes(hub),
+        *git_http.routes(hub),
+        *pulls_api.routes(hub),
+        *rules.routes(hub),
+        *talk_api.routes(hub),
+        *issues_api.routes(hub),
+        *graphql_api.routes(hub),
+        *log_api.routes(hub),
     ]

@@ -228,6 +228,7 @@ class Route:
     role       what a person needs on the repository (default: read for GET, else write).
     writes     the repository must not be archived (default: every method but GET).
     content    counts as content creation for the secondary limits.
+    app_jwt    only for an App that authenticates with its JWT; nothing else is checked.
     anyone     also without authentication (public repositories only for repository paths).
     """
 
@@ -239,6 +240,7 @@ class Route:
     writes: bool | None = None
     content: bool = False
     anyone: bool = False
+    app_jwt: bool = False
     surface: Surface = Surface.API
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 

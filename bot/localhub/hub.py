@@ -42,9 +42,11 @@ from bot.localhub.tokens import Tokens
 
 if TYPE_CHECKING:
     from bot.localhub.comments import Comments
+    from bot.localhub.git_host import GitHost
     from bot.localhub.issues import Issues
     from bot.localhub.labels import Labels
-    from bot.localhub.ports import GitPort, PullsPort
+    from bot.localhub.pulls import Pulls
+    from bot.localhub.rules import BranchRules
     from bot.localhub.server import Server
 
 FIRST_ID = 1001
@@ -61,8 +63,9 @@ def utc_now() -> datetime:
 class Hub:
     """A local GitHub."""
 
-    git: GitPort
-    pulls: PullsPort
+    git: GitHost
+    pulls: Pulls
+    rules: BranchRules
     issues: Issues
     labels: Labels
     comments: Comments

@@ -113,6 +113,10 @@ class Limits:
             "X-RateLimit-Resource": resource,
         }
 
+    def reset(self, actor: Actor, resource: str) -> datetime:
+        """When the primary window of this actor ends."""
+        return self._window(actor, resource).reset
+
     def overview(self, actor: Actor) -> dict[str, dict[str, int]]:
         """The resources of `GET /rate_limit`, which itself is free."""
         out = {}

@@ -208,6 +208,10 @@ class Server:
         actor = request.actor
         if number := request.params.get("issue_number") or request.params.get("pull_number"):
             entry.issue = int(number) if number.isdigit() else None
+        if route.app_jwt:
+            if actor.kind is not ActorKind.APP:
+                raise ApiError(401, "A JSON web token could not be decoded")
+            return await route.handler(request)
         if route.template.startswith("/repos/{owner}/{repo}"):
             request.repository = repo = self._repository(request)
             entry.repo = repo.full_name
