@@ -1,0 +1,222 @@
+"""Attempts and locks. The unique indexes on live attempts and fences decide every race, no check before does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, delete, func, select
+
+from bot.domain.intake import TouchKind
+from bot.domain.model import Attempt, AttemptId, AttemptPhase, IssueKey, RepoKey, Worker
+from bot.protocols import DuplicateLiveAttempt, LockRow
+from bot.store.dialect import insert_for, insert_new
+from bot.store.items import issue_key_of
+from bot.store.tables import attempts, locks, touches
+from bot.store.verbs import Verbs, in_repo, of_issue, update_changed
+
+LIVE: ColumnElement[bool] = attempts.c.phase != AttemptPhase.ENDED
+
+# The word that a `workflow_run.completed` webhook leaves on its touch and on the attempt that owns the run.
+RUN_COMPLETED = "completed"
+
+
+def attempt_values(attempt: Attempt) -> dict[str, Any]:
+    """The columns of a record, without its id, key, fence and revision (these never change, or count by themselves)."""
+    return {
+        "ordinal": attempt.number,
+        "phase": attempt.phase,
+        "worker_kind": attempt.worker.kind,
+        "worker_name": attempt.worker.name,
+        "branch": attempt.branch,
+        "claimed_at": attempt.claimed_at,
+        "kind": attempt.kind,
+        "base_sha": attempt.base_sha,
+        "policy_hash": attempt.policy_hash,
+        "ready_removed": attempt.ready_removed,
+        "shown": attempt.shown,
+        "dispatched_at": attempt.dispatched_at,
+        "run_id": attempt.run_id,
+        "run_hint": attempt.run_hint,
+        "started_at": attempt.started_at,
+        "lease_until": attempt.lease_until,
+        "progress": attempt.progress,
+        "cancel_requested_at": attempt.cancel_requested_at,
+        "cancel_reason": attempt.cancel_reason,
+        "cancel_by": attempt.cancel_by,
+        "forced_at": attempt.forced_at,
+        "gate_report": attempt.gate_report,
+        "report": attempt.report,
+        "head_sha": None if attempt.report is None else attempt.report.head_sha,
+        "write_token_until": attempt.write_token_until,
+        "ended_at": attempt.ended_at,
+        "outcome": attempt.outcome,
+        "proof": attempt.proof,
+        "failure": attempt.failure,
+    }
+
+
+def attempt_of(row: Row[Any]) -> Attempt:
+    """The record of a row."""
+    return Attempt(
+        id=AttemptId(row.id),
+        key=issue_key_of(row),
+        number=row.ordinal,
+        fence=row.fence,
+        phase=row.phase,
+        worker=Worker(row.worker_kind, row.worker_name),
+        branch=row.branch,
+        claimed_at=row.claimed_at,
+        revision=row.revision,
+        kind=row.kind,
+        base_sha=row.base_sha,
+        policy_hash=row.policy_hash,
+        ready_removed=row.ready_removed,
+        shown=row.shown,
+        dispatched_at=row.dispatched_at,
+        run_id=row.run_id,
+        run_hint=row.run_hint,
+        started_at=row.started_at,
+        lease_until=row.lease_until,
+        progress=row.progress,
+        cancel_requested_at=row.cancel_requested_at,
+        cancel_reason=row.cancel_reason,
+        cancel_by=row.cancel_by,
+        forced_at=row.forced_at,
+        gate_report=row.gate_report,
+        report=row.report,
+        write_token_until=row.write_token_until,
+        ended_at=row.ended_at,
+        outcome=row.outcome,
+        proof=row.proof,
+        failure=row.failure,
+    )
+
+
+class AttemptVerbs(Verbs):
+    """The verbs of `bot.protocols.Ledger` about attempts."""
+
+    def _first(self, *where: ColumnElement[bool]) -> Attempt | None:
+        """The newest attempt that meets the conditions."""
+        query = select(attempts).where(*where).order_by(attempts.c.fence.desc(), attempts.c.claimed_at.desc()).limit(1)
+        row = self.connection.execute(query).one_or_none()
+        return None if row is None else attempt_of(row)
+
+    def attempt(self, id_: AttemptId) -> Attempt | None:
+        return self._first(attempts.c.id == id_)
+
+    def live_attempt(self, key: IssueKey) -> Attempt | None:
+        return self._first(of_issue(attempts, key), LIVE)
+
+    def last_attempt(self, key: IssueKey) -> Attempt | None:
+        """The attempt with the highest fence, live or not."""
+        return self._first(of_issue(attempts, key))
+
+    def live_attempts(self, repo: RepoKey) -> list[Attempt]:
+        query = select(attempts).where(in_repo(attempts, repo), LIVE).order_by(attempts.c.number)
+        return [attempt_of(row) for row in self.connection.execute(query)]
+
+    def attempts(self, key: IssueKey) -> list[Attempt]:
+        """All attempts of an item, oldest first."""
+        query = select(attempts).where(of_issue(attempts, key)).order_by(attempts.c.fence)
+        return [attempt_of(row) for row in self.connection.execute(query)]
+
+    def attempt_of_run(self, repo: RepoKey, run_id: int) -> Attempt | None:
+        return self._first(in_repo(attempts, repo), attempts.c.run_id == run_id)
+
+    def attempt_of_branch(self, repo: RepoKey, branch: str) -> Attempt | None:
+        """The newest attempt that works on the branch; a retry reuses its item's branch."""
+        return self._first(in_repo(attempts, repo), attempts.c.branch == branch)
+
+    def count_dispatches(self, repo: RepoKey, since: datetime) -> int:
+        """Attempts that were dispatched since then."""
+        query = (
+            select(func.count()).select_from(attempts).where(in_repo(attempts, repo), attempts.c.dispatched_at >= since)
+        )
+        return self.connection.execute(query).scalar_one()
+
+    def insert_attempt(self, attempt: Attempt) -> None:
+        inserted = insert_new(
+            self.connection,
+            attempts,
+            {
+                "id": attempt.id,
+                "installation": attempt.key.installation,
+                "repo": attempt.key.repo,
+                "number": attempt.key.number,
+                "fence": attempt.fence,
+                "revision": attempt.revision,
+                **attempt_values(attempt),
+            },
+        )
+        if not inserted:
+            raise DuplicateLiveAttempt(f"{attempt.key} has a live attempt, or fence {attempt.fence} was used before")
+
+    def save_attempt(self, before: Attempt, after: Attempt) -> bool:
+        if (before.id, before.key, before.fence) != (after.id, after.key, after.fence):
+            raise ValueError(f"attempt {before.id} cannot be saved under another id, item or fence")
+        where = and_(
+            of_issue(attempts, before.key),
+            attempts.c.id == before.id,
+            attempts.c.fence == before.fence,
+        )
+        values = attempt_values(after)
+        if after.run_id is not None and before.run_id is None and after.run_hint is None:
+            values["run_hint"] = self._hint_that_came_early(after.key, after.run_id)
+        return update_changed(self.connection, attempts, where, before.revision, attempt_values(before), values)
+
+    def _hint_that_came_early(self, key: IssueKey, run_id: int) -> str | None:
+        """A quick run's webhook can be routed before its id is stored; its touch is still there."""
+        query = (
+            select(touches.c.id)
+            .where(
+                touches.c.kind == TouchKind.RUN,
+                touches.c.number == run_id,
+                touches.c.hint == RUN_COMPLETED,
+                in_repo(touches, key),
+            )
+            .limit(1)
+        )
+        return None if self.connection.execute(query).one_or_none() is None else RUN_COMPLETED
+
+
+class LockVerbs(Verbs):
+    """The verbs of `bot.protocols.Ledger` about locks. Whether paths overlap is the domain's question."""
+
+    def locks(self, repo: RepoKey) -> list[LockRow]:
+        query = select(locks).where(in_repo(locks, repo)).order_by(locks.c.path, locks.c.number)
+        return [
+            LockRow(
+                repo=repo,
+                path=row.path,
+                issue=row.number,
+                attempt=AttemptId(row.attempt),
+                since=row.since,
+                mode=row.mode,
+            )
+            for row in self.connection.execute(query)
+        ]
+
+    def take_locks(self, rows: Sequence[LockRow]) -> None:
+        """Takes all of them. A path that the item holds already goes to the new attempt and keeps its `since`."""
+        for row in rows:
+            statement = insert_for(self.connection.dialect, locks).values(
+                installation=row.repo.installation,
+                repo=row.repo.repo,
+                path=row.path,
+                number=row.issue,
+                attempt=row.attempt,
+                since=row.since,
+                mode=row.mode,
+            )
+            self.connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["installation", "repo", "path", "number"],
+                    set_={"attempt": statement.excluded.attempt, "mode": statement.excluded.mode},
+                )
+            )
+
+    def free_locks(self, key: IssueKey) -> int:
+        """How many locks of the item were freed."""
+        return self.connection.execute(delete(locks).where(of_issue(locks, key))).rowcount

@@ -1,0 +1,72 @@
+"""The few places where SQLite and PostgreSQL are spoken to differently: "insert unless there", "insert or change",
+and statements prepared once for the hot path.
+
+Both databases understand the SQL that comes out; SQLAlchemy only keeps the constructs in two modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+from sqlalchemy import Connection, Dialect, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import Insert
+
+Values = Mapping[str, Any]
+
+
+class Cursor(Protocol):
+    """What the hot path uses of a driver's cursor."""
+
+    rowcount: int
+
+    def execute(self, statement: str, parameters: Any, /) -> object: ...
+    def executemany(self, statement: str, parameters: Any, /) -> object: ...
+    def fetchone(self) -> Any: ...
+
+
+def insert_for(dialect: Dialect, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that can be told what to do on a conflict."""
+    if dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+def insert_new(connection: Connection, table: Table, values: Values) -> bool:
+    """Inserts a row; False when any unique index has it already. Never raises for a duplicate.
+
+    Unlike a caught constraint error this leaves a PostgreSQL transaction usable.
+    """
+    statement = insert_for(connection.dialect, table).values(**values).on_conflict_do_nothing()
+    return connection.execute(statement).rowcount == 1
+
+
+class Prepared:
+    """An INSERT compiled once for a dialect and run on the driver's cursor: about a tenth of the usual price.
+
+    Values are given as the driver stores them (times as microseconds, records as JSON text); nothing is converted.
+    """
+
+    def __init__(self, statement: Insert, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
+        self._sql = str(compiled)
+        self._names: tuple[str, ...] | None = tuple(compiled.positiontup or ()) if compiled.positional else None
+
+    def _bind(self, values: Values) -> object:
+        return values if self._names is None else tuple(values[name] for name in self._names)
+
+    def run(self, cursor: Cursor, values: Values) -> int:
+        """Runs it once; the number of rows that were written."""
+        cursor.execute(self._sql, self._bind(values))
+        return cursor.rowcount
+
+    def one(self, cursor: Cursor, values: Values) -> tuple[Any, ...] | None:
+        """Runs it once; the row it returned, None when nothing was written."""
+        cursor.execute(self._sql, self._bind(values))
+        return cast("tuple[Any, ...] | None", cursor.fetchone())
+
+
+def driver_cursor(connection: Connection) -> Cursor:
+    """A cursor of the driver inside the connection's running transaction."""
+    return cast("Cursor", connection.connection.cursor())

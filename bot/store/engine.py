@@ -1,0 +1,176 @@
+"""The store on one machine: an SQLite file, one writer thread with group commit, a few read connections.
+
+Promises: `write` returns after the commit is on disk; units are run one after another in the order of the calls;
+`read` sees committed data only, and everything that this task's own earlier `write` committed. One process has the
+file at a time. After `close` every call raises StoreClosed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, Self, TypeVar, cast
+
+from bot.protocols import Clock, Ids
+from bot.store.dialect import insert_new
+from bot.store.errors import StoreClosed
+from bot.store.filelock import InstanceLock
+from bot.store.ledger import SqlLedger
+from bot.store.migrate import require_current
+from bot.store.sqlite import check_file, create_file, engine_for, file_of
+from bot.store.tables import meta
+from bot.store.verbs import Marked
+from bot.store.writer import Job, Outcome, Reader, Writer, drain_closed
+
+T = TypeVar("T")
+
+# Reads are short; two let one slow page not hold up the other core.
+READERS = 2
+
+# The writer finishes what it took; a disk that hangs longer than this must not hold up the end of the process.
+CLOSE_SECONDS = 10.0
+
+
+class Waker(Protocol):
+    """What the store tells about a key marked by a committed unit: `KeyedQueue.wake` fits."""
+
+    def __call__(self, key: str, priority: int = 0, *, at: datetime | None = None) -> None: ...
+
+
+class SqliteStore:
+    """`bot.protocols.Store` on an SQLite file that is migrated already (`bot.store.migrate.prepare`)."""
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        ids: Ids,
+        *,
+        readers: int = READERS,
+        before_commit: Callable[[], None] | None = None,
+        after_commit: Callable[[], None] | None = None,
+    ) -> None:
+        self.path = path
+        self.clock = clock
+        self._closed = False
+        create_file(path)
+        self._lock = InstanceLock(path, os.getpid())
+        try:
+            check_file(path)
+            self._open(ids, readers, before_commit, after_commit)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(
+        self,
+        ids: Ids,
+        readers: int,
+        before_commit: Callable[[], None] | None,
+        after_commit: Callable[[], None] | None,
+    ) -> None:
+        connection = engine_for(self.path).connect()
+        try:
+            require_current(connection, self.path)
+            insert_new(connection, meta, {"name": "instance", "value": ids.new("db_")})
+            self.instance: str = connection.execute(
+                meta.select().with_only_columns(meta.c.value).where(meta.c.name == "instance")
+            ).scalar_one()
+        except BaseException:
+            connection.close()
+            raise
+        self._writes: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._writer = Writer(
+            connection, self.clock, self._writes, before_commit=before_commit, after_commit=after_commit
+        )
+        engine = engine_for(self.path, read_only=True)
+        self._readers = [
+            Reader(f"store-reader-{index}", engine.connect(), self.clock, self._reads) for index in range(readers)
+        ]
+        for thread in (self._writer, *self._readers):
+            thread.start()
+
+    @property
+    def commits(self) -> int:
+        """Group commits so far; `units / commits` is the mean size of a group."""
+        return self._writer.commits
+
+    @property
+    def units(self) -> int:
+        """Units that were part of a commit so far, those that failed alone included."""
+        return self._writer.units
+
+    def on_marked(self, waker: Waker) -> None:
+        """From now on tells the waker each key that a committed unit marked, in the event loop of the caller."""
+
+        def tell(marked: Sequence[Marked]) -> None:
+            for mark in marked:
+                waker(mark.key, mark.priority, at=mark.at)
+
+        self._writer.listener = tell
+
+    async def write(self, unit: Callable[[SqlLedger], T]) -> T:
+        """Runs the unit in its own savepoint; returns after the commit is on disk.
+
+        Raises what the unit raised (nothing of it is written then), StoreUnavailable when the group could not be
+        committed, StoreClosed after `close`.
+        """
+        return cast("T", await self._submit(self._writes, unit))
+
+    async def read(self, unit: Callable[[SqlLedger], T]) -> T:
+        """Runs the unit on one snapshot of committed data. A unit that tries to write raises."""
+        return cast("T", await self._submit(self._reads, unit))
+
+    async def _submit(self, inbox: queue.SimpleQueue[Job | None], unit: Callable[[SqlLedger], object]) -> object:
+        if self._closed:
+            raise StoreClosed("the store is closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
+        inbox.put(Job(unit, loop, future))
+        outcome = await future
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+    async def close(self) -> None:
+        """Commits what was handed in before, ends the threads, frees the file. A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._shut)
+
+    def _shut(self) -> None:
+        self._writes.put(None)
+        self._reads.put(None)
+        for thread in (self._writer, *self._readers):
+            thread.join(CLOSE_SECONDS)
+        drain_closed(self._writes)
+        drain_closed(self._reads)
+        self._lock.release()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def open_store(
+    url: str,
+    clock: Clock,
+    ids: Ids,
+    *,
+    before_commit: Callable[[], None] | None = None,
+    after_commit: Callable[[], None] | None = None,
+) -> SqliteStore:
+    """Opens the ledger that the URL names. It must be migrated already.
+
+    Raises SettingsError: unusable URL or folder, file in use by another process, damaged file, schema older or newer
+    than this version.
+    """
+    return SqliteStore(file_of(url), clock, ids, before_commit=before_commit, after_commit=after_commit)

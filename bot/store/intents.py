@@ -1,0 +1,102 @@
+"""Intents (a person's command, stored once under its natural key) and the replies that were given to readers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+
+from bot.domain.model import Intent, IssueKey
+from bot.store.dialect import insert_for, insert_new
+from bot.store.items import issue_key_of
+from bot.store.tables import intents, replies
+from bot.store.verbs import Verbs, of_issue
+
+
+def intent_values(intent: Intent) -> dict[str, Any]:
+    """All columns that come from the record."""
+    return {
+        "id": intent.id,
+        "installation": intent.key.installation,
+        "repo": intent.key.repo,
+        "number": intent.key.number,
+        "source": intent.source,
+        "verb": intent.verb,
+        "args": intent.args,
+        "actor": intent.actor,
+        "created_at": intent.created_at,
+        "comment_id": intent.comment_id,
+        "comment_node": intent.comment_node,
+        "body_sha256": intent.body_sha256,
+        "error": intent.error,
+        "edited": intent.edited,
+        "attempts": intent.attempts,
+    }
+
+
+def intent_of(row: Row[Any]) -> Intent:
+    """The record of a row."""
+    return Intent(
+        id=row.id,
+        key=issue_key_of(row),
+        source=row.source,
+        verb=row.verb,
+        args=row.args,
+        actor=row.actor,
+        created_at=row.created_at,
+        comment_id=row.comment_id,
+        comment_node=row.comment_node,
+        body_sha256=row.body_sha256,
+        error=row.error,
+        edited=row.edited,
+        attempts=row.attempts,
+    )
+
+
+class IntentVerbs(Verbs):
+    """The verbs of `bot.protocols.Ledger` about intents and replies."""
+
+    def put_intent(self, intent: Intent) -> bool:
+        return insert_new(self.connection, intents, intent_values(intent))
+
+    def open_intents(self, key: IssueKey) -> list[Intent]:
+        """Intents without an outcome, in the order in which people gave them (comments by time and id, lines of one
+        comment from the top), whatever order the webhooks took."""
+        query = (
+            select(intents)
+            .where(of_issue(intents, key), intents.c.outcome.is_(None))
+            .order_by(intents.c.created_at, func.coalesce(intents.c.comment_id, 0), intents.c.seq)
+        )
+        return [intent_of(row) for row in self.connection.execute(query)]
+
+    def settle_intent(self, id_: str, outcome: str, at: datetime) -> bool:
+        """True for the one call that settled it; the first outcome stays."""
+        statement = (
+            update(intents)
+            .where(intents.c.id == id_, intents.c.outcome.is_(None))
+            .values(outcome=outcome, settled_at=at)
+        )
+        return self.connection.execute(statement).rowcount == 1
+
+    def retry_intent(self, id_: str) -> None:
+        """Counts one more try of an intent that stays open."""
+        self.connection.execute(update(intents).where(intents.c.id == id_).values(attempts=intents.c.attempts + 1))
+
+    def has_replied(self, key: IssueKey, person_id: int, since: datetime) -> bool:
+        query = select(replies.c.at).where(
+            of_issue(replies, key), replies.c.person_id == person_id, replies.c.at >= since
+        )
+        return self.connection.execute(query).one_or_none() is not None
+
+    def note_reply(self, key: IssueKey, person_id: int, at: datetime) -> None:
+        statement = insert_for(self.connection.dialect, replies).values(
+            installation=key.installation, repo=key.repo, number=key.number, person_id=person_id, at=at
+        )
+        self.connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["installation", "repo", "number", "person_id"],
+                set_={"at": statement.excluded.at},
+                where=replies.c.at < statement.excluded.at,
+            )
+        )

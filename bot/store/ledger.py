@@ -1,0 +1,29 @@
+"""All verbs of `bot.protocols.Ledger` over one SQLAlchemy connection, composed from one file per noun.
+
+The verbs are synchronous functions inside a transaction that the engine opened; they neither commit nor roll back.
+The same class serves SQLite and PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from bot.store.attempts import AttemptVerbs, LockVerbs
+from bot.store.intents import IntentVerbs
+from bot.store.items import ItemVerbs
+from bot.store.keyrows import KeyVerbs
+from bot.store.outbox import HistoryVerbs, OutboxVerbs
+from bot.store.repos import RepoVerbs
+from bot.store.tokens import TokenVerbs
+
+
+class SqlLedger(
+    RepoVerbs,
+    ItemVerbs,
+    AttemptVerbs,
+    LockVerbs,
+    IntentVerbs,
+    OutboxVerbs,
+    HistoryVerbs,
+    KeyVerbs,
+    TokenVerbs,
+):
+    """`bot.protocols.Ledger` in SQL."""

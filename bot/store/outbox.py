@@ -1,0 +1,114 @@
+"""Acts that must happen at most once, written ahead; and the append-only history."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import delete, select, update
+
+from bot.domain.model import AttemptId, InstallationId, IssueKey, Key, RepoId, RepoKey
+from bot.protocols import Audit, OutboxRow
+from bot.store.dialect import insert_new
+from bot.store.tables import events, outbox
+from bot.store.verbs import Verbs, in_repo
+
+
+class OutboxVerbs(Verbs):
+    """The verbs of `bot.protocols.Ledger` about planned acts."""
+
+    def outbox(self, key: str) -> OutboxRow | None:
+        row = self.connection.execute(select(outbox).where(outbox.c.key == key)).one_or_none()
+        if row is None:
+            return None
+        repo = RepoKey(InstallationId(row.installation), RepoId(row.repo))
+        return OutboxRow(
+            key=row.key,
+            kind=row.kind,
+            issue=None if row.number is None else IssueKey(repo.installation, repo.repo, row.number),
+            repo=repo,
+            fence=row.fence,
+            planned_at=row.planned_at,
+            done_at=row.done_at,
+            result=row.result,
+            tries=row.tries,
+        )
+
+    def plan(self, row: OutboxRow) -> bool:
+        return insert_new(
+            self.connection,
+            outbox,
+            {
+                "key": row.key,
+                "kind": row.kind,
+                "installation": row.repo.installation,
+                "repo": row.repo.repo,
+                "number": None if row.issue is None else row.issue.number,
+                "fence": row.fence,
+                "planned_at": row.planned_at,
+                "done_at": row.done_at,
+                "result": row.result,
+                "tries": row.tries,
+            },
+        )
+
+    def outbox_done(self, key: str, result: str, at: datetime) -> None:
+        """Notes what came of it; the first result stays."""
+        self.connection.execute(
+            update(outbox).where(outbox.c.key == key, outbox.c.done_at.is_(None)).values(done_at=at, result=result)
+        )
+
+    def outbox_retry(self, key: str) -> None:
+        """Counts one more try of an act that is not done."""
+        self.connection.execute(
+            update(outbox).where(outbox.c.key == key, outbox.c.done_at.is_(None)).values(tries=outbox.c.tries + 1)
+        )
+
+    def outbox_drop(self, key: str) -> None:
+        """Forgets a planned act; one that is done is never forgotten."""
+        self.connection.execute(delete(outbox).where(outbox.c.key == key, outbox.c.done_at.is_(None)))
+
+
+class HistoryVerbs(Verbs):
+    """The verbs of `bot.protocols.Ledger` about history."""
+
+    def audit(self, line: Audit) -> None:
+        self.connection.execute(
+            events.insert().values(
+                at=line.at,
+                installation=line.key.installation,
+                repo=line.key.repo,
+                number=line.key.number if isinstance(line.key, IssueKey) else None,
+                kind=line.kind,
+                actor=line.actor,
+                cause=line.cause,
+                from_state=line.from_state,
+                to_state=line.to_state,
+                attempt=line.attempt,
+                fence=line.fence,
+                policy_hash=line.policy_hash,
+                detail=None if line.detail is None else dict(line.detail),
+            )
+        )
+
+    def history(self, key: Key, limit: int = 100) -> list[Audit]:
+        """The newest `limit` lines written under exactly this key, oldest first."""
+        number = events.c.number == key.number if isinstance(key, IssueKey) else events.c.number.is_(None)
+        query = select(events).where(in_repo(events, key), number).order_by(events.c.id.desc()).limit(limit)
+        lines = [
+            Audit(
+                at=row.at,
+                key=key,
+                kind=row.kind,
+                actor=row.actor,
+                cause=row.cause,
+                from_state=row.from_state,
+                to_state=row.to_state,
+                attempt=None if row.attempt is None else AttemptId(row.attempt),
+                fence=row.fence,
+                policy_hash=row.policy_hash,
+                detail=row.detail,
+            )
+            for row in self.connection.execute(query)
+        ]
+        lines.reverse()
+        return lines

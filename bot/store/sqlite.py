@@ -1,0 +1,125 @@
+"""SQLite as the ledger's file: where it is, how a connection is set up, whether the file is sound.
+
+Every connection is in the driver's autocommit mode and its transactions are spoken by us (`BEGIN IMMEDIATE` for the
+writer, `BEGIN` for a reader's snapshot); the driver's own guessing about transactions is switched off.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import cast
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool
+
+from bot.errors import SettingsError
+from bot.store.errors import StoreDamaged
+
+# Another process (a backup, `tgs db current`) holds a lock for a moment only; beyond this something is wrong.
+BUSY_TIMEOUT_MS = 5_000
+
+
+def file_of(url: str) -> Path:
+    """The file that an `sqlite:///…` URL names. Raises SettingsError for anything else, without showing the URL
+    (it may hold a password)."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingsError(
+            "The database URL cannot be read.", "Use sqlite:////absolute/path/to/file.db (four slashes)."
+        ) from None
+    if parsed.get_backend_name() != "sqlite":
+        raise SettingsError(
+            f"The database URL names {parsed.get_backend_name()!r}; this store keeps its ledger in an SQLite file.",
+            "Use sqlite:////absolute/path/to/file.db (four slashes).",
+        )
+    if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
+        raise SettingsError(
+            "The database URL names no file.", "The ledger must survive a restart: use sqlite:////absolute/path.db."
+        )
+    return Path(parsed.database)
+
+
+def create_file(path: Path) -> None:
+    """Makes the file (readable by its owner alone) and its folders. SQLite gives its side files the same mode."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise SettingsError(
+            f"The database file {path} cannot be opened: {error.strerror}.",
+            "Check TGS_DATABASE_URL or TGS_DATA_DIR and who owns the folder.",
+        ) from error
+
+
+def _driver(path: Path, mode: str) -> sqlite3.Connection:
+    driver = sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=BUSY_TIMEOUT_MS / 1000,
+    )
+    try:
+        driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        driver.execute("PRAGMA foreign_keys=ON")
+        if mode == "ro":
+            driver.execute("PRAGMA query_only=ON")
+        else:
+            driver.execute("PRAGMA journal_mode=WAL")
+            # A 2xx promises that the row survives a power cut; NORMAL does not keep that promise in WAL mode.
+            driver.execute("PRAGMA synchronous=FULL")
+            # What is deleted (webhook bodies, tokens) is overwritten, not only unlinked.
+            driver.execute("PRAGMA secure_delete=ON")
+    except BaseException:
+        driver.close()
+        raise
+    return driver
+
+
+def engine_for(path: Path, *, read_only: bool = False) -> Engine:
+    """An engine whose connections are set up as this module promises; nothing is pooled."""
+    mode = "ro" if read_only else "rw"
+    return create_engine(
+        "sqlite://",
+        creator=lambda: _driver(path, mode),
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
+    )
+
+
+def driver_of(connection: Connection) -> sqlite3.Connection:
+    """The driver's connection, for what SQLAlchemy has no word for."""
+    return cast("sqlite3.Connection", connection.connection.driver_connection)
+
+
+def check_file(path: Path) -> None:
+    """Reads the whole file once. Raises StoreDamaged with SQLite's first finding."""
+    finding: str
+    try:
+        driver = _driver(path, "rw")
+        try:
+            finding = driver.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if finding == "ok" and driver.execute("PRAGMA foreign_key_check").fetchone() is not None:
+                finding = "a row refers to another row that is missing"
+        finally:
+            driver.close()
+    except sqlite3.OperationalError as error:
+        raise SettingsError(
+            f"The database file {path} cannot be opened: {error}.",
+            "Check that the folder is writable and that no other program holds the file.",
+        ) from error
+    except sqlite3.DatabaseError as error:
+        finding = str(error)
+    if finding != "ok":
+        raise StoreDamaged(
+            f"The database file {path} is damaged: {finding}.",
+            "Move it and its -wal and -shm files away, then put the newest backup in its place, or start with an empty "
+            "file: the ledger is rebuilt from GitHub.",
+        )

@@ -1,0 +1,54 @@
+"""What all groups of ledger verbs share: the transaction, the clock and the keys marked in it; guarded updates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, update
+
+from bot.domain.model import IssueKey, RepoKey
+from bot.protocols import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A key whose wanted revision was raised; told to the queue after the commit."""
+
+    key: str
+    priority: int
+    at: datetime
+
+
+class Verbs:
+    """One transaction's view of the ledger. Not to be kept after the unit ends."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self.connection = connection
+        self.clock = clock
+        self.marked: list[Marked] = []
+
+
+def in_repo(table: Table, key: RepoKey | IssueKey) -> ColumnElement[bool]:
+    """The condition every query of a tenant's data starts with."""
+    return and_(table.c.installation == key.installation, table.c.repo == key.repo)
+
+
+def of_issue(table: Table, key: IssueKey) -> ColumnElement[bool]:
+    return and_(in_repo(table, key), table.c.number == key.number)
+
+
+def update_changed(
+    connection: Connection,
+    table: Table,
+    where: ColumnElement[bool],
+    revision: int,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+) -> bool:
+    """Writes the columns that differ and revision + 1, only while the row still has `revision`; True if it had."""
+    changed = {name: value for name, value in after.items() if before[name] != value}
+    statement = update(table).where(where, table.c.revision == revision).values(**changed, revision=revision + 1)
+    return connection.execute(statement).rowcount == 1

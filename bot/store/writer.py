@@ -1,0 +1,205 @@
+"""The threads that run units: one writer with group commit, a few readers.
+
+The writer takes up to `GROUP_LIMIT` waiting units, runs each in a savepoint of one transaction, commits once and only
+then answers. A unit that raises is rolled back alone and its caller gets the exception; a commit that fails fails all
+callers of the group and the writer goes on. Threads are daemons: none keeps the process alive.
+
+Races it knows: a caller that is cancelled before its unit began has it skipped; one cancelled later must assume that
+the unit was committed. Marked keys are told to the listener, in the caller's event loop, just before the caller is
+answered, so whoever awaited a write finds the queue awake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from bot.protocols import Clock
+from bot.store.errors import StoreClosed, StoreUnavailable
+from bot.store.ledger import SqlLedger
+from bot.store.sqlite import driver_of
+from bot.store.verbs import Marked
+
+# Above this a group's latency grows faster than what a shared sync saves (measured on slow and fast disks).
+GROUP_LIMIT = 256
+
+Listener = Callable[[Sequence[Marked]], None]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a unit: a value or an exception, so that handing it over never raises by itself."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+@dataclass(slots=True)
+class Job:
+    """A unit with the place where its caller waits."""
+
+    unit: Callable[[SqlLedger], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Outcome]
+
+
+def _answer(jobs: Sequence[tuple[Job, Outcome]], marked: Sequence[Marked], listener: Listener | None) -> None:
+    """Runs in the callers' loop."""
+    if marked and listener is not None:
+        listener(marked)
+    for job, outcome in jobs:
+        if not job.future.done():
+            job.future.set_result(outcome)
+
+
+def deliver(jobs: Sequence[tuple[Job, Outcome]], marked: Sequence[Marked], listener: Listener | None) -> None:
+    """Hands outcomes to the callers' loops; a loop that is closed already has nobody waiting."""
+    for loop in {job.loop for job, _ in jobs}:
+        own = [(job, outcome) for job, outcome in jobs if job.loop is loop]
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_answer, own, marked, listener)
+
+
+class UnitThread(threading.Thread):
+    """Takes jobs from an inbox until it is stopped; `close` waits for what was handed in before."""
+
+    def __init__(self, name: str, connection: Connection, clock: Clock, inbox: queue.SimpleQueue[Job | None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self.connection = connection
+        self.driver: sqlite3.Connection = driver_of(connection)
+        self.clock = clock
+        self.inbox = inbox
+
+    def run_unit(self, job: Job, marked: list[Marked]) -> Outcome:
+        ledger = SqlLedger(self.connection, self.clock)
+        try:
+            value = job.unit(ledger)
+        except BaseException as error:  # noqa: BLE001 - the caller gets it; this thread serves all other callers
+            return Outcome(error=error)
+        marked.extend(ledger.marked)
+        return Outcome(value)
+
+
+class Reader(UnitThread):
+    """Runs units one by one, each on one snapshot of committed data, over a connection that cannot write."""
+
+    def run(self) -> None:
+        while (job := self.inbox.get()) is not None:
+            deliver([(job, self._read(job))], (), None)
+        self.inbox.put(None)  # the next reader ends too
+        self.connection.close()
+
+    def _read(self, job: Job) -> Outcome:
+        try:
+            self.driver.execute("BEGIN")
+            try:
+                return self.run_unit(job, [])
+            finally:
+                self.driver.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            return Outcome(error=_unavailable("read", error))
+
+
+class Writer(UnitThread):
+    """The one thread that writes. `before_commit` and `after_commit` are called around each commit (crash tests)."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        clock: Clock,
+        inbox: queue.SimpleQueue[Job | None],
+        *,
+        before_commit: Callable[[], None] | None = None,
+        after_commit: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__("store-writer", connection, clock, inbox)
+        self.listener: Listener | None = None
+        self.before_commit = before_commit
+        self.after_commit = after_commit
+        self.commits = 0
+        self.units = 0
+
+    def run(self) -> None:
+        open_ = True
+        while open_:
+            jobs, open_ = self._take()
+            if jobs:
+                self._group(jobs)
+        self.connection.close()
+
+    def _take(self) -> tuple[list[Job], bool]:
+        """At least one job, or the end; then whatever waits already, up to the limit."""
+        jobs: list[Job] = []
+        job = self.inbox.get()
+        while job is not None:
+            if not job.future.cancelled():
+                jobs.append(job)
+            if len(jobs) >= GROUP_LIMIT:
+                return jobs, True
+            try:
+                job = self.inbox.get_nowait()
+            except queue.Empty:
+                return jobs, True
+        return jobs, False
+
+    def _group(self, jobs: list[Job]) -> None:
+        marked: list[Marked] = []
+        try:
+            outcomes = self._transact(jobs, marked)
+        except BaseException as error:  # noqa: BLE001 - every caller gets it; the writer outlives a failed commit
+            self._abandon()
+            # Own exception objects: a traceback shared by several tasks grows with every raise.
+            outcomes = [Outcome(error=_unavailable("write", error)) for _ in jobs]
+            marked.clear()
+        deliver(list(zip(jobs, outcomes, strict=True)), marked, self.listener)
+
+    def _transact(self, jobs: list[Job], marked: list[Marked]) -> list[Outcome]:
+        self.driver.execute("BEGIN IMMEDIATE")
+        outcomes = [self._savepoint(job, marked) for job in jobs]
+        if self.before_commit is not None:
+            self.before_commit()
+        self.driver.execute("COMMIT")
+        self.commits += 1
+        self.units += len(jobs)
+        if self.after_commit is not None:
+            self.after_commit()
+        return outcomes
+
+    def _savepoint(self, job: Job, marked: list[Marked]) -> Outcome:
+        self.driver.execute("SAVEPOINT unit")
+        outcome = self.run_unit(job, marked)
+        if not self.driver.in_transaction:
+            # SQLite ends the whole transaction by itself on a full disk or an I/O error: the group is lost.
+            raise sqlite3.OperationalError("the database ended the transaction") from outcome.error
+        if outcome.error is not None:
+            self.driver.execute("ROLLBACK TO unit")
+        self.driver.execute("RELEASE unit")
+        return outcome
+
+    def _abandon(self) -> None:
+        if self.driver.in_transaction:
+            self.driver.execute("ROLLBACK")
+
+
+def _unavailable(what: str, error: BaseException) -> StoreUnavailable:
+    reason = StoreUnavailable(f"the database could not {what}: {error}")
+    reason.__cause__ = error
+    return reason
+
+
+def drain_closed(inbox: queue.SimpleQueue[Job | None]) -> None:
+    """Answers jobs that were handed in after the end."""
+    while True:
+        try:
+            job = inbox.get_nowait()
+        except queue.Empty:
+            return
+        if job is not None:
+            deliver([(job, Outcome(error=StoreClosed("the store is closed")))], (), None)
