@@ -207,6 +207,7 @@ class Policy(_Section):
     branch_template: Template = Field(
         "tgs/{issue}-{slug}", description="Name of the bot's branches. `{issue}` is required, `{slug}` optional."
     )
+    merge: Merge = Field(default_factory=Merge)
     protected_paths: tuple[PathPattern, ...] = Field(
         (), max_length=100, description="Paths the agent may not change, added to the built-in ones such as `.github/`."
     )

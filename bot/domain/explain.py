@@ -1,0 +1,100 @@
+"""Why an item is where it is: the reasons in the order in which a person should read them."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from bot.domain.draft import Draft
+from bot.domain.facts import Ci
+from bot.domain.model import Attempt, AttemptPhase, Item, ItemState, Waiting
+from bot.domain.policy_model import Policy
+from bot.domain.reasons import ReasonCode, waiting
+
+
+def explain(draft: Draft, policy: Policy) -> tuple[Waiting, ...]:
+    """The reasons for the state that the item has in this draft."""
+    item = draft.item
+    if item is None:
+        return (waiting(ReasonCode.NOT_TRACKED),)
+    match item.state:
+        case ItemState.PROPOSED:
+            return (waiting(ReasonCode.NOT_APPROVED, state=item.state.value), *_held(item))
+        case ItemState.READY:
+            return _queued(item)
+        case ItemState.IN_PROGRESS:
+            if draft.live is None:
+                return _between(draft, item)
+            return (_working(draft.live), *_held(item))
+        case ItemState.NEEDS_INPUT:
+            return _queued(item)
+        case ItemState.IN_REVIEW:
+            return _reviewed(draft, item)
+        case ItemState.DONE:
+            return (waiting(ReasonCode.DONE, pull=item.pull.number if item.pull else ""),)
+        case ItemState.FAILED:
+            return (waiting(ReasonCode.FAILED, reason=item.last_failure.reason.value if item.last_failure else ""),)
+        case ItemState.CANCELLED:
+            return (waiting(ReasonCode.CANCELLED, reason=item.last_failure.reason.value if item.last_failure else ""),)
+        case _:
+            assert_never(item.state)
+
+
+def _held(item: Item) -> tuple[Waiting, ...]:
+    if item.held_by is None:
+        return ()
+    return (waiting(ReasonCode.HELD, by=item.held_by, reason=item.held_reason or ""),)
+
+
+def _queued(item: Item) -> tuple[Waiting, ...]:
+    """What the last scheduling pass said, with what has become known since then in front."""
+    known = {reason.code for reason in item.waiting}
+    fresh = tuple(reason for reason in _held(item) if reason.code not in known)
+    rest = fresh + item.waiting
+    position = (waiting(ReasonCode.QUEUED, position=item.position),) if item.position is not None else ()
+    return rest + position or (waiting(ReasonCode.QUEUED, position=""),)
+
+
+def _between(draft: Draft, item: Item) -> tuple[Waiting, ...]:
+    if item.not_before is not None and item.not_before > draft.now:
+        why = item.last_failure.reason.value if item.last_failure else ""
+        return (waiting(ReasonCode.NOT_BEFORE, at=item.not_before.isoformat(), why=why), *_held(item))
+    return _queued(item)
+
+
+def _working(attempt: Attempt) -> Waiting:
+    run = attempt.run_id or ""
+    if attempt.cancel_requested_at is not None:
+        return waiting(ReasonCode.CANCELLING, attempt=attempt.number, by=attempt.cancel_by or "")
+    match attempt.phase:
+        case AttemptPhase.CLAIMED:
+            return waiting(ReasonCode.CLAIMED, attempt=attempt.number)
+        case AttemptPhase.DISPATCHING:
+            return waiting(ReasonCode.STARTING, attempt=attempt.number, run=run)
+        case AttemptPhase.RUNNING | AttemptPhase.ENDED:
+            return waiting(ReasonCode.RUNNING, attempt=attempt.number, run=run)
+        case AttemptPhase.SUSPECT:
+            since = attempt.lease_until.isoformat() if attempt.lease_until else ""
+            return waiting(ReasonCode.SUSPECT, attempt=attempt.number, since=since)
+        case AttemptPhase.CANCELLING:
+            return waiting(ReasonCode.CANCELLING, attempt=attempt.number, by=attempt.cancel_by or "")
+        case _:
+            assert_never(attempt.phase)
+
+
+def _reviewed(draft: Draft, item: Item) -> tuple[Waiting, ...]:
+    number = item.pull.number if item.pull else ""
+    ci, pull = draft.facts.ci, draft.facts.pull
+    found = list(_held(item))
+    pause = draft.repo.pause
+    if pause is not None and pause.active(draft.now):
+        until = pause.until.isoformat() if pause.until else ""
+        found.append(waiting(ReasonCode.PAUSED, by=pause.by, reason=pause.reason, until=until))
+    if ci is not None and ci.state is Ci.FAILED:
+        found.append(waiting(ReasonCode.CI_FAILED, pull=number, checks=", ".join(name for name, _ in ci.failed[:5])))
+    elif ci is not None and ci.state is Ci.PENDING:
+        found.append(waiting(ReasonCode.CI_PENDING, pull=number))
+    elif pull is not None and pull.mergeable is False:
+        found.append(waiting(ReasonCode.CONFLICT, pull=number))
+    else:
+        found.append(waiting(ReasonCode.REVIEW, pull=number))
+    return tuple(found)
