@@ -219,7 +219,8 @@ def next_step(
         case Retrying.NEVER:
             return AskPerson(rule.owner, burnt, infra)
         case Retrying.ONCE:
-            again = item.last_failure is not None and FAILURES[item.last_failure.reason].retry is Retrying.ONCE
+            last = FAILURES[item.last_failure.reason] if item.last_failure else None
+            again = last is not None and last.retry is Retrying.ONCE and last.burns == rule.burns
         case Retrying.YES:
             again = False
         case _:
