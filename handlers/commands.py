@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from bot.domain.command_parser import ParseError, parse
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -16,5 +18,8 @@ class Line:
 
 
 def read_commands(body: str, at: datetime) -> tuple[Line, ...]:
-    """The commands of a comment's text in their order; `at` is when the comment was written."""
-    return ()
+    """The commands of a comment's text in their order; `at` is when it was written, so dates before it are errors."""
+    return tuple(
+        Line("", error=parsed.message) if isinstance(parsed, ParseError) else Line(parsed.verb.value, parsed.args)
+        for parsed in parse(body, at)
+    )

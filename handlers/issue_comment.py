@@ -12,10 +12,10 @@ request is never an item itself, so the two cannot be confused).
 
 from __future__ import annotations
 
-import hashlib
-from datetime import UTC
+from datetime import UTC, datetime
 
 from bot.domain.intake import Intake, TouchKind
+from bot.domain.intents import body_digest
 from bot.domain.model import Intent, IntentSource, IssueKey, Person
 from bot.payloads import Comment, IssueCommentPayload
 from handlers.commands import Line, read_commands
@@ -45,6 +45,11 @@ def handle(payload: IssueCommentPayload, self_id: int | None) -> Intake:
     return scope.intake(touch, intents=intents)
 
 
+def _utc(time: datetime) -> datetime:
+    """GitHub's times have a zone; one without is taken as UTC."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
 def _asker(payload: IssueCommentPayload) -> Person | None:
     """Who asks: the sender, unless the sender or the comment's author is a bot or gone."""
     author, sender = payload.comment.user, payload.sender
@@ -59,7 +64,7 @@ def _created(key: IssueKey, payload: IssueCommentPayload) -> tuple[Intent, ...]:
         return ()
     return tuple(
         _intent(f"comment:{comment.id}:{index}", key, asker, comment, line)
-        for index, line in enumerate(read_commands(comment.body, comment.created_at))
+        for index, line in enumerate(read_commands(comment.body, _utc(comment.created_at)))
     )
 
 
@@ -68,15 +73,14 @@ def _edited(key: IssueKey, payload: IssueCommentPayload) -> tuple[Intent, ...]:
     before = payload.changes.body.before if payload.changes is not None and payload.changes.body is not None else None
     if asker is None or not comment.body or before is None:
         return ()
-    known = read_commands(before, comment.created_at)
-    new = [line for line in read_commands(comment.body, comment.created_at) if line not in known]
+    known = read_commands(before, _utc(comment.updated_at))
+    new = [line for line in read_commands(comment.body, _utc(comment.updated_at)) if line not in known]
     if not new:
         return ()
     return (_intent(f"comment:{comment.id}:edited", key, asker, comment, new[0], edited=True),)
 
 
 def _intent(id_: str, key: IssueKey, asker: Person, comment: Comment, line: Line, *, edited: bool = False) -> Intent:
-    text = comment.body or ""
     return Intent(
         id=id_,
         key=key,
@@ -84,10 +88,10 @@ def _intent(id_: str, key: IssueKey, asker: Person, comment: Comment, line: Line
         verb=line.verb,
         args=line.args,
         actor=asker,
-        created_at=(comment.updated_at if edited else comment.created_at).astimezone(UTC),
+        created_at=_utc(comment.updated_at if edited else comment.created_at),
         comment_id=comment.id,
         comment_node=comment.node_id,
-        body_sha256=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+        body_sha256=body_digest(comment.body or ""),
         error=line.error,
         edited=edited,
     )
