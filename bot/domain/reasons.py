@@ -1,7 +1,7 @@
 """Why an item is not started, or what it waits for: a closed set of reasons with named parameters.
 
 Promise: every `Waiting` that the product stores was made by one of the functions here, so its code is known, its
-parameters are complete, and `bot/texts/reasons.py` has a sentence for it. Parameters are plain text; foreign text in
+parameters are known, and `bot/texts/reasons.py` has a sentence for it. Parameters are plain text; foreign text in
 them is defused where the sentence is built.
 """
 
@@ -18,75 +18,86 @@ from bot.domain.model import Waiting
 class ReasonCode(StrEnum):
     """Each with the parameters in `PARAMS`. The order is the order in which people read them: nearest cause first."""
 
+    NOT_TRACKED = "not_tracked"
     UNREADABLE = "unreadable"
-    SUSPENDED = "suspended"
     ARCHIVED = "archived"
     DISABLED = "disabled"
     PREFLIGHT = "preflight"
     PAUSED = "paused"
     NOT_APPROVED = "not_approved"
-    APPROVAL_VOID = "approval_void"
     HUMAN_OWNED = "human_owned"
     HELD = "held"
+    TAKEN = "taken"
     DEPENDS_ON = "depends_on"
     NOT_BEFORE = "not_before"
-    LIVE_ATTEMPT = "live_attempt"
-    NEEDS_ANSWER = "needs_answer"
     LOCKS = "locks"
-    SLOTS = "slots"
     UNREVIEWED = "unreviewed"
+    SLOTS = "slots"
+    RUNS_TODAY = "runs_today"
     BUDGET = "budget"
-    DISPATCHES = "dispatches"
     RATE_LIMITED = "rate_limited"
-    QUEUE = "queue"
-    WAITING_WORKER = "waiting_worker"
-    WAITING_CI = "waiting_ci"
+    QUEUED = "queued"
+    CANCELLING = "cancelling"
+    SUSPECT = "suspect"
+    CLAIMED = "claimed"
+    STARTING = "starting"
+    RUNNING = "running"
+    QUESTION = "question"
     CI_FAILED = "ci_failed"
-    WAITING_REVIEW = "waiting_review"
-    NOT_MERGEABLE = "not_mergeable"
-    OPERATOR_STOP = "operator_stop"
+    CI_PENDING = "ci_pending"
+    CONFLICT = "conflict"
+    REVIEW = "review"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DONE = "done"
 
 
 PARAMS: Final = MappingProxyType(
     {
+        ReasonCode.NOT_TRACKED: (),
         ReasonCode.UNREADABLE: (),
-        ReasonCode.SUSPENDED: (),
         ReasonCode.ARCHIVED: (),
         ReasonCode.DISABLED: (),
-        ReasonCode.PREFLIGHT: ("problem",),
+        ReasonCode.PREFLIGHT: ("what", "remedy"),
         ReasonCode.PAUSED: ("by", "reason", "until"),
-        ReasonCode.NOT_APPROVED: ("needs",),
-        ReasonCode.APPROVAL_VOID: ("why",),
+        ReasonCode.NOT_APPROVED: ("state",),
         ReasonCode.HUMAN_OWNED: (),
         ReasonCode.HELD: ("by", "reason"),
-        ReasonCode.DEPENDS_ON: ("issues",),
-        ReasonCode.NOT_BEFORE: ("at",),
-        ReasonCode.LIVE_ATTEMPT: ("attempt",),
-        ReasonCode.NEEDS_ANSWER: (),
-        ReasonCode.LOCKS: ("issue", "path"),
-        ReasonCode.SLOTS: ("used", "limit"),
-        ReasonCode.UNREVIEWED: ("open", "limit"),
+        ReasonCode.TAKEN: ("worker", "attempt"),
+        ReasonCode.DEPENDS_ON: ("number",),
+        ReasonCode.NOT_BEFORE: ("at", "why"),
+        ReasonCode.LOCKS: ("path", "number"),
+        ReasonCode.UNREVIEWED: ("count", "limit"),
+        ReasonCode.SLOTS: ("count", "limit"),
+        ReasonCode.RUNS_TODAY: ("limit",),
         ReasonCode.BUDGET: ("scope", "limit"),
-        ReasonCode.DISPATCHES: ("limit",),
         ReasonCode.RATE_LIMITED: ("until",),
-        ReasonCode.QUEUE: ("ahead",),
-        ReasonCode.WAITING_WORKER: (),
-        ReasonCode.WAITING_CI: ("pending",),
-        ReasonCode.CI_FAILED: ("failed",),
-        ReasonCode.WAITING_REVIEW: ("pull",),
-        ReasonCode.NOT_MERGEABLE: ("state",),
-        ReasonCode.OPERATOR_STOP: (),
+        ReasonCode.QUEUED: ("position",),
+        ReasonCode.CANCELLING: ("attempt", "by"),
+        ReasonCode.SUSPECT: ("attempt", "since"),
+        ReasonCode.CLAIMED: ("attempt",),
+        ReasonCode.STARTING: ("attempt", "run"),
+        ReasonCode.RUNNING: ("attempt", "run"),
+        ReasonCode.QUESTION: ("number",),
+        ReasonCode.CI_FAILED: ("pull", "checks"),
+        ReasonCode.CI_PENDING: ("pull",),
+        ReasonCode.CONFLICT: ("pull",),
+        ReasonCode.REVIEW: ("pull",),
+        ReasonCode.FAILED: ("reason",),
+        ReasonCode.CANCELLED: ("reason",),
+        ReasonCode.DONE: ("pull",),
     }
 )
-"""The parameters of each reason, in order. Absent optional ones are empty text."""
+"""The parameters of each reason, in order. Every one may be left out or empty; the sentence then says less."""
 
 
 def waiting(code: ReasonCode, **params: object) -> Waiting:
-    """A reason as the ledger stores it. Times become ISO 8601 in UTC. Raises ValueError for a wrong set of parameters."""
+    """A reason as the ledger stores it. Times become ISO 8601 in UTC. Raises ValueError for an unknown parameter."""
     names = PARAMS[code]
-    if set(params) != set(names):
-        raise ValueError(f"{code.value} takes {', '.join(names) or 'no parameters'}, not {', '.join(params) or 'none'}")
-    return Waiting(code.value, tuple((name, _text(params[name])) for name in names))
+    unknown = set(params) - set(names)
+    if unknown:
+        raise ValueError(f"{code.value} has no parameter {', '.join(sorted(unknown))}")
+    return Waiting(code.value, tuple((name, _text(params[name])) for name in names if name in params))
 
 
 def code_of(reason: Waiting) -> ReasonCode | None:
