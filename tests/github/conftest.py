@@ -1,0 +1,17 @@
+"""The rigs that the tests of the GitHub client start from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bot.github.client import open_session
+from tests.github.support import JumpingClock, Rig, Tokens, make_client, scripted_server
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with scripted_server() as server, open_session() as session:
+        clock, tokens = JumpingClock(), Tokens()
+        yield Rig(server, make_client(session, server.url, clock, tokens), clock, tokens, session)
