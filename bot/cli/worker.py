@@ -1,0 +1,204 @@
+"""`tgs worker start|run|publish`: the three jobs of a run, one call each.
+
+Thin: reads the job's environment, calls `bot.worker`, prints one line, ends with the documented exit code. Secrets come
+by environment only and are taken out of it before anything else runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, assert_never
+
+import typer
+from pydantic import SecretStr
+
+from bot.errors import LostClaim, Refused, TgsError, UserError
+
+app = typer.Typer(name="worker", help="The jobs of a run, as the workflow calls them.", no_args_is_help=True)
+
+ServerOption = Annotated[str, typer.Option("--server", envvar="TGS_SERVER_URL", help="The bot's address.")]
+
+
+class Exit(IntEnum):
+    """Exit codes of the `tgs` command that these jobs use."""
+
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    LOST_CLAIM = 5
+    REFUSED = 6
+    UPSTREAM = 7
+
+
+@app.command()
+def start(
+    server: ServerOption,
+    claim: Annotated[str, typer.Option(envvar="TGS_CLAIM_ID", help="The claim this run carries out.")] = "",
+    issue: Annotated[str, typer.Option(envvar="TGS_ISSUE", help="The issue's number; empty: whatever is next.")] = "",
+) -> None:
+    """Activate the claim of this run (start job)."""
+
+    async def job() -> Exit:
+        import aiohttp
+
+        from bot.worker.api import Api
+        from bot.worker.oidc import ActionsIdentity
+        from bot.worker.outputs import Outputs
+        from bot.worker.start import start as activate
+
+        async with aiohttp.ClientSession() as session:
+            identity = ActionsIdentity(session, os.environ, f"{server.rstrip('/')}/start")
+            activation = await activate(claim, issue, Api(session, server), identity.token, Outputs(os.environ))
+        if activation is None:
+            print("Nothing to do.")
+        else:
+            print(f"Attempt {activation.number} of #{activation.issue} is active.")
+        return Exit.OK
+
+    _finish(server, job)
+
+
+@app.command()
+def run(
+    server: ServerOption,
+    attempt: Annotated[str, typer.Option(envvar="TGS_ATTEMPT")],
+    fence: Annotated[int, typer.Option(envvar="TGS_FENCE")],
+    source: Annotated[Path, typer.Option(envvar="TGS_SOURCE", help="The checkout of the pinned commit.")],
+    out: Annotated[Path, typer.Option(envvar="TGS_OUT", help="Where bundle and log go.")],
+) -> None:
+    """Work on the issue (agent job)."""
+
+    async def job() -> Exit:
+        import aiohttp
+
+        from bot.worker.api import Api
+        from bot.worker.outputs import Outputs
+        from bot.worker.run import RunSettings, run_attempt
+
+        handoff = os.environ.pop("TGS_HANDOFF", "")
+        if not handoff:
+            raise UserError("TGS_HANDOFF is empty.", "It comes from the start job; start the workflow as a whole.")
+        hide = tuple(v for name in list(os.environ) if _is_secret(name) and (v := os.environ.pop(name)))
+        settings = RunSettings(
+            attempt=attempt,
+            fence=fence,
+            handoff=SecretStr(handoff),
+            source=source.absolute(),
+            out=out.absolute(),
+            allow_unisolated=os.environ.get("TGS_ALLOW_UNISOLATED") == "1",
+            hide=hide,
+        )
+        interrupt = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, interrupt.set)
+        async with aiohttp.ClientSession() as session:
+            outcome = await run_attempt(settings, Api(session, server), _now, Outputs(os.environ), interrupt)
+        if outcome.reason is None:
+            print("Done: the result goes to the publishing job.")
+            return Exit.OK
+        # One line, and nothing at its start that the runner would take for a command.
+        print(f"Not done ({outcome.reason.value}): {' '.join(outcome.detail.split())}")
+        return Exit.REFUSED if outcome.reason.value.startswith(("policy.", "security.")) else Exit.INTERNAL
+
+    _finish(server, job)
+
+
+@app.command()
+def publish(
+    server: ServerOption,
+    attempt: Annotated[str, typer.Option(envvar="TGS_ATTEMPT")],
+    fence: Annotated[int, typer.Option(envvar="TGS_FENCE")],
+    agent_result: Annotated[str, typer.Option(envvar="TGS_AGENT_RESULT", help="How the agent's job ended.")],
+    folder: Annotated[Path, typer.Option("--in", envvar="TGS_IN", help="Where the bundle is.")],
+    bundle_digest: Annotated[str, typer.Option(envvar="TGS_BUNDLE_DIGEST")] = "",
+) -> None:
+    """Check the bundle and push it, or report why there is none (publishing job)."""
+
+    async def job() -> Exit:
+        import aiohttp
+
+        from bot.worker.api import Api
+        from bot.worker.oidc import ActionsIdentity
+        from bot.worker.publish import JobResult, NotPublished, Published, PublishSettings
+        from bot.worker.publish import publish as publish_attempt
+
+        try:
+            result = JobResult(agent_result)
+        except ValueError:
+            raise UserError(
+                f"{agent_result!r} is no result of a job.", f"Use one of: {', '.join(JobResult)}."
+            ) from None
+        read_token = os.environ.pop("TGS_READ_TOKEN", "")
+        settings = PublishSettings(
+            attempt=attempt,
+            fence=fence,
+            agent_result=result,
+            bundle_digest=bundle_digest,
+            folder=folder.absolute(),
+            read_token=SecretStr(read_token) if read_token else None,
+        )
+        async with aiohttp.ClientSession() as session:
+            identity = ActionsIdentity(session, os.environ, f"{server.rstrip('/')}/publish")
+            outcome = await publish_attempt(settings, Api(session, server), identity.token, _now)
+        match outcome:
+            case Published():
+                print(f"Pushed {outcome.head_sha[:12]} to {outcome.branch}.")
+                return Exit.OK
+            case NotPublished():
+                print(f"Nothing published ({outcome.reason.value}): {' '.join(outcome.detail.split())}")
+                return Exit.REFUSED if outcome.refused else Exit.OK
+            case _ as never:
+                assert_never(never)
+
+    _finish(server, job)
+
+
+def _is_secret(name: str) -> bool:
+    return name.endswith(("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")) and not name.startswith("GITHUB_OUTPUT")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _finish(server: str, job: Callable[[], Awaitable[Exit]]) -> None:
+    """Runs a job and turns its end into an exit code; errors are one line on stderr."""
+    from bot.worker.api import ApiDown, ApiError
+    from bot.workflows import check_url
+
+    async def checked() -> Exit:
+        check_url(server, "bot's address")
+        return await job()
+
+    try:
+        code = asyncio.run(checked())
+    except LostClaim as error:
+        _complain(f"The claim is lost: {error}. Nothing was changed.")
+        code = Exit.LOST_CLAIM
+    except Refused as error:
+        _complain(f"The bot refused: {error}")
+        code = Exit.REFUSED
+    except UserError as error:
+        _complain(str(error))
+        code = Exit.USAGE
+    except (ApiDown, ApiError) as error:
+        _complain(f"The bot could not be asked: {error}")
+        code = Exit.UPSTREAM
+    except TgsError as error:
+        _complain(str(error))
+        code = Exit.INTERNAL
+    raise typer.Exit(int(code))
+
+
+def _complain(text: str) -> None:
+    from bot.worker.redaction import redact
+
+    print(f"error: {' '.join(redact(text).split())}", file=sys.stderr)

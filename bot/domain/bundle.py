@@ -1,0 +1,153 @@
+"""The context bundle: everything a worker is told about one attempt, as it travels from the bot to the worker.
+
+Promise: a frozen description without any credential, so that it may be written to a file that the agent reads.
+Every free text in it is data that people wrote, never an instruction of ours. Fields a newer server adds are ignored;
+a missing or malformed one is a validation error that names its path. `bundle_schema()` is the JSON schema of the wire
+form. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DEFAULT_MAX_FILES: Final = 300  # more changed files than that cannot be reviewed by a person
+DEFAULT_MAX_BYTES: Final = 20_000_000  # of all new objects, inflated
+DEFAULT_MAX_COMMITS: Final = 100  # an attempt that needs more has lost its way
+DEFAULT_HEARTBEAT_SECONDS: Final = 60.0  # a tenth of the lease, so that nine may get lost
+
+Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+# What both git and a shell take without quoting; refs made by the bot never need more.
+Branch = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$", max_length=200)]
+# A folder inside the repository: relative, no `..`, nothing a shell or another file system reads differently.
+Folder = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", max_length=300)
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ThoughtPart(_Part):
+    """The thought's folder and its files at the pinned commit."""
+
+    dir: Folder
+    plan_path: str
+    research_path: str
+    plan_sha: str
+
+
+class RepositoryPart(_Part):
+    """Where the work belongs. `clone_url` carries no credential."""
+
+    full_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
+    clone_url: str
+    default_branch: str
+    private: bool = False
+
+
+class SpecPart(_Part):
+    """The effective wishes for the item, already limited by policy."""
+
+    type: str = "feature"
+    locks: tuple[str, ...] = ()
+    depends_on: tuple[int, ...] = ()
+    acceptance: tuple[str, ...] = ()
+    automerge: bool = False
+    model: str | None = None
+    agent: str | None = None
+    base_branch: str | None = None
+    max_attempts: int | None = None
+    budget_usd: float | None = None
+
+
+class AgentPart(_Part):
+    """Which agent works, and its bounds. `timeout_minutes` counts from the start of the agent job."""
+
+    adapter: str = "command"
+    command: tuple[str, ...] = ()
+    model: str | None = None
+    max_turns: int | None = None
+    timeout_minutes: Annotated[float, Field(gt=0)] = 330
+
+
+class PreviousFailure(_Part):
+    """Why an earlier attempt of the same item ended."""
+
+    number: int
+    reason: str
+    detail: str = ""
+
+
+class Answer(_Part):
+    """A question an earlier attempt asked, and what the people answered."""
+
+    question: str
+    answer: str
+
+
+class Limits(_Part):
+    """What one attempt may add. Bytes are those of all new objects, inflated."""
+
+    max_files: Annotated[int, Field(gt=0)] = DEFAULT_MAX_FILES
+    max_bytes: Annotated[int, Field(gt=0)] = DEFAULT_MAX_BYTES
+    max_commits: Annotated[int, Field(gt=0)] = DEFAULT_MAX_COMMITS
+
+
+class LeasePart(_Part):
+    """How often the worker must be heard, in seconds."""
+
+    heartbeat_seconds: Annotated[float, Field(gt=0)] = DEFAULT_HEARTBEAT_SECONDS
+
+
+class Identity(_Part):
+    """Who the published commits are by: the bot's user."""
+
+    name: Annotated[str, Field(pattern=r"^[^<>\x00-\x1f]+$", max_length=100)] = "tgs-bot"
+    email: Annotated[str, Field(pattern=r"^[^<>\s\x00-\x1f]+$", max_length=200)] = "tgs-bot@users.noreply.github.com"
+
+
+class ContextBundle(_Part):
+    """One attempt as the worker sees it."""
+
+    attempt: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    number: Annotated[int, Field(ge=1)]
+    fence: Annotated[int, Field(ge=0)]
+    issue: Annotated[int, Field(ge=1)]
+    title: str
+    body: str = ""
+    thought: ThoughtPart | None = None
+    repository: RepositoryPart
+    base_sha: Sha
+    branch: Branch
+    existing_branch_sha: Sha | None = None
+    spec: SpecPart = SpecPart()
+    acceptance: tuple[str, ...] = ()
+    agent: AgentPart = AgentPart()
+    related_docs: tuple[str, ...] = ()
+    previous_failures: tuple[PreviousFailure, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    notes: str | None = None
+    limits: Limits = Limits()
+    protected_paths: tuple[str, ...] = ()
+    lease: LeasePart = LeasePart()
+    allow_unisolated: bool = False
+    identity: Identity = Identity()
+    commands: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def start_sha(self) -> str:
+        """The commit the new work stands on: the branch of an earlier attempt if there is one, else the base."""
+        return self.existing_branch_sha or self.base_sha
+
+    @property
+    def label(self) -> str:
+        """A short safe name for logs: the thought's folder name, else `issue-<n>`."""
+        return self.thought.dir.rsplit("/", 1)[-1] if self.thought else f"issue-{self.issue}"
+
+
+def bundle_schema() -> dict[str, Any]:
+    """The JSON schema of the wire form, as published in the reference."""
+    return ContextBundle.model_json_schema()

@@ -1,0 +1,120 @@
+"""The `command` adapter: any executable can be the agent.
+
+The contract, which `examples/agents/` shows: the context is on stdin and in the file `TGS_CONTEXT`, both JSON. The
+program edits and, if it likes, commits in its working directory. It may print `::tgs progress <step>/<total> <text>`.
+Hints from people while it works are appended to the file `TGS_STEER`, one JSON string a line. At the end it may write
+`{"outcome": "done" | "failed", "summary": …, "reason": …, "detail": …}` to `TGS_RESULT`; without that file the exit
+code decides. To stop, it gets SIGINT, later SIGTERM, later SIGKILL.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bot.domain.model import FailureReason
+from bot.errors import UserError
+from bot.worker.adapters.base import AgentResult, ProgressSink, Session
+from bot.worker.process import Ending
+from bot.worker.workspace import read_agent_file
+
+_PROGRESS: Final = re.compile(r"::tgs progress (\d{1,4})/(\d{1,4})(?: (.*))?\Z")
+_TEXT: Final = 4_000  # characters of summary or detail that are kept
+# What an agent may say of itself; everything else (a policy's or the machine's reason) is for us to find out.
+OWN_REASONS: Final = frozenset(
+    {
+        FailureReason.AGENT_GAVE_UP,
+        FailureReason.AGENT_CRASH,
+        FailureReason.AGENT_ITERATION_LIMIT,
+        FailureReason.AGENT_CONTEXT_OVERFLOW,
+        FailureReason.AGENT_NO_EVIDENCE,
+        FailureReason.QUOTA_PROVIDER,
+        FailureReason.BUDGET_EXCEEDED,
+    }
+)
+
+
+class ResultFile(BaseModel):
+    """What the program may write to `TGS_RESULT`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    outcome: Literal["done", "failed"]
+    summary: str = ""
+    reason: str | None = None
+    detail: str = ""
+
+
+class CommandAdapter:
+    """Runs `agent.command` of the context."""
+
+    async def run(self, session: Session) -> AgentResult:
+        command = session.context.agent.command
+        if not command:
+            raise UserError("The command of the agent is empty.", "Set `agent.command` in .tgs/policy.yml.")
+        tail: list[str] = []
+        try:
+            finished = await session.run(
+                command,
+                stdin=session.context.model_dump_json().encode("utf-8"),
+                on_line=progress_lines(session.progress, _keep_tail(tail, session.on_line)),
+            )
+        except OSError as error:
+            raise UserError(
+                f"The agent's command {command[0]!r} cannot be started: {error.strerror}.",
+                "Check `agent.command` in .tgs/policy.yml.",
+            ) from None
+        if finished.ending is Ending.TIMED_OUT:
+            return AgentResult("", FailureReason.AGENT_TIMEOUT, "The agent did not end within its time limit.")
+        said = self._read_result(session)
+        if said is not None:
+            return said
+        if finished.code == 0:
+            return AgentResult()
+        last = f" Last output: {tail[-1]}" if tail else ""
+        return AgentResult("", FailureReason.AGENT_CRASH, f"The agent ended with exit code {finished.code}.{last}")
+
+    def _read_result(self, session: Session) -> AgentResult | None:
+        raw = read_agent_file(session.workspace.result_file)
+        if raw is None:
+            return None
+        try:
+            result = ResultFile.model_validate_json(raw)
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            return AgentResult(
+                "", FailureReason.AGENT_CRASH, f"The agent's result file is wrong: {where}: {first['msg']}."
+            )
+        if result.outcome == "done":
+            return AgentResult(result.summary[:_TEXT])
+        return AgentResult(result.summary[:_TEXT], _own_reason(result.reason), result.detail[:_TEXT])
+
+
+def _own_reason(name: str | None) -> FailureReason:
+    return next((reason for reason in OWN_REASONS if reason.value == name), FailureReason.AGENT_GAVE_UP)
+
+
+def _keep_tail(tail: list[str], then: Callable[[str], None]) -> Callable[[str], None]:
+    def keep(line: str) -> None:
+        if line.strip():
+            tail[:] = [line[:500]]
+        then(line)
+
+    return keep
+
+
+def progress_lines(progress: ProgressSink, then: Callable[[str], None]) -> Callable[[str], None]:
+    """A sink that takes progress lines out and gives all others to `then`."""
+
+    def sink(line: str) -> None:
+        match = _PROGRESS.match(line)
+        if match is None:
+            then(line)
+        else:
+            progress(int(match[1]), int(match[2]), (match[3] or "").strip())
+
+    return sink

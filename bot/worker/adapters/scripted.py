@@ -1,0 +1,175 @@
+"""The `scripted` adapter: an agent that follows a list of steps, for tests and for showing the product.
+
+It does for real what an agent does: writes files, runs commands, commits, reports progress, fails, waits to be stopped.
+The script is YAML or JSON, in the thought's folder as `script.yml`, `.yaml` or `.json`, or where `agent.command` says.
+A step is one key with its value, and optionally `on_attempts: [n, …]`:
+
+    steps:
+      - progress: {step: 1, total: 2, text: writing}
+      - write: {path: src/a.py, content: "x = 1"}
+      - append: {path: README.md, content: "more"}
+      - delete: old.txt
+      - run: python -m unittest
+      - commit: Add a
+      - wait: 0.5
+      - fail: {reason: agent.gave_up, detail: first try}
+        on_attempts: [1]
+
+All files are touched by processes of the agent's user, so isolation and its refusals are as real as with other agents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bot.domain.model import FailureReason
+from bot.errors import UserError
+from bot.worker.adapters.base import AgentResult, Session
+from bot.worker.adapters.command import progress_lines
+from bot.worker.process import Ending
+from bot.worker.workspace import read_agent_file
+
+MAX_SCRIPT: Final = 256_000  # bytes
+NAMES: Final = ("script.yml", "script.yaml", "script.json")
+_STEPS: Final = frozenset({"write", "append", "delete", "run", "commit", "fail", "wait", "progress"})
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileStep(_Part):
+    """A file's path, relative to the repository, and text."""
+
+    path: str
+    content: str = ""
+
+
+class FailStep(_Part):
+    """How the agent gives up."""
+
+    reason: FailureReason = FailureReason.AGENT_GAVE_UP
+    detail: str = "The script says so."
+
+
+class ProgressStep(_Part):
+    """What the agent says about how far it is."""
+
+    step: int
+    total: int
+    text: str = ""
+
+
+class Step(_Part):
+    """One step: exactly one of the actions. `wait` is in seconds."""
+
+    write: FileStep | None = None
+    append: FileStep | None = None
+    delete: str | None = None
+    run: str | None = None
+    commit: str | None = None
+    fail: FailStep | None = None
+    wait: float | None = Field(default=None, ge=0)
+    progress: ProgressStep | None = None
+    on_attempts: tuple[int, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_action(self) -> Step:
+        if sum(getattr(self, name) is not None for name in _STEPS) != 1:
+            raise ValueError(f"a step has exactly one of {', '.join(sorted(_STEPS))}")
+        return self
+
+
+class Script(_Part):
+    """What the agent will do."""
+
+    steps: tuple[Step, ...]
+    summary: str = "The script ran to its end."
+
+
+def parse_script(text: str | bytes, name: str) -> Script:
+    """Reads a script. Raises UserError naming file and place."""
+    try:
+        data: Any = yaml.safe_load(text)
+        return Script.model_validate(data)
+    except yaml.YAMLError as error:
+        raise UserError(f"{name} is not valid YAML: {str(error).splitlines()[0]}") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        raise UserError(f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+
+
+class ScriptedAdapter:
+    """Follows the script step by step."""
+
+    async def run(self, session: Session) -> AgentResult:
+        script = self._load(session)
+        for step in script.steps:
+            if session.stop.is_set():
+                break
+            if step.on_attempts is not None and session.context.number not in step.on_attempts:
+                continue
+            failed = await self._step(session, step)
+            if failed is not None:
+                return failed
+        return AgentResult(script.summary)
+
+    def _load(self, session: Session) -> Script:
+        command, thought = session.context.agent.command, session.context.thought
+        if command:
+            candidates = [command[0]]
+        elif thought is not None:
+            candidates = [f"{thought.dir}/{name}" for name in NAMES]
+        else:
+            raise UserError("There is no script.", "Name one in `agent.command`, or add script.yml to the thought.")
+        for name in candidates:
+            raw = read_agent_file(session.work / name, MAX_SCRIPT)
+            if raw is not None:
+                return parse_script(raw, name)
+        raise UserError(f"There is no script {' or '.join(candidates)}.", "Add one, or choose another adapter.")
+
+    async def _step(self, session: Session, step: Step) -> AgentResult | None:
+        """Does one step; a result ends the script."""
+        if step.fail is not None:
+            return AgentResult("", step.fail.reason, step.fail.detail)
+        if step.progress is not None:
+            session.progress(step.progress.step, step.progress.total, step.progress.text)
+            return None
+        if step.wait is not None:
+            return await self._wait(session, step.wait)
+        for argv, stdin in _commands(step):
+            finished = await session.run(argv, stdin=stdin, on_line=progress_lines(session.progress, session.on_line))
+            if finished.ending is Ending.TIMED_OUT:
+                return AgentResult("", FailureReason.AGENT_TIMEOUT, "The script did not end within its time limit.")
+            if finished.ending is Ending.BY_ITSELF and finished.code != 0:
+                said = f"{' '.join(argv[:3])[:200]} ended with exit code {finished.code}."
+                return AgentResult("", FailureReason.AGENT_CRASH, said)
+        return None
+
+    async def _wait(self, session: Session, seconds: float) -> AgentResult | None:
+        try:
+            async with asyncio.timeout(min(seconds, session.seconds_left)):
+                await session.stop.wait()
+        except TimeoutError:
+            if session.seconds_left <= 0:
+                return AgentResult("", FailureReason.AGENT_TIMEOUT, "The script did not end within its time limit.")
+        return None
+
+
+def _commands(step: Step) -> list[tuple[list[str], bytes]]:
+    """The processes of a step, each with its standard input. File names are arguments, never part of a script."""
+    for redirect, file in ((">", step.write), (">>", step.append)):
+        if file is not None:
+            shell = f'mkdir -p -- "$(dirname -- "$1")" && cat {redirect} "$1"'
+            return [(["sh", "-c", shell, "sh", f"./{file.path}"], file.content.encode("utf-8"))]
+    if step.delete is not None:
+        return [(["rm", "-r", "--", f"./{step.delete}"], b"")]
+    if step.run is not None:
+        return [(["sh", "-c", step.run], b"")]
+    if step.commit is not None:
+        return [(["git", "add", "--all"], b""), (["git", "commit", "--quiet", "--message", step.commit], b"")]
+    return []
