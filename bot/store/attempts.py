@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, select
+from sqlalchemy import ColumnElement, Row, and_, delete, func, literal_column, select
 
 from bot.domain.intake import TouchKind
 from bot.domain.model import Attempt, AttemptId, AttemptPhase, IssueKey, RepoKey, Worker
@@ -16,7 +16,8 @@ from bot.store.items import issue_key_of
 from bot.store.tables import attempts, locks, touches
 from bot.store.verbs import Verbs, in_repo, of_issue, update_changed
 
-LIVE: ColumnElement[bool] = attempts.c.phase != AttemptPhase.ENDED
+# Written as a literal, as in the partial index, so that both databases can use that index.
+LIVE: ColumnElement[bool] = attempts.c.phase != literal_column(f"'{AttemptPhase.ENDED.value}'")
 
 # The word that a `workflow_run.completed` webhook leaves on its touch and on the attempt that owns the run.
 RUN_COMPLETED = "completed"

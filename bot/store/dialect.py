@@ -52,9 +52,11 @@ class Prepared:
         compiled = statement.compile(dialect=dialect)
         self._sql = str(compiled)
         self._names: tuple[str, ...] | None = tuple(compiled.positiontup or ()) if compiled.positional else None
+        self._constants = dict(compiled.params)
 
     def _bind(self, values: Values) -> object:
-        return values if self._names is None else tuple(values[name] for name in self._names)
+        given = {**self._constants, **values}
+        return given if self._names is None else tuple(given[name] for name in self._names)
 
     def run(self, cursor: Cursor, values: Values) -> int:
         """Runs it once; the number of rows that were written."""

@@ -7,18 +7,30 @@ revisions different and the due time in the past: the key runs once more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, and_, case, func, literal, or_, select, update
+from sqlalchemy import Connection, Executable, and_, case, func, literal, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from bot.domain.model import Key
-from bot.store.dialect import insert_for
 from bot.store.tables import keys
 from bot.store.types import UtcTime
 from bot.store.verbs import Marked, Verbs
+
+T = TypeVar("T")
+
+# An error's wording is a hint for the operator, not a log.
+ERROR_LENGTH = 500
+
+
+class LedgerStore(Protocol):
+    """The part of the store that runs units with the queue's own verbs."""
+
+    async def write(self, unit: Callable[[KeyVerbs], T]) -> T: ...
+    async def read(self, unit: Callable[[KeyVerbs], T]) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +45,25 @@ class KeyRow:
     attempts: int
 
 
+def _mark_statement(insert: sqlite.Insert | postgresql.Insert) -> Executable:
+    new = insert.excluded
+    return insert.values(wanted_rev=1, seen_rev=0, attempts=0).on_conflict_do_update(
+        index_elements=["key"],
+        set_={
+            "wanted_rev": keys.c.wanted_rev + 1,
+            "next_due_at": case((keys.c.next_due_at <= new.next_due_at, keys.c.next_due_at), else_=new.next_due_at),
+            "priority": case((keys.c.priority >= new.priority, keys.c.priority), else_=new.priority),
+        },
+    )
+
+
+# Marking is part of almost every transaction; a statement that is built once costs a sixth of one built each time.
+_MARK = {"sqlite": _mark_statement(sqlite.insert(keys)), "postgresql": _mark_statement(postgresql.insert(keys))}
+
+
 def mark_key(connection: Connection, key: str, priority: int, at: datetime) -> None:
     """Raises the wanted revision; the due time becomes `at` unless it is sooner already."""
-    statement = insert_for(connection.dialect, keys).values(
-        key=key, wanted_rev=1, seen_rev=0, next_due_at=at, priority=priority, attempts=0
-    )
-    new = statement.excluded
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["key"],
-            set_={
-                "wanted_rev": keys.c.wanted_rev + 1,
-                "next_due_at": case((keys.c.next_due_at <= new.next_due_at, keys.c.next_due_at), else_=new.next_due_at),
-                "priority": case((keys.c.priority >= new.priority, keys.c.priority), else_=new.priority),
-            },
-        )
-    )
+    connection.execute(_MARK[connection.dialect.name], {"key": key, "next_due_at": at, "priority": priority})
 
 
 def row_of(row: Any) -> KeyRow:
@@ -134,3 +149,32 @@ class KeyVerbs(Verbs):
             )
         ).one()
         return {"keys": row.keys, "pending": row.pending, "failing": row.failing}
+
+
+class StoreKeyRows:
+    """The queue's rows (`bot.queue.api.KeyRows`) on the store; each call is one transaction."""
+
+    def __init__(self, store: LedgerStore) -> None:
+        self._store = store
+
+    async def mark(self, key: str, priority: int = 0, at: datetime | None = None) -> None:
+        """Raises the wanted revision of a key given as text."""
+        await self._store.write(
+            lambda ledger: ledger.mark_text(key, priority, ledger.clock.now() if at is None else at)
+        )
+
+    async def begin(self, key: str) -> KeyRow | None:
+        """The row as committed now."""
+        return await self._store.read(lambda ledger: ledger.key_row(key))
+
+    async def finish(self, key: str, rev: int, next_due_at: datetime | None) -> KeyRow | None:
+        """Notes that everything up to `rev` was seen."""
+        return await self._store.write(lambda ledger: ledger.finish_key(key, rev, next_due_at))
+
+    async def fail(self, key: str, rev: int, error: str, retry_at: datetime) -> KeyRow | None:
+        """Notes a failure and when to try again."""
+        return await self._store.write(lambda ledger: ledger.fail_key(key, rev, error[:ERROR_LENGTH], retry_at))
+
+    async def load(self, until: datetime | None) -> Sequence[KeyRow]:
+        """Rows that are due at `until`, or all with something to do."""
+        return await self._store.read(lambda ledger: ledger.key_rows(until))

@@ -125,6 +125,7 @@ repos = Table(
     Column("setup_issue", BigInteger),
     Column("setup_hash", String),
     Column("mirror_decided", Boolean, nullable=False),
+    Column("thoughts_at_installation", Json(tuple[str, ...])),
     Column("pause", Json(Pause)),
     Column("permissions", Json(tuple[tuple[str, str], ...]), nullable=False),
     Column("bot", Json(Person)),

@@ -203,6 +203,7 @@ def upgrade() -> None:
         sa.Column("setup_issue", sa.BigInteger(), nullable=True),
         sa.Column("setup_hash", sa.String(), nullable=True),
         sa.Column("mirror_decided", sa.Boolean(), nullable=False),
+        sa.Column("thoughts_at_installation", sa.Text(), nullable=True),
         sa.Column("pause", sa.Text(), nullable=True),
         sa.Column("permissions", sa.Text(), nullable=False),
         sa.Column("bot", sa.Text(), nullable=True),

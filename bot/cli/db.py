@@ -1,0 +1,134 @@
+"""`tgs db`: bring the ledger's schema up or down, say where it stands, copy it.
+
+Exit codes: 0 done, 2 something a person must set right (bad URL, file in use, damaged, written by a newer version).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bot.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bot.store.migrate import Prepared
+
+app = typer.Typer(help="The ledger's database: schema and backups.", no_args_is_help=True)
+
+EXIT_USAGE = 2
+
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="Database URL; default: TGS_DATABASE_URL, DATABASE_URL, a file in TGS_DATA_DIR."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+class SystemClock:
+    """The wall clock."""
+
+    def now(self) -> datetime:
+        """The current time, aware UTC."""
+        return datetime.now(UTC)
+
+
+def database_url(given: str | None, environment: Mapping[str, str]) -> str:
+    """The URL to work on: option, environment, settings file, default file, as `tgs serve` finds it; but none of the
+    server's other settings is needed, so that a database can be mended without them. Raises SettingsError."""
+    from bot.settings import KNOWN_KEYS
+    from bot.settings_file import read_file
+
+    for url in (given, environment.get("TGS_DATABASE_URL"), environment.get("DATABASE_URL")):
+        if url:
+            return url
+    from_file = read_file(None, environment, KNOWN_KEYS)
+    if (url := from_file.get("database_url")) is not None:
+        return str(url)
+    folder = Path(environment.get("TGS_DATA_DIR") or str(from_file.get("data_dir", "data")))
+    return f"sqlite:///{(folder / 'tgs.db').as_posix()}"
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A settings error becomes its message on standard error and exit code 2."""
+    try:
+        yield
+    except SettingsError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(EXIT_USAGE) from error
+
+
+def _say(as_json: bool, facts: Mapping[str, str | None], text: str) -> None:
+    typer.echo(json.dumps(dict(facts)) if as_json else text)
+
+
+def _say_prepared(as_json: bool, done: Prepared) -> None:
+    saved = None if done.backup is None else str(done.backup)
+    text = (
+        f"Schema revision {done.before or 'none'} -> {done.after or 'none'}"
+        if done.changed
+        else (f"Schema revision {done.after or 'none'}: nothing to do")
+    )
+    if saved is not None:
+        text += f"\nBackup: {saved}"
+    _say(as_json, {"before": done.before, "after": done.after, "backup": saved}, text)
+
+
+@app.command()
+def upgrade(url: Url = None, as_json: AsJson = False) -> None:
+    """Migrate to the newest schema; a database that holds something is backed up first."""
+    from bot.store.migrate import upgrade as migrate
+
+    with _told():
+        _say_prepared(as_json, migrate(database_url(url, os.environ), SystemClock()))
+
+
+@app.command()
+def downgrade(
+    revision: Annotated[str, typer.Argument(help="A revision, -1 for one step, or base for an empty database.")],
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Migrate back; the database is backed up first, because what newer columns hold is lost."""
+    from bot.store.migrate import downgrade as migrate
+
+    with _told():
+        _say_prepared(as_json, migrate(database_url(url, os.environ), revision, SystemClock()))
+
+
+@app.command()
+def current(url: Url = None, as_json: AsJson = False) -> None:
+    """Say which schema revision the database has and which one this version needs."""
+    from bot.store.migrate import current as revision_at
+    from bot.store.migrate import head
+
+    with _told():
+        found, needed = revision_at(database_url(url, os.environ)), head()
+        note = "up to date" if found == needed else "run `tgs db upgrade`"
+        _say(as_json, {"current": found, "head": needed}, f"{found or 'none'} (this version needs {needed}: {note})")
+
+
+@app.command()
+def backup(url: Url = None, as_json: AsJson = False) -> None:
+    """Copy the database beside itself while the bot runs, and print the copy's path."""
+    from bot.store.backup import backup as copy
+    from bot.store.backup import dump_command
+
+    with _told():
+        database = database_url(url, os.environ)
+        if (command := dump_command(database)) is not None:
+            _say(
+                as_json, {"backup": None, "command": command}, f"PostgreSQL is backed up by its own tool:\n  {command}"
+            )
+            return
+        path = str(copy(database, SystemClock()))
+        _say(as_json, {"backup": path}, path)

@@ -1,0 +1,260 @@
+"""The intake's door: delivery, repositories, installation change, intents and touches in one unit.
+
+This is the hot path, so its INSERTs are compiled once and run on the driver's cursor. A delivery that is known
+changes nothing at all; an intent whose natural key is known (the same comment under another delivery id) is ignored.
+A delivery that asks for nothing is stored as routed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Dialect,
+    bindparam,
+    case,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
+
+from bot.domain.intake import InstallationChange, Intake, SeenRepo, Touch, TouchKind
+from bot.domain.model import InstallationId
+from bot.store.dialect import Cursor, Prepared, driver_cursor, insert_for
+from bot.store.engine import SqliteStore
+from bot.store.intents import intent_values
+from bot.store.ledger import SqlLedger
+from bot.store.tables import deliveries, installations, intents, repos, touches
+from bot.store.types import to_micros
+
+# Touch kinds whose value is a number; the router joins on integers.
+_NUMBERED = frozenset({TouchKind.ISSUE, TouchKind.RUN, TouchKind.PULL})
+
+# The largest integer both databases hold.
+_MAX_BIGINT = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    """The INSERTs of the hot path, compiled for one database."""
+
+    delivery: Prepared
+    touch: Prepared
+    repo: Prepared
+
+    @classmethod
+    def compiled(cls, dialect: Dialect) -> _Statements:
+        delivery = insert_for(dialect, deliveries).values(
+            guid="", event="", action="", installation=0, received_at=0, routed_at=0, body=b""
+        )
+        touch = insert_for(dialect, touches).values(
+            delivery=0, kind="issue", installation=0, repo=0, value="", number=0, hint=""
+        )
+        return cls(
+            delivery=Prepared(delivery.on_conflict_do_nothing().returning(deliveries.c.id), dialect),
+            touch=Prepared(touch, dialect),
+            repo=_see_repo(dialect),
+        )
+
+
+def _number(touch: Touch) -> int | None:
+    if touch.kind not in _NUMBERED or not (touch.value.isascii() and touch.value.isdigit()):
+        return None
+    number = int(touch.value)
+    return number if number <= _MAX_BIGINT else None
+
+
+def _installation(intake: Intake) -> InstallationId | None:
+    if intake.installation is not None:
+        return intake.installation.installation
+    named = (
+        *(touch.installation for touch in intake.touches),
+        *(repo.key.installation for repo in intake.repos),
+        *(intent.key.installation for intent in intake.intents),
+    )
+    return next(iter(named), None)
+
+
+class SqlInbox:
+    """`bot.protocols.Inbox` on the store. `nudge` is called, in the event loop, after each commit that left something
+    to route."""
+
+    def __init__(self, store: SqliteStore, nudge: Callable[[], None] | None = None) -> None:
+        self._store = store
+        self._nudge = nudge
+        self._statements: _Statements | None = None
+
+    async def accept(self, delivery: str, event: str, action: str | None, intake: Intake, body: bytes | None) -> bool:
+        """Commits all of it or nothing; returns after the commit. False: the delivery was known.
+
+        Raises StoreUnavailable or StoreClosed: GitHub must then be told that the delivery was not taken.
+        """
+        to_route = bool(intake.touches or intake.intents or intake.installation)
+        row = {
+            "guid": delivery,
+            "event": event,
+            "action": action,
+            "installation": _installation(intake),
+            "body": body,
+        }
+        new = await self._store.write(lambda ledger: self._unit(ledger, row, intake, to_route=to_route))
+        if new and to_route and self._nudge is not None:
+            self._nudge()
+        return new
+
+    def _unit(self, ledger: SqlLedger, row: dict[str, Any], intake: Intake, *, to_route: bool) -> bool:
+        if self._statements is None:  # the writer is one thread: no race
+            self._statements = _Statements.compiled(ledger.connection.dialect)
+        cursor = driver_cursor(ledger.connection)
+        received_at = to_micros(ledger.clock.now())
+        row = {**row, "received_at": received_at, "routed_at": None if to_route else received_at}
+        stored = self._statements.delivery.one(cursor, row)
+        if stored is None:
+            return False
+        delivery = stored[0]
+        self._touch(self._statements.touch, cursor, delivery, intake.touches)
+        added: tuple[SeenRepo, ...] = ()
+        if intake.installation is not None:
+            change_installation(ledger, intake.installation)
+            added = intake.installation.repos_added
+        self._see(self._statements.repo, cursor, (*added, *intake.repos))
+        for intent in intake.intents:
+            statement = insert_for(ledger.connection.dialect, intents).values(
+                **intent_values(intent), delivery=delivery
+            )
+            ledger.connection.execute(statement.on_conflict_do_nothing())
+        return True
+
+    @staticmethod
+    def _see(statement: Prepared, cursor: Cursor, found: tuple[SeenRepo, ...]) -> None:
+        for repo in found:
+            statement.run(
+                cursor,
+                {
+                    "installation": repo.key.installation,
+                    "repo": repo.key.repo,
+                    "full_name": repo.full_name,
+                    "owner_id": repo.owner_id,
+                    "private": repo.private,
+                    "default_branch": repo.default_branch or "",
+                    "seen_archived": repo.archived,
+                },
+            )
+
+    @staticmethod
+    def _touch(statement: Prepared, cursor: Cursor, delivery: int, found: tuple[Touch, ...]) -> None:
+        for touch in found:
+            statement.run(
+                cursor,
+                {
+                    "delivery": delivery,
+                    "kind": touch.kind.value,
+                    "installation": touch.installation,
+                    "repo": touch.repo,
+                    "value": touch.value,
+                    "number": _number(touch),
+                    "hint": touch.hint,
+                },
+            )
+
+
+def _see_repo(dialect: Dialect) -> Prepared:
+    """Inserts a repository that is new, with the state and permissions of its installation; of a known one only what
+    the payload says otherwise is changed. A repository that was taken out stays out when a late webhook mentions it.
+    """
+    of_installation = installations.c.installation == bindparam("installation")
+    active = select(installations.c.active).where(of_installation).scalar_subquery()
+    permissions = select(installations.c.permissions).where(of_installation).scalar_subquery()
+    archived = bindparam("seen_archived", type_=Boolean)
+    statement = insert_for(dialect, repos).values(
+        installation=bindparam("installation"),
+        repo=0,
+        full_name="",
+        owner_id=0,
+        default_branch="",
+        private=False,
+        revision=0,
+        active=func.coalesce(active, true()),
+        archived=func.coalesce(archived, false()),
+        policy_hash="",
+        policy_problems=literal_column("'[]'"),
+        preflight_ok=False,
+        preflight_problems=literal_column("'[]'"),
+        mirror_decided=False,
+        permissions=func.coalesce(permissions, literal_column("'[]'")),
+    )
+    new = statement.excluded
+    facts: dict[str, ColumnElement[Any]] = {
+        "full_name": new.full_name,
+        "owner_id": new.owner_id,
+        "private": new.private,
+        "default_branch": case(
+            (new.default_branch == literal_column("''"), repos.c.default_branch), else_=new.default_branch
+        ),
+        "archived": func.coalesce(archived, repos.c.archived),
+    }
+    changed = statement.on_conflict_do_update(
+        index_elements=["installation", "repo"],
+        set_={**facts, "revision": repos.c.revision + literal_column("1")},
+        where=or_(*(repos.c[name] != value for name, value in facts.items())),
+    )
+    return Prepared(changed, dialect)
+
+
+def _bring_back(ledger: SqlLedger, change: InstallationChange) -> None:
+    """Repositories that were added to the installation after they had been taken out of it."""
+    for repo in change.repos_added:
+        ledger.connection.execute(
+            update(repos)
+            .where(
+                repos.c.installation == repo.key.installation,
+                repos.c.repo == repo.key.repo,
+                repos.c.removed_at.is_not(None),
+            )
+            .values(active=True, removed_at=None, revision=repos.c.revision + 1)
+        )
+
+
+def change_installation(ledger: SqlLedger, change: InstallationChange) -> None:
+    """Remembers the installation and carries its state over to its repositories, all in the running transaction."""
+    connection = ledger.connection
+    now = ledger.clock.now()
+    active = change.active and not change.removed
+    facts: dict[str, Any] = {
+        "account_id": change.account_id,
+        "account_login": change.account_login,
+        "active": active,
+        "removed_at": now if change.removed else None,
+    }
+    if change.permissions is not None:
+        facts["permissions"] = change.permissions
+    statement = insert_for(connection.dialect, installations).values(
+        installation=change.installation, **{"permissions": (), **facts}
+    )
+    connection.execute(statement.on_conflict_do_update(index_elements=["installation"], set_=facts))
+    for repo_id in change.repos_removed:
+        connection.execute(
+            update(repos)
+            .where(repos.c.installation == change.installation, repos.c.repo == repo_id, repos.c.removed_at.is_(None))
+            .values(active=False, removed_at=now, revision=repos.c.revision + 1)
+        )
+    if active:
+        _bring_back(ledger, change)
+    current: dict[str, Any] = {"active": active}
+    if change.permissions is not None:
+        current["permissions"] = change.permissions
+    listed = repos.c.removed_at.is_(None)
+    differs = or_(*(repos.c[name] != value for name, value in current.items()))
+    connection.execute(
+        update(repos)
+        .where(repos.c.installation == change.installation, listed, differs)
+        .values(**current, revision=repos.c.revision + 1)
+    )

@@ -1,0 +1,211 @@
+"""Turns committed deliveries into keys to look at again.
+
+One transaction per batch: touches are resolved to keys by joins, the keys' wanted revisions raised, the deliveries
+marked routed. A crash before the commit leaves them unrouted, and they are routed at the next start; after it, the
+keys' rows say what is due. What a touch points at and nobody owns resolves to nothing.
+
+A quick run can complete before its id is stored: its touch then finds no attempt here, and the attempt finds the
+touch when it learns its run id (`bot.store.attempts`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Integer,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    or_,
+    select,
+    union,
+    update,
+)
+
+from bot.domain.intake import TouchKind
+from bot.domain.model import InstallationId, IssueKey, Key, RepoId, RepoKey
+from bot.store.attempts import LIVE, RUN_COMPLETED
+from bot.store.engine import SqliteStore
+from bot.store.ledger import SqlLedger
+from bot.store.tables import attempts, deliveries, intents, items, repos, touches
+from bot.store.types import UtcTime
+
+# One transaction routes at most this many deliveries, so that a backlog never holds the writer for long.
+BATCH = 256
+
+# After a failed batch (a full disk, say): soon enough to go unnoticed, rare enough not to fill the log.
+RETRY_SECONDS = 1.0
+
+# The hint on an issue's touch which says that it may become an item (a label of ours, a new thought's issue).
+TRACK = "track"
+
+
+# The deliveries of a batch. The statements below are built once: building them costs more than running them.
+_BATCH = touches.c.delivery.in_(bindparam("batch", expanding=True))
+
+
+def _to_items(table: Table, kind: TouchKind, *match: ColumnElement[bool]) -> Select[Any]:
+    """Touches of a kind joined to the rows of a table that holds an item's key."""
+    same_repo = and_(table.c.installation == touches.c.installation, table.c.repo == touches.c.repo)
+    return (
+        select(table.c.installation, table.c.repo, table.c.number)
+        .join_from(touches, table, and_(same_repo, *match))
+        .where(_BATCH, touches.c.kind == kind)
+    )
+
+
+def _issue_keys() -> CompoundSelect[Any]:
+    """The items that the touches and intents of these deliveries point at, each once."""
+    tracked = select(touches.c.installation, touches.c.repo, touches.c.number).where(
+        _BATCH,
+        touches.c.kind == TouchKind.ISSUE,
+        touches.c.hint == TRACK,
+        touches.c.repo.is_not(None),
+        touches.c.number.is_not(None),
+    )
+    commanded = select(intents.c.installation, intents.c.repo, intents.c.number).where(
+        intents.c.delivery.in_(bindparam("batch", expanding=True))
+    )
+    number, value = touches.c.number, touches.c.value
+    return union(
+        tracked,
+        commanded,
+        _to_items(items, TouchKind.ISSUE, items.c.number == number),
+        _to_items(attempts, TouchKind.RUN, attempts.c.run_id == number),
+        _to_items(attempts, TouchKind.HEAD, attempts.c.head_sha == value, LIVE),
+        _to_items(items, TouchKind.HEAD, items.c.pull_head_sha == value),
+        _to_items(items, TouchKind.PULL, items.c.pull_number == number),
+        _to_items(items, TouchKind.BRANCH, items.c.pull_branch == value),
+        _to_items(attempts, TouchKind.BRANCH, attempts.c.branch == value),
+    )
+
+
+def _repo_keys() -> Select[Any]:
+    """The repositories that the touches of these deliveries point at."""
+    pointed = or_(
+        and_(touches.c.kind == TouchKind.REPO, repos.c.repo == touches.c.repo),
+        touches.c.kind == TouchKind.INSTALLATION,
+    )
+    return (
+        select(repos.c.installation, repos.c.repo)
+        .join_from(touches, repos, and_(repos.c.installation == touches.c.installation, pointed))
+        .where(_BATCH)
+        .distinct()
+        .order_by(repos.c.installation, repos.c.repo)
+    )
+
+
+def _completed_runs() -> Select[Any]:
+    """The runs whose end these deliveries tell."""
+    return (
+        select(touches.c.installation, touches.c.repo, touches.c.number)
+        .where(_BATCH, touches.c.kind == TouchKind.RUN, touches.c.hint == RUN_COMPLETED)
+        .distinct()
+    )
+
+
+_ISSUE_KEYS = _issue_keys()
+_REPO_KEYS = _repo_keys()
+_COMPLETED_RUNS = _completed_runs()
+_UNROUTED = (
+    select(deliveries.c.id)
+    .where(deliveries.c.routed_at.is_(None))
+    .order_by(deliveries.c.id)
+    .limit(bindparam("limit", type_=Integer))
+)
+_ROUTED = (
+    update(deliveries)
+    .where(deliveries.c.id.in_(bindparam("batch", expanding=True)))
+    .values(routed_at=bindparam("now", type_=UtcTime))
+)
+
+
+def _note_completed_runs(ledger: SqlLedger, batch: Sequence[int]) -> None:
+    """Leaves the word on live attempts whose run completed; a decision made without it is then refused as stale."""
+    for row in ledger.connection.execute(_COMPLETED_RUNS, {"batch": batch}).all():
+        ledger.connection.execute(
+            update(attempts)
+            .where(
+                attempts.c.installation == row.installation,
+                attempts.c.repo == row.repo,
+                attempts.c.run_id == row.number,
+                attempts.c.run_hint.is_distinct_from(RUN_COMPLETED),
+                LIVE,
+            )
+            .values(run_hint=RUN_COMPLETED, revision=attempts.c.revision + 1)
+        )
+
+
+def route_batch(ledger: SqlLedger, limit: int = BATCH) -> tuple[int, list[Key]]:
+    """Routes up to `limit` deliveries in the running transaction: how many, and the keys that were marked."""
+    connection = ledger.connection
+    batch = list(connection.execute(_UNROUTED, {"limit": limit}).scalars())
+    if not batch:
+        return 0, []
+    found: list[Key] = [
+        RepoKey(InstallationId(row.installation), RepoId(row.repo))
+        for row in connection.execute(_REPO_KEYS, {"batch": batch})
+    ]
+    found += [
+        IssueKey(InstallationId(row.installation), RepoId(row.repo), row.number)
+        for row in sorted(connection.execute(_ISSUE_KEYS, {"batch": batch}))
+    ]
+    _note_completed_runs(ledger, batch)
+    for key in found:
+        ledger.mark(key)
+    connection.execute(_ROUTED, {"batch": batch, "now": ledger.clock.now()})
+    return len(batch), found
+
+
+class Router:
+    """Routes what the inbox committed. `nudge` after a commit, `run` as a task; or `route` by hand in stepped tests."""
+
+    def __init__(
+        self,
+        store: SqliteStore,
+        on_error: Callable[[BaseException], None],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store = store
+        self._on_error = on_error
+        self._sleep = sleep
+        self._something = asyncio.Event()
+        # At start there may be deliveries that an earlier process committed and did not route.
+        self._something.set()
+
+    def nudge(self) -> None:
+        """There may be something to route."""
+        self._something.set()
+
+    async def route(self, limit: int = BATCH) -> list[Key]:
+        """Routes up to `limit` deliveries; the keys that were marked."""
+        _, found = await self._store.write(lambda ledger: route_batch(ledger, limit))
+        return found
+
+    async def route_all(self) -> list[Key]:
+        """Routes until nothing is left; the keys in the order of their marking, repetitions included."""
+        found: list[Key] = []
+        while True:
+            count, some = await self._store.write(route_batch)
+            found += some
+            if count < BATCH:
+                return found
+
+    async def run(self) -> None:
+        """Routes whenever nudged, until cancelled. Errors go to `on_error` and the batch is tried again."""
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            try:
+                await self.route_all()
+            except Exception as error:  # noqa: BLE001 - handed to on_error; a router that dies loses every wake-up
+                self._something.set()
+                self._on_error(error)
+                await self._sleep(RETRY_SECONDS)
