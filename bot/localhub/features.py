@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bot.localhub import (
     apps_api,
+    checks_api,
     contents,
     git_api,
     git_http,
@@ -21,7 +22,9 @@ from bot.localhub import (
     repos_api,
     rules,
     talk_api,
+    web_pages,
 )
+from bot.localhub.checks import Checks
 from bot.localhub.comments import Comments
 from bot.localhub.git_host import GitHost
 from bot.localhub.http import Route
@@ -38,6 +41,7 @@ def attach(hub: Hub) -> None:
     """Give the hub its services."""
     hub.git = GitHost(hub)
     hub.rules = BranchRules(hub)
+    hub.checks = Checks(hub)
     hub.pulls = Pulls(hub)
     hub.issues = Issues(hub)
     hub.labels = Labels(hub)
@@ -50,6 +54,7 @@ def routes(hub: Hub) -> list[Route]:
         *apps_api.routes(hub),
         *hooks_api.routes(hub),
         *repos_api.routes(hub),
+        *checks_api.routes(hub),
         *contents.routes(hub),
         *git_api.routes(hub),
         *git_http.routes(hub),
@@ -59,4 +64,5 @@ def routes(hub: Hub) -> list[Route]:
         *issues_api.routes(hub),
         *graphql_api.routes(hub),
         *log_api.routes(hub),
+        *web_pages.routes(hub),
     ]

@@ -41,6 +41,8 @@ from bot.localhub.reqlog import RequestLog
 from bot.localhub.tokens import Tokens
 
 if TYPE_CHECKING:
+    from bot.localhub.actions import Actions
+    from bot.localhub.checks import Checks
     from bot.localhub.comments import Comments
     from bot.localhub.git_host import GitHost
     from bot.localhub.issues import Issues
@@ -66,6 +68,8 @@ class Hub:
     git: GitHost
     pulls: Pulls
     rules: BranchRules
+    checks: Checks
+    actions: Actions
     issues: Issues
     labels: Labels
     comments: Comments
@@ -193,7 +197,11 @@ class Hub:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._failures.append(error)
+            self.report(error)
+
+    def report(self, error: BaseException) -> None:
+        """Note a defect of the hub itself; the next `settle` raises it, so no test misses it."""
+        self._failures.append(error)
 
     async def settle(self, timeout: float = SETTLE_TIMEOUT) -> None:
         """Wait until every delivery is sent and all background work is done.

@@ -47,9 +47,18 @@ async def avatar(request: Request) -> Reply:
     return Reply(200, svg.encode(), {"Content-Type": "image/svg+xml"})
 
 
+async def icon(request: Request) -> Reply:
+    """The icon of the pages."""
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="#1a7f37"/></svg>'
+    )
+    return Reply(200, svg.encode(), {"Content-Type": "image/svg+xml"})
+
+
 def routes(hub: Hub) -> list[Route]:
     """All routes of this module."""
     return [
         Route("GET", "/_hub/log", show_log, surface=Surface.WEB),
+        Route("GET", "/_hub/icon.svg", icon, surface=Surface.WEB),
         Route("GET", "/_hub/avatar/{account_id}.svg", avatar, surface=Surface.WEB),
     ]

@@ -70,6 +70,13 @@ class Server:
     async def _serve(self, incoming: web.Request) -> web.StreamResponse:
         if not self._is_our_host(incoming.headers.get("Host", "")):
             return web.Response(status=421, text="This server answers for loopback names only.\n")
+        try:
+            return await self._route(incoming)
+        except Exception as error:
+            self.hub.report(error)
+            raise
+
+    async def _route(self, incoming: web.Request) -> web.StreamResponse:
         path = incoming.path
         if path in (GRAPHQL_PATH, API_PREFIX) or path.startswith(API_PREFIX + "/"):
             return await self._serve_api(incoming)
