@@ -35,10 +35,12 @@ class Scope:
     contexts: Mapping[str, Value] = field(default_factory=dict)
     failed: bool = False
     cancelled: bool = False
+    skipped: bool = False
+    """A job this one needs (directly or not) was skipped."""
 
     @property
     def succeeded(self) -> bool:
-        return not self.failed and not self.cancelled
+        return not self.failed and not self.cancelled and not self.skipped
 
 
 @dataclass(frozen=True)

@@ -241,9 +241,7 @@ class BareRepo:
             if gone or folders:
                 below = self.run("ls-files", "-z", env=env).decode("utf-8", "surrogateescape")
                 roots = (*gone, *(p for p, _ in folders))
-                removed = [
-                    p for p in below.split("\0")[:-1] if any(p == r or p.startswith(f"{r}/") for r in roots)
-                ]
+                removed = [p for p in below.split("\0")[:-1] if any(p == r or p.startswith(f"{r}/") for r in roots)]
                 self._index(env, [f"0 {ZERO_OID}\t{p}" for p in removed])
             rows = [f"{m} {s}\t{p}" for p, m, s in changes if s is not None and m != "040000"]
             for path, sha in folders:
@@ -257,9 +255,7 @@ class BareRepo:
             data = "".join(f"{row}\0" for row in rows).encode("utf-8", "surrogateescape")
             self.run("update-index", "--add", "--replace", "-z", "--index-info", stdin=data, env=env)
 
-    def write_commit(
-        self, tree: str, parents: Sequence[str], message: str, author: Ident, committer: Ident
-    ) -> str:
+    def write_commit(self, tree: str, parents: Sequence[str], message: str, author: Ident, committer: Ident) -> str:
         """Store a commit; the message is kept byte for byte."""
         env = {**_ident_environment("AUTHOR", author), **_ident_environment("COMMITTER", committer)}
         args = [part for parent in parents for part in ("-p", parent)]
@@ -278,8 +274,7 @@ class BareRepo:
         kept = {p: c for p, c in data.items() if c is not None}
         shas = dict(zip(kept, self.write_blobs(list(kept.values())), strict=True))
         changes: list[tuple[str, str | None, str | None]] = [
-            (p, "100755" if c is not None and c.startswith(b"#!") else "100644", shas.get(p))
-            for p, c in data.items()
+            (p, "100755" if c is not None and c.startswith(b"#!") else "100644", shas.get(p)) for p, c in data.items()
         ]
         tree = self.write_tree(f"{parent}^{{tree}}" if parent else None, changes)
         return self.write_commit(tree, [parent] if parent else [], message, author, author)
@@ -290,9 +285,7 @@ class BareRepo:
         """One commit; raises GitError when the object is not a commit."""
         return parse_commit(sha, self.run("cat-file", "commit", sha).decode("utf-8", "replace"))
 
-    def log(
-        self, *revisions: str, limit: int | None = None, path: str = "", reverse: bool = False
-    ) -> list[Commit]:
+    def log(self, *revisions: str, limit: int | None = None, path: str = "", reverse: bool = False) -> list[Commit]:
         """Commits reachable from the revision expressions, newest first unless `reverse`."""
         args = ["rev-list", "--topo-order", *(["--reverse"] if reverse else [])]
         args += [f"--max-count={limit}"] if limit is not None else []

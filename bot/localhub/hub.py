@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
+import secrets
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
@@ -42,11 +43,13 @@ from bot.localhub.tokens import Tokens
 
 if TYPE_CHECKING:
     from bot.localhub.actions import Actions
+    from bot.localhub.artifacts import Downloads
     from bot.localhub.checks import Checks
     from bot.localhub.comments import Comments
     from bot.localhub.git_host import GitHost
     from bot.localhub.issues import Issues
     from bot.localhub.labels import Labels
+    from bot.localhub.oidc import Oidc
     from bot.localhub.pulls import Pulls
     from bot.localhub.rules import BranchRules
     from bot.localhub.server import Server
@@ -67,9 +70,11 @@ class Hub:
 
     git: GitHost
     pulls: Pulls
+    actions: Actions
+    downloads: Downloads
+    oidc: Oidc
     rules: BranchRules
     checks: Checks
-    actions: Actions
     issues: Issues
     labels: Labels
     comments: Comments
@@ -328,6 +333,7 @@ class Hub:
         )
         app = self._app(owner, slug, dict(permissions) | {"metadata": "read"}, events)
         app.private_key_pem, app.public_key_pem = pem, public.decode()
+        app.client_secret = secrets.token_hex(20)
         if webhook_url is not None:
             app.hook = Hook(self.new_id(), webhook_url, webhook_secret, events, app.id, "integration")
         self.apps[app.id] = app
@@ -420,6 +426,19 @@ class Hub:
             payload[f"repositories_{action}"] = present.short_repositories(repos)
             sender = by or item.account
             self.emit("installation_repositories", action, None, sender, payload, app=item.app)
+
+    def change_permissions(
+        self,
+        item: Installation,
+        permissions: Mapping[str, str],
+        events: Iterable[str],
+        *,
+        by: Account | None = None,
+    ) -> None:
+        """Accept other permissions; tokens issued before keep what they had."""
+        item.permissions = dict(permissions) | {"metadata": "read"}
+        item.events, item.updated_at = list(events), self.now()
+        self._emit_installation(item, "new_permissions_accepted", by)
 
     def _emit_installation(
         self,

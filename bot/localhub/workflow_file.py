@@ -9,7 +9,7 @@ something else on GitHub. Pure: text in, data out.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from bot.localhub.expression_values import ExpressionError
@@ -82,8 +82,11 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 _USES = re.compile(r"([\w.-]+/[\w./-]+)@([0-9a-f]{40}|v[0-9]+(?:\.[0-9]+)*)\Z")
 
 
-def load_workflow(path: str, text: str, actions: Collection[str]) -> WorkflowFile:
-    """Read one file; `actions` are the `owner/name`s that steps may use. Raises WorkflowError."""
+def load_workflow(path: str, text: str, actions: Mapping[str, frozenset[str]]) -> WorkflowFile:
+    """Read one file. Raises WorkflowError.
+
+    `actions` maps the `owner/name`s that steps may use to the inputs each of them takes.
+    """
     root = load(path, text)
     top = root.mapping(_TOP)
     for needed in ("on", "jobs"):
@@ -296,7 +299,7 @@ def _check_needs(jobs: Mapping[str, JobSpec], node: Node) -> None:
         done.update(ready)
 
 
-def _job(name: str, node: Node, actions: Collection[str], shell: str | None, folder: Template | None) -> JobSpec:
+def _job(name: str, node: Node, actions: Mapping[str, frozenset[str]], shell: str | None, folder: Template | None) -> JobSpec:
     if not _NAME.match(name):
         raise node.fail("a job id consists of letters, digits, '_' and '-'")
     keys = node.mapping(_JOB)
@@ -338,7 +341,7 @@ def _job(name: str, node: Node, actions: Collection[str], shell: str | None, fol
     )
 
 
-def _step(node: Node, actions: Collection[str]) -> StepSpec:
+def _step(node: Node, actions: Mapping[str, frozenset[str]]) -> StepSpec:
     keys = node.mapping(_STEP)
     if ("run" in keys) == ("uses" in keys):
         raise node.fail("a step needs either run or uses")
@@ -349,6 +352,8 @@ def _step(node: Node, actions: Collection[str]) -> StepSpec:
         raise keys["with"].fail("'with' belongs to uses steps")
     if "id" in keys and not _NAME.match(keys["id"].text()):
         raise keys["id"].fail("a step id consists of letters, digits, '_' and '-'")
+    if "uses" in keys and "with" in keys:
+        keys["with"].mapping(actions[split_uses(_uses(keys["uses"], actions))[0]])
     carry_on = keys.get("continue-on-error")
     return StepSpec(
         id=keys["id"].text() if "id" in keys else None,
@@ -366,7 +371,7 @@ def _step(node: Node, actions: Collection[str]) -> StepSpec:
     )
 
 
-def _uses(node: Node, actions: Collection[str]) -> str:
+def _uses(node: Node, actions: Mapping[str, frozenset[str]]) -> str:
     try:
         name, _ = split_uses(node.text())
     except ValueError:

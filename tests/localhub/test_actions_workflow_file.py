@@ -10,7 +10,7 @@ from bot.localhub.workflow_file import load_workflow
 from bot.localhub.workflow_model import TriggerEvent, glob_matches, paths_match, ref_matches
 from bot.localhub.yaml_nodes import WorkflowError
 
-ACTIONS = ("actions/checkout",)
+ACTIONS = {"actions/checkout": frozenset({"fetch-depth"})}
 SHA = "11bd71901bbe5b1630ceea73d27597364c9af683"
 GOOD = f"""\
 name: Run
@@ -89,6 +89,10 @@ HEAD = "on: push\njobs:\n  a:\n    runs-on: x\n    steps:\n"
             6, "jobs.a.steps[0].uses", "not emulated", id="an unknown action",
         ),
         pytest.param(
+            HEAD + "      - uses: actions/checkout@v4\n        with: {fetchdepth: 0}\n",
+            7, "jobs.a.steps[0].with.fetchdepth", "unexpected key", id="an input that is not there",
+        ),
+        pytest.param(
             HEAD + "      - run: x\n      - run: echo ${{ inputz.a }}\n",
             7, "jobs.a.steps[1].run", "unrecognized named-value", id="a typo in an expression",
         ),
@@ -155,7 +159,7 @@ def test_filter_patterns(pattern: str, name: str, matches: bool) -> None:
 
 def test_branch_and_path_filters_select_pushes() -> None:
     text = "on: {push: {branches: [main, 'r/*', '!r/x'], paths-ignore: ['docs/**']}}\n"
-    file = load_workflow("f", text + "jobs: {a: {runs-on: x, steps: [{run: x}]}}\n", ())
+    file = load_workflow("f", text + "jobs: {a: {runs-on: x, steps: [{run: x}]}}\n", {})
     trigger = file.triggers[TriggerEvent.PUSH]
     refs = ["refs/heads/main", "refs/heads/r/1", "refs/heads/r/x", "refs/heads/z", "refs/tags/v1"]
     assert [ref_matches(trigger, ref) for ref in refs] == [True, True, False, False, False]
