@@ -37,7 +37,6 @@ KEPT_PATHS = re.compile(
             r"/user",
             r"/users/\{username\}",
             r"/users/\{username\}/installation",
-            r"/repositories/\{repository_id\}",
             r"/search/issues",
             REPO,
             REPO + r"/installation",
@@ -68,7 +67,9 @@ KEPT_WEBHOOKS = re.compile(
     r"submitted|suspend|synchronize|transferred|unarchived|unassigned|unlabeled|unlocked|unsuspend|waiting))?"
 )
 
-PROSE = frozenset({"description", "title", "summary", "example", "examples", "externalDocs", "deprecated"})
+PROSE = frozenset(
+    {"discriminator", "description", "title", "summary", "example", "examples", "externalDocs", "deprecated"}
+)
 """Schema keywords that say nothing to a validator. A property may be called the same and is kept."""
 
 NOTICE = """# Notice

@@ -1,0 +1,175 @@
+"""GitHub's own description of its API and webhooks, loaded from the trimmed copy and made usable for validation.
+
+Two habits of the description are corrected on loading: `nullable` beside an `enum` without null, and `nullable`
+beside `anyOf`/`oneOf`/`allOf`, both of which a strict reader would refuse although GitHub really sends null there.
+Path parameters that may hold slashes (`contents/{path}`, `git/ref/{ref}`, …) are matched as such.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openapi_schema_validator import OAS30Validator, oas30_format_checker
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT4
+
+Json = Any
+FILE = Path(__file__).resolve().parent / "data" / "openapi.json.gz"
+SLASHES = frozenset({"path", "ref", "branch", "basehead", "base", "head"})
+"""Path parameters whose values may contain slashes."""
+BASE = "urn:github"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path. `schema` parts are JSON schemas of the description."""
+
+    method: str
+    template: str
+    parameters: tuple[Mapping[str, Json], ...]
+    body: Json | None
+    body_required: bool
+    answers: Mapping[str, Mapping[str, Json]]
+
+    @property
+    def query(self) -> dict[str, Mapping[str, Json]]:
+        return {p["name"]: p for p in self.parameters if p["in"] == "query"}
+
+    @property
+    def path_parameters(self) -> dict[str, Mapping[str, Json]]:
+        return {p["name"]: p for p in self.parameters if p["in"] == "path"}
+
+
+@dataclass(frozen=True)
+class Route:
+    template: str
+    pattern: re.Pattern[str]
+    names: tuple[str, ...]
+    operations: Mapping[str, Operation]
+
+
+class Description:
+    """The loaded description: routes, webhook schemas, and a validator for any schema in it."""
+
+    def __init__(self, spec: Json) -> None:
+        self._spec = _usable(spec)
+        resource = Resource(contents=self._spec, specification=DRAFT4)
+        self._registry: Registry[Json] = Registry().with_resource(BASE, resource)
+        self.routes = sorted((_route(path, ops) for path, ops in self._spec["paths"].items()), key=_specific)
+        self.webhooks: Mapping[str, Json] = self._spec["x-webhooks"]
+
+    def find(self, method: str, path: str) -> tuple[Operation | None, dict[str, str], set[str]]:
+        """(operation, path parameters, methods known for this path); operation None when nothing fits."""
+        known: set[str] = set()
+        for route in self.routes:
+            match = route.pattern.fullmatch(path)
+            if match is None:
+                continue
+            known |= set(route.operations)
+            operation = route.operations.get(method.lower())
+            if operation is not None:
+                return operation, dict(zip(route.names, match.groups(), strict=True)), known
+        return None, {}, known
+
+    def resolve(self, schema: Json) -> Json:
+        """The schema behind a reference."""
+        while isinstance(schema, dict) and "$ref" in schema:
+            target: Json = self._spec
+            for part in schema["$ref"].removeprefix("#/").split("/"):
+                target = target[part]
+            schema = target
+        return schema
+
+    def errors(self, schema: Json, value: Json) -> Iterator[tuple[str, str]]:
+        """(place, message) for each error of the value. Of alternatives the one that fits best is reported."""
+        anchored = _anchored(schema)
+        validator = OAS30Validator(anchored, registry=self._registry, format_checker=oas30_format_checker)
+        for error in validator.iter_errors(value):
+            deepest = _deepest(error)
+            yield _place(deepest.absolute_path), deepest.message[:300]
+
+
+@functools.cache
+def github() -> Description:
+    """The description, loaded once (about 30 ms)."""
+    return Description(json.loads(gzip.decompress(FILE.read_bytes())))
+
+
+def _anchored(schema: Json) -> Json:
+    """A schema whose references point into the registered description."""
+    if isinstance(schema, list):
+        return [_anchored(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: BASE + value if key == "$ref" and isinstance(value, str) else _anchored(value)
+        for key, value in schema.items()
+    }
+
+
+def _deepest(error: Any) -> Any:
+    """The error that tells most: in failed alternatives the one that got furthest into the value."""
+    while error.context:
+        error = max(error.context, key=lambda inner: (len(inner.absolute_path), -len(inner.absolute_schema_path)))
+    return error
+
+
+def _place(path: Any) -> str:
+    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+
+
+def _route(template: str, methods: Mapping[str, Json]) -> Route:
+    names, pattern, at = [], "", 0
+    for match in re.finditer(r"\{([^}]+)\}", template):
+        name = match[1]
+        pattern += re.escape(template[at : match.start()]) + (r"(.+?)" if name in SLASHES else r"([^/]+)")
+        names.append(name)
+        at = match.end()
+    pattern += re.escape(template[at:])
+    if template.endswith("/contents/{path}"):
+        # The root of the tree is asked for without a path, with or without the last slash.
+        pattern = pattern.removesuffix("/(.+?)") + r"(?:/(.*))?"
+    operations = {
+        method: Operation(
+            method,
+            template,
+            tuple(operation["parameters"]),
+            operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema"),
+            operation.get("requestBody", {}).get("required", False),
+            {
+                status: {kind: media["schema"] for kind, media in answer["content"].items()}
+                for status, answer in operation["responses"].items()
+            },
+        )
+        for method, operation in methods.items()
+    }
+    return Route(template, re.compile(pattern), tuple(names), operations)
+
+
+def _specific(route: Route) -> tuple[int, int, str]:
+    """Plain words before parameters, parameters of one segment before those with slashes."""
+    slashy = sum(name in SLASHES for name in route.names)
+    return (slashy, len(route.names) * 100 - len(route.template), route.template)
+
+
+def _usable(node: Json) -> Json:
+    if isinstance(node, list):
+        return [_usable(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    out = {key: _usable(value) for key, value in node.items()}
+    if out.get("nullable") is not True:
+        return out
+    if isinstance(out.get("enum"), list) and None not in out["enum"]:
+        out["enum"] = [*out["enum"], None]
+    if "type" not in out and {"anyOf", "oneOf", "allOf"} & set(out):
+        del out["nullable"]
+        return {"anyOf": [out, {"enum": [None]}]}
+    return out
