@@ -24,7 +24,7 @@ class ActorKind(Enum):
 
     ANONYMOUS = "anonymous"
     USER = "user"
-    """A person's token."""
+    """A person's token; with `app` one that an App got by sign-in, limited to both."""
     APP = "app"
     """The JWT of an App: good for the `/app` endpoints only."""
     INSTALLATION = "installation"
@@ -77,7 +77,7 @@ class Actor:
     @property
     def via_app(self) -> App | None:
         """The App to name in `performed_via_github_app`."""
-        return self.app if self.kind is ActorKind.INSTALLATION else None
+        return None if self.kind is ActorKind.APP else self.app
 
     @property
     def is_app(self) -> bool:
@@ -94,7 +94,8 @@ class Actor:
         """Whether the repository exists for this actor."""
         match self.kind:
             case ActorKind.USER:
-                return self.role(repo) >= Role.READ
+                covered = self.app is None or not repo.private or repo.id in self.repository_ids
+                return covered and self.role(repo) >= Role.READ
             case ActorKind.ANONYMOUS:
                 return not repo.private
             case ActorKind.APP:
@@ -109,8 +110,15 @@ class Actor:
         if not self.can_see(repo):
             return False
         if self.is_app:
-            return permission == "metadata" or level_covers(self.permissions.get(permission), level)
+            return self._granted(permission, level)
+        # Signed in through an App: no more than the App has, where it is installed.
+        beyond = repo.id not in self.repository_ids or not self._granted(permission, level)
+        if self.app is not None and level != "read" and beyond:
+            return False
         return self.role(repo) >= (role or default_role(level))
+
+    def _granted(self, permission: str, level: str) -> bool:
+        return permission == "metadata" or level_covers(self.permissions.get(permission), level)
 
     def require(self, repo: Repository, permission: str, level: str, *, role: Role | None = None) -> None:
         """Pass, or raise ApiError 404 (not visible), 401 (anonymous) or 403 (not enough)."""

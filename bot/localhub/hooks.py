@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from bot.localhub import present
-from bot.localhub.model import Account, AccountType, App, Delivery, Hook, Json, Repository
+from bot.localhub.model import Account, AccountType, App, Delivery, Hook, Installation, Json, Repository
 
 if TYPE_CHECKING:
     from bot.localhub.hub import Hub
@@ -158,7 +158,9 @@ class Hooks:
             owner = account or (repo.owner if repo is not None else None)
             found = self.hub.find_installation(candidate, repo, owner)
             if event not in ALWAYS_DELIVERED and (
-                found is None or found.suspended_at is not None or event not in found.events
+                found is None
+                or found.suspended_at is not None
+                or not (event in found.events or (app is not None and _automatic(event, found)))
             ):
                 continue
             extra: Json = {}
@@ -314,6 +316,11 @@ class Hooks:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _automatic(event: str, item: Installation) -> bool:
+    """Requests to an App's own checks come without a subscription if it may write checks."""
+    return event in ("check_run", "check_suite") and item.permissions.get("checks") == "write"
 
 
 def organization(hub: Hub, account: Account) -> Json:

@@ -82,6 +82,9 @@ class App:
     events: list[str]
     hook: Hook | None
     created_at: datetime
+    client_secret: str = field(default="", repr=False)
+    callback_urls: list[str] = field(default_factory=list)
+    """Where signing in may return to; empty: any loopback address."""
 
 
 @dataclass(eq=False)

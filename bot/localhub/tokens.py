@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 TOKEN_LIFE = timedelta(hours=1)
 """Life of an installation token."""
+SIGN_IN_LIFE = timedelta(hours=8)
+"""Life of a token from signing in."""
 JWT_MAX_LIFE = timedelta(minutes=10)
 """GitHub refuses an App JWT that ends later than this from now."""
 CLOCK_SKEW = timedelta(seconds=60)
@@ -53,6 +55,13 @@ class Tokens:
         value = "ghp_" + secrets.token_hex(18)
         self._live[value] = Token(value, Actor(ActorKind.USER, account), None)
         return value
+
+    def for_sign_in(self, account: Account, app: App) -> Token:
+        """The token an App gets when a person signs in through it."""
+        value = "ghu_" + secrets.token_hex(18)
+        actor = Actor(ActorKind.USER, account, app)
+        self._live[value] = token = Token(value, actor, self.hub.now() + SIGN_IN_LIFE)
+        return token
 
     def for_installation(
         self, item: Installation, repository_ids: Iterable[int], permissions: Mapping[str, str]
@@ -104,7 +113,7 @@ class Tokens:
                 value = _password(rest)
             case _:
                 raise bad_credentials()
-        if value.startswith(("ghp_", "ghs_", "gho_")):
+        if value.startswith(("ghp_", "ghs_", "ghu_")):
             return self._token(value)
         if value.count(".") == 2:
             return self._jwt(value)
@@ -119,7 +128,14 @@ class Tokens:
             raise ApiError(403, "This installation has been suspended")
         if installation is not None and installation.id not in self.hub.installations:
             raise bad_credentials()
+        if token.actor.kind is ActorKind.USER and token.actor.app is not None:
+            return self._signed_in(token.actor, token.actor.app)
         return token.actor
+
+    def _signed_in(self, actor: Actor, app: App) -> Actor:
+        covering = [x for x in self.hub.installations.values() if x.app is app]
+        ids = frozenset(y for x in covering if x.suspended_at is None for y in x.repository_ids)
+        return Actor(ActorKind.USER, actor.account, app, None, app.permissions, ids)
 
     def _jwt(self, value: str) -> Actor:
         try:
