@@ -1,0 +1,90 @@
+"""The issue of a thought, and the one summary of thoughts that have no issue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from bot.domain.labels import READY
+from bot.domain.mirror import Listed, ListedBecause
+from bot.domain.model import RepoRecord
+from bot.domain.policy_model import Policy
+from bot.domain.sanitise import code_span, for_title
+from bot.domain.thoughts import PLAN, RESEARCH
+from bot.texts import markers
+from bot.texts.phrases import file_link, plural, problem
+
+MAX_LISTED: Final = 50
+"""Folders named in the summary; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtIssue:
+    """A thought as its issue shows it. `ready`: it goes into the queue at once."""
+
+    repo: RepoRecord
+    dir: str
+    title: str
+    commit_sha: str
+    ready: bool
+    policy: Policy
+    html_url: str
+
+
+def issue_title(view: ThoughtIssue) -> str:
+    return for_title(view.title)
+
+
+def issue_body(view: ThoughtIssue) -> str:
+    """What it is, where plan and research are, and what happens next."""
+    args = (view.html_url, view.repo.full_name, view.commit_sha)
+    plan = file_link(*args, f"{view.dir}/{PLAN}", "plan")
+    research = file_link(*args, f"{view.dir}/{RESEARCH}", "research")
+    if view.ready:
+        follows = "It is in the queue. `/tgs stop` takes it out, `/tgs hold` keeps it waiting."
+    else:
+        role = view.policy.roles.start.name.lower()
+        follows = (
+            f"Somebody with the role {role} can read it and add the label `{READY}` (or use `/tgs approve`) to have it "
+            "built. `/tgs reject <notes>` sends it back."
+        )
+    body = (
+        f"This is the plan (thought) in {code_span(view.dir, 200)}: {plan} and {research}, as they were read.\n\n"
+        f"{follows}\n\n"
+        "The plan in the repository decides, not this text: when it changes, an earlier approval no longer holds."
+    )
+    return markers.stamp(body, markers.mirror(view.dir))
+
+
+_WHY: Final = MappingProxyType(
+    {
+        ListedBecause.UNDECIDED: "no maintainer has decided yet what shall happen to plans that were already here",
+        ListedBecause.DISABLED: "`mirror.enabled` is off",
+        ListedBecause.DRAFT: "the plan says `status: draft`",
+        ListedBecause.INVALID: "something is wrong with it",
+        ListedBecause.BACKLOG: "the limit `mirror.max_backlog` is reached; it follows when others are done",
+        ListedBecause.RATE: "the limit `mirror.per_hour` is reached; it follows by itself",
+    }
+)
+
+
+def summary(listed: Sequence[Listed]) -> str:
+    """Thoughts without an issue, grouped by cause; empty text when there are none."""
+    parts: list[str] = []
+    room = MAX_LISTED
+    for because in ListedBecause:
+        group = [entry for entry in listed if entry.because is because]
+        if not group:
+            continue
+        lines: list[str] = []
+        for entry in group[: max(room, 0)]:
+            lines.append(f"- {code_span(entry.dir, 200)}")
+            lines += [f"  {problem(found)}" for found in entry.problems[:3]]
+        if len(group) > room:
+            lines.append(f"- and {len(group) - max(room, 0)} more")
+        room -= len(group)
+        head = f"{plural(len(group), 'plan')} without an issue, because {_WHY[because]}:"
+        parts.append("\n".join([head, "", *lines]))
+    return "\n\n".join(parts)

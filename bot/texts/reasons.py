@@ -1,0 +1,171 @@
+"""One sentence for every reason why an item waits or stands where it is; the answer to `/tgs why`.
+
+Promise: every reason has a sentence, also with parameters missing, and says who can change it. Reasons that another
+version stored are shown by their code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import assert_never
+
+from bot.domain.model import Waiting
+from bot.domain.reasons import ReasonCode, code_of
+from bot.domain.sanitise import code_span, for_inline
+from bot.texts import failures
+from bot.texts.phrases import at, issue, listing, name, reason_given
+
+
+def sentence(reason: Waiting) -> str:
+    """The reason as one or two sentences of Markdown."""
+    code = code_of(reason)
+    if code is None:
+        return f"It waits ({code_span(reason.code, 40)})."
+    return _sentence(code, dict(reason.params))
+
+
+def tree(reasons: Sequence[Waiting]) -> str:
+    """The reasons as a list, in the given order, without repetitions."""
+    lines = dict.fromkeys(sentence(reason) for reason in reasons)
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _sentence(code: ReasonCode, given: Mapping[str, str]) -> str:
+    match code:
+        case (
+            ReasonCode.QUEUED
+            | ReasonCode.CANCELLING
+            | ReasonCode.SUSPECT
+            | ReasonCode.CLAIMED
+            | ReasonCode.STARTING
+            | ReasonCode.RUNNING
+            | ReasonCode.QUESTION
+            | ReasonCode.CI_FAILED
+            | ReasonCode.CI_PENDING
+            | ReasonCode.CONFLICT
+            | ReasonCode.REVIEW
+            | ReasonCode.FAILED
+            | ReasonCode.CANCELLED
+            | ReasonCode.DONE
+        ):
+            return _moving(code, given)
+        case (
+            ReasonCode.LOCKS
+            | ReasonCode.DEPENDS_ON
+            | ReasonCode.UNREVIEWED
+            | ReasonCode.SLOTS
+            | ReasonCode.RUNS_TODAY
+            | ReasonCode.BUDGET
+            | ReasonCode.RATE_LIMITED
+            | ReasonCode.NOT_BEFORE
+            | ReasonCode.TAKEN
+        ):
+            return _capacity(code, given)
+        case ReasonCode.NOT_TRACKED:
+            return "The bot does not work on this issue. `/tgs start` or the label `tgs:ready` changes that."
+        case ReasonCode.UNREADABLE:
+            return "The issue cannot be read just now; the bot looks again by itself."
+        case ReasonCode.ARCHIVED:
+            return "The repository is archived, so nothing is started."
+        case ReasonCode.DISABLED:
+            return "The bot is switched off here (`enabled: false` in `.tgs/policy.yml`, or by its operator)."
+        case ReasonCode.PREFLIGHT:
+            what, remedy = given.get("what", ""), given.get("remedy", "")
+            return f"The set-up is not complete: {for_inline(what, 300)} {for_inline(remedy, 300)}".rstrip()
+        case ReasonCode.PAUSED:
+            until = given.get("until")
+            ends = f" until {at(until)}" if until else ""
+            who = f" by {name(given['by'])}" if given.get("by") else ""
+            return f"The repository is paused{who}{ends}{reason_given(given.get('reason'))}. `/tgs resume` ends it."
+        case ReasonCode.NOT_APPROVED:
+            return "It is not approved yet. A maintainer can add the label `tgs:ready` or use `/tgs approve`."
+        case ReasonCode.HUMAN_OWNED:
+            return "People work on it themselves (label `tgs:no-agent`); removing the label gives it back to the bot."
+        case ReasonCode.HELD:
+            by = given.get("by", "")
+            who = "by the label `tgs:hold`" if by in ("", "label") else f"by {name(by)}"
+            return f"It is on hold {who}{reason_given(given.get('reason'))}. `/tgs unhold` lets it go on."
+        case _:
+            assert_never(code)
+
+
+def _capacity(code: ReasonCode, given: Mapping[str, str]) -> str:
+    count, limit = given.get("count", "?"), given.get("limit", "?")
+    match code:
+        case ReasonCode.LOCKS:
+            return (
+                f"It waits for {issue(given.get('number', '?'))}, which has {code_span(given.get('path', '?'), 120)}."
+            )
+        case ReasonCode.DEPENDS_ON:
+            return f"It waits for {issue(given.get('number', '?'))} to be done."
+        case ReasonCode.UNREVIEWED:
+            return (
+                f"{for_inline(count)} pull requests of the bot wait for review and the limit is {for_inline(limit)}. "
+                "Review or close one to let the next start."
+            )
+        case ReasonCode.SLOTS:
+            return f"All places are taken: {for_inline(count)} of {for_inline(limit)} are working."
+        case ReasonCode.RUNS_TODAY:
+            return f"The limit of {for_inline(limit)} runs within a day is reached; it goes on when a day has passed."
+        case ReasonCode.BUDGET:
+            scope = {"attempt": "an attempt", "item": "this issue", "day": "the day"}.get(given.get("scope", ""), "it")
+            return f"The budget of {scope} is used up. A maintainer can raise `budgets` in `.tgs/policy.yml`."
+        case ReasonCode.RATE_LIMITED:
+            until = given.get("until")
+            return f"GitHub's request limit is used up{f' until {at(until)}' if until else ''}; it goes on by itself."
+        case ReasonCode.NOT_BEFORE:
+            why = given.get("why")
+            cause = f" after a failure: {_small(failures.said(why)[0])}" if why else "."
+            when = f" at {at(given['at'])}" if given.get("at") else " soon"
+            return f"It is tried again{when}{cause}"
+        case ReasonCode.TAKEN:
+            who = f" ({name(given['worker'])})" if given.get("worker") else ""
+            return f"Another attempt works on it already{who}."
+        case _:
+            return f"It waits ({code_span(code.value, 40)})."
+
+
+def _moving(code: ReasonCode, given: Mapping[str, str]) -> str:
+    attempt = f" (attempt {for_inline(given['attempt'])})" if given.get("attempt") else ""
+    pull = f" {issue(given['pull'])}" if given.get("pull") else ""
+    match code:
+        case ReasonCode.QUEUED:
+            position = given.get("position")
+            return f"It is number {for_inline(position)} in the queue." if position else "It is in the queue."
+        case ReasonCode.CANCELLING:
+            who = f" for {name(given['by'])}" if given.get("by") else ""
+            return f"It is being stopped{who}{attempt}."
+        case ReasonCode.SUSPECT:
+            since = f" since {at(given['since'])}" if given.get("since") else ""
+            return f"The worker has been silent{since}{attempt}; the bot makes sure that it has ended before going on."
+        case ReasonCode.CLAIMED:
+            return f"It is next: the start is being prepared{attempt}."
+        case ReasonCode.STARTING:
+            return f"The run is starting{attempt}."
+        case ReasonCode.RUNNING:
+            return f"The agent is working{attempt}."
+        case ReasonCode.QUESTION:
+            return "The agent has a question and waits for the answer."
+        case ReasonCode.CI_FAILED:
+            checks = listing(given.get("checks", "").split(", "))
+            return f"Checks failed on the pull request{pull}{f': {checks}' if checks else ''}."
+        case ReasonCode.CI_PENDING:
+            return f"The checks of the pull request{pull} are still running."
+        case ReasonCode.CONFLICT:
+            return f"The pull request{pull} conflicts with its base."
+        case ReasonCode.REVIEW:
+            return f"The pull request{pull} waits for review. `/tgs merge` merges it."
+        case ReasonCode.FAILED:
+            what, remedy = failures.said(given.get("reason", ""))
+            return f"{what} {remedy}"
+        case ReasonCode.CANCELLED:
+            why = failures.said(given["reason"])[0] if given.get("reason") else "It was called off."
+            return f"{why} `/tgs start` takes it up again."
+        case ReasonCode.DONE:
+            return f"It is done{f': merged in{pull}' if pull else ''}."
+        case _:
+            return f"It waits ({code_span(code.value, 40)})."
+
+
+def _small(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,213 @@
+"""Answers to commands: what was done, that it was so already, or why not and what is needed.
+
+Promise: every accepted command has an outcome in words, every refusal names what is needed and what the person has.
+A code that is not in the tables (from another version) still gives a true, if plain, sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Final
+
+from bot.domain.commands import PREFIX
+from bot.domain.notes import Note
+from bot.domain.sanitise import code_span, for_comment, for_inline
+from bot.texts.phrases import address, at, issue, listing, name, reason_given
+
+Say = Callable[[Note], str]
+
+
+def _pull(note: Note) -> str:
+    return issue(note.get("pull")) if note.get("pull") else "the pull request"
+
+
+def _position(note: Note) -> str:
+    return f" as number {for_inline(note.get('position'))}" if note.get("position") else ""
+
+
+def _stopping(note: Note) -> str:
+    if note.get("now"):
+        return "The agent is being stopped at once."
+    return "The agent is being stopped. The status comment says when it has ended."
+
+
+def _held(note: Note) -> str:
+    if note.get("running"):
+        return "It is on hold. The attempt that is running goes on; `/tgs stop` ends it. Nothing is merged meanwhile."
+    return "It is on hold until `/tgs unhold`."
+
+
+def _attempt(note: Note) -> str:
+    return f" (attempt {for_inline(note.get('attempt'))})" if note.get("attempt") else ""
+
+
+def _holder(note: Note) -> str:
+    return "by the label" if note.get("by") == "label" else f"by {name(note.get('by'))}"
+
+
+def _paused(note: Note) -> str:
+    until = f" until {at(note.get('until'))}" if note.get("until") else " until `/tgs resume`"
+    return (
+        f"The repository is paused{until}{reason_given(note.get('reason'))}. Nothing is started or merged; "
+        "attempts that are running go on."
+    )
+
+
+def _cancelled(note: Note) -> str:
+    if note.get("pull"):
+        return f"It is out of the queue. {_pull(note)} stays open; close it if it is not wanted."
+    return "It is out of the queue. `/tgs start` takes it up again."
+
+
+DONE: Final[MappingProxyType[str, Say]] = MappingProxyType(
+    {
+        "queued": lambda _: "It is approved and in the queue. The status comment says when it starts.",
+        "expedited": lambda _: "It goes first. The status comment says when it starts, or what it waits for.",
+        "stopping": _stopping,
+        "cancelled": _cancelled,
+        "retry_now": lambda _: "It is tried again without further waiting.",
+        "held": _held,
+        "unheld": lambda _: "It is no longer on hold.",
+        "paused": _paused,
+        "resumed": lambda _: "The repository is no longer paused.",
+        "priority": lambda n: f"Its priority is {for_inline(n.get('value', '0'))} now.",
+        "sent_back": lambda _: "It was sent back with your notes. It needs a new approval before it can start.",
+        "synced": lambda _: "Everything in this repository is looked at again.",
+    }
+)
+
+ALREADY: Final[MappingProxyType[str, Say]] = MappingProxyType(
+    {
+        "queued": lambda n: f"It is in the queue already{_position(n)}.",
+        "running": lambda n: f"The agent is working on it already{_attempt(n)}.",
+        "stopping": lambda _: "It is being stopped already. `/tgs stop --now` does not wait for a clean end.",
+        "held": lambda n: f"It is on hold already ({_holder(n)}).",
+        "not_held": lambda _: "It is not on hold.",
+        "not_paused": lambda _: "The repository is not paused.",
+        "priority": lambda n: f"Its priority is {for_inline(n.get('value', '0'))} already.",
+        "approved": lambda _: "It is approved already.",
+        "merged": lambda _: "It is merged already.",
+        "proposed": lambda _: "It is not in the queue.",
+        "done": lambda _: "It is done already.",
+        "failed": lambda _: "It is stopped already after a failure. `/tgs retry` starts it again.",
+        "cancelled": lambda _: "It is called off already. `/tgs start` takes it up again.",
+    }
+)
+
+CANNOT: Final[MappingProxyType[str, Say]] = MappingProxyType(
+    {
+        "closed": lambda _: "The issue is closed. Reopen it first.",
+        "edited": lambda _: (
+            "Somebody who may not start work has just changed the text. Read it and give the command again."
+        ),
+        "running": lambda _: "The agent is working on it. `/tgs stop` ends that first.",
+        "proposed": lambda _: "It is not approved yet. `/tgs approve` or `/tgs start` does that.",
+        "ready": lambda _: "It is in the queue already.",
+        "in-progress": lambda _: "The agent is working on it.",
+        "needs-input": lambda _: "The agent waits for an answer to its question first.",
+        "in-review": lambda n: f"Its result waits for review in {_pull(n)}. Merge or close that first.",
+        "done": lambda _: "It is done.",
+        "failed": lambda _: "It is stopped after a failure. `/tgs retry` starts it again.",
+        "cancelled": lambda _: "It is called off. `/tgs start` takes it up again.",
+        "other_sha": lambda n: (
+            f"The plan is at {code_span(n.get('sha'), 12)} now, not at the commit you named. Read it again."
+        ),
+        "past_date": lambda n: f"{at(n.get('until'))} is in the past.",
+    }
+)
+
+MERGE_REFUSED: Final[MappingProxyType[str, Say]] = MappingProxyType(
+    {
+        "no_pull": lambda _: "there is no open pull request of the bot for this issue.",
+        "paused": lambda _: "the repository is paused. `/tgs resume` ends that.",
+        "held": lambda _: "the issue is on hold. `/tgs unhold` ends that.",
+        "ci_pending": lambda n: f"the checks of {_pull(n)} have not finished. Give the command again when they have.",
+        "ci_failed": lambda n: f"checks of {_pull(n)} failed: {listing(n.get('checks').split(', ')) or 'see there'}.",
+        "conflict": lambda n: (
+            f"{_pull(n)} conflicts with its base. `/tgs retry` builds it again, or resolve it by hand."
+        ),
+        "github": lambda n: (
+            f"GitHub refused to merge {_pull(n)}: {for_inline(n.get('message'), 300) or 'no reason given'}"
+        ),
+    }
+)
+
+
+def _to(note: Note, text: str) -> str:
+    return address(note.get("actor"), text)
+
+
+def done(note: Note) -> str:
+    """A command was carried out."""
+    words = DONE.get(note.get("what"))
+    return _to(note, words(note) if words else "Done.")
+
+
+def already(note: Note) -> str:
+    """Nothing had to be done."""
+    words = ALREADY.get(note.get("what"))
+    return _to(note, words(note) if words else "It is so already.")
+
+
+def cannot(note: Note) -> str:
+    """The state of things does not allow it."""
+    words = CANNOT.get(note.get("why"))
+    why = words(note) if words else "The issue is not in a state that allows it."
+    return _to(note, f"`{PREFIX} {_verb(note)}` is not possible now. {why}")
+
+
+def denied(note: Note) -> str:
+    """The person may not: what is needed, what they have."""
+    has = note.get("has")
+    have = f"you have {for_inline(has)}" if has and has != "none" else "you have no role in this repository"
+    needs = for_inline(note.get("needs", "write"))
+    return _to(note, f"`{PREFIX} {_verb(note)}` needs the role {needs} or higher; {have}. Nothing was done.")
+
+
+def role_unreadable(note: Note) -> str:
+    return _to(
+        note,
+        f"your role in this repository could not be read, so `{PREFIX} {_verb(note)}` was not run. Try again later.",
+    )
+
+
+def not_understood(note: Note) -> str:
+    return _to(note, f"{for_comment(note.get('error'), 1_000)} `{PREFIX} help` lists the commands.")
+
+
+def not_available(note: Note) -> str:
+    return _to(note, f"`{PREFIX} {_verb(note)}` is not available yet in this version. `{PREFIX} help` lists what is.")
+
+
+def not_tracked(note: Note) -> str:
+    return _to(note, "the bot does not work on this issue. `/tgs start` or the label `tgs:ready` changes that.")
+
+
+def edited_command(note: Note) -> str:
+    return _to(note, "commands run only from new comments; an edited one runs nothing. Write it as a new comment.")
+
+
+def comment_changed(note: Note) -> str:
+    return _to(note, "your comment was changed before its command was run, so nothing was done. Write it again.")
+
+
+def merge_refused(note: Note) -> str:
+    words = MERGE_REFUSED.get(note.get("why"))
+    return _to(note, f"I did not merge: {words(note) if words else 'it is not ready to merge.'}")
+
+
+def merged(note: Note) -> str:
+    return _to(note, f"{_pull(note)} is merged.")
+
+
+def next_item(note: Note) -> str:
+    if note.get("count", "0") == "0" or not note.get("number"):
+        return "The queue is empty. The label `tgs:ready` or `/tgs start` puts an issue into it."
+    count = for_inline(note.get("count"))
+    return f"Next is {issue(note.get('number'))} ({for_inline(note.get('title'))}); {count} in the queue."
+
+
+def _verb(note: Note) -> str:
+    verb = note.get("verb")
+    return verb if verb.isalpha() and len(verb) <= 20 else "command"

@@ -1,0 +1,231 @@
+"""The one live status comment of an item: where it stands, why, and who must do what next.
+
+Promise: a pure function of the ledger and the checks, without the present time, so that an unchanged item gives an
+unchanged text and no edit. It carries its marker. Costs are not shown on public repositories.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import assert_never
+
+from bot.domain.facts import Ci, CiFacts
+from bot.domain.failures import attempts_allowed
+from bot.domain.model import Attempt, AttemptPhase, Item, ItemState, RepoRecord, Waiting, WorkerReport
+from bot.domain.policy_model import Policy
+from bot.domain.reasons import in_order
+from bot.domain.sanitise import code_span, for_inline
+from bot.texts import failures, markers, reasons
+from bot.texts.phrases import compare_link, details, file_link, issue, name, plural, run_link
+from bot.texts.states import headline
+
+BAR = 10
+"""Cells of the progress bar."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusInput:
+    """What the comment is made of. `html_url` is the address of GitHub's pages."""
+
+    repo: RepoRecord
+    item: Item
+    attempt: Attempt | None
+    policy: Policy
+    ci: CiFacts | None
+    reasons: tuple[Waiting, ...]
+    html_url: str
+    now: datetime
+
+
+def status_text(view: StatusInput) -> str:
+    """The whole comment with its marker."""
+    parts = [f"**{headline(view.item)}**{_attempt_words(view)}"]
+    shown = reasons.tree(in_order(view.reasons))
+    if shown:
+        parts.append(shown)
+    links = [line for line in (_progress(view), _run(view), _pull(view), _checks(view), _isolation(view)) if line]
+    if links:
+        parts.append("\n".join(f"- {line}" for line in links))
+    failure = _failure(view)
+    if failure:
+        parts.append(failure)
+    parts.append(f"**Next:** {_next(view)}")
+    parts.append(details("Settings of this issue", _settings(view)))
+    return markers.stamp("\n\n".join(parts), markers.STATUS)
+
+
+def _attempt_words(view: StatusInput) -> str:
+    attempt = view.attempt
+    if attempt is None or view.item.state in {ItemState.PROPOSED, ItemState.DONE}:
+        return ""
+    used, allowed = view.item.attempts_burnt, attempts_allowed(view.item, view.policy)
+    if attempt.live:
+        return f" · attempt {min(used + 1, allowed)} of {allowed}"
+    return f" · {used} of {plural(allowed, 'attempt')} used" if used else ""
+
+
+def _progress(view: StatusInput) -> str:
+    attempt = view.attempt
+    if attempt is None or not attempt.live or attempt.progress is None:
+        return ""
+    progress = attempt.progress
+    text = for_inline(progress.text, 150)
+    if progress.total <= 0:
+        return text
+    step = max(0, min(progress.step, progress.total))
+    filled = BAR * step // progress.total
+    return f"`{'█' * filled}{'░' * (BAR - filled)}` {step}/{progress.total} {text}".rstrip()
+
+
+def _run(view: StatusInput) -> str:
+    attempt = view.attempt
+    if attempt is None:
+        return ""
+    if attempt.run_id is not None:
+        label = "Run" if attempt.live else "Last run"
+        words = run_link(view.html_url, view.repo.full_name, attempt.run_id, label)
+    elif attempt.live:
+        words = f"Worker {name(attempt.worker.name)}"
+    else:
+        return ""
+    showing_branch = attempt.live and attempt.phase is AttemptPhase.RUNNING and view.item.pull is None
+    return f"{words}, branch {code_span(attempt.branch, 120)}" if showing_branch else words
+
+
+def _pull(view: StatusInput) -> str:
+    pull = view.item.pull
+    if pull is None:
+        return ""
+    branch = compare_link(view.html_url, view.repo.full_name, pull.branch, "branch")
+    return f"Pull request {issue(pull.number)} ({branch})"
+
+
+def _checks(view: StatusInput) -> str:
+    ci = view.ci
+    if ci is None or view.item.pull is None or view.item.state is not ItemState.IN_REVIEW:
+        return ""
+    match ci.state:
+        case Ci.NONE:
+            return "Checks: none"
+        case Ci.PENDING:
+            return "Checks: running"
+        case Ci.PASSED:
+            return f"Checks: {plural(ci.total, 'check')} passed" if ci.total else "Checks: passed"
+        case Ci.FAILED:
+            failed = ", ".join(_check(label, url, view.html_url) for label, url in ci.failed[:5])
+            more = f" and {len(ci.failed) - 5} more" if len(ci.failed) > 5 else ""
+            return f"Checks failed: {failed}{more}" if failed else "Checks failed"
+        case _:
+            assert_never(ci.state)
+
+
+def _check(label: str, url: str, html_url: str) -> str:
+    # Only links into GitHub itself: a check can name any address.
+    safe = url.startswith(html_url.rstrip("/") + "/") and not set(url) & set(" ()<>[]\"'\\\n\t")
+    return f"[{for_inline(label, 80)}]({url})" if safe else code_span(label, 80)
+
+
+def _isolation(view: StatusInput) -> str:
+    reports: tuple[WorkerReport | None, ...] = (
+        (view.attempt.report, view.attempt.gate_report) if view.attempt is not None else ()
+    )
+    if any(report is not None and report.isolation == "none" for report in reports):
+        return "The agent ran without isolation from its worker, which the policy allows (`allow_unisolated`)."
+    return ""
+
+
+def _failure(view: StatusInput) -> str:
+    failure = view.item.last_failure
+    if failure is None or view.item.state in {ItemState.DONE, ItemState.CANCELLED, ItemState.IN_REVIEW}:
+        return ""
+    what = failures.sentence(failure.reason)
+    text = f": {for_inline(failure.detail, 300)}" if failure.detail.strip() else ""
+    words = f"Last time: {what.rstrip('.')}{text or '.'}"
+    # A failed item's reasons say what happened already; the remedy stands under "Next".
+    return "" if view.item.state is ItemState.FAILED and not text else words
+
+
+def _next(view: StatusInput) -> str:
+    item, attempt = view.item, view.attempt
+    match item.state:
+        case ItemState.PROPOSED:
+            return (
+                f"somebody with the role {view.policy.roles.start.name.lower()} reads it and adds the label "
+                "`tgs:ready` (or uses `/tgs approve`)."
+            )
+        case ItemState.READY:
+            return "it starts by itself when nothing above stands in the way. `/tgs stop` takes it out of the queue."
+        case ItemState.IN_PROGRESS:
+            if attempt is None or not attempt.live:
+                return "it is tried again by itself. `/tgs retry` does not wait; `/tgs stop` ends it."
+            if attempt.cancel_requested_at is not None:
+                return "the bot waits for proof that the run has ended."
+            return "the bot opens a draft pull request when the agent is done. `/tgs stop` ends it."
+        case ItemState.NEEDS_INPUT:
+            return "somebody answers the agent's question; then it goes on first."
+        case ItemState.IN_REVIEW:
+            return _next_in_review(view)
+        case ItemState.DONE:
+            return "nothing."
+        case ItemState.FAILED:
+            if item.last_failure is None:
+                return "`/tgs retry` starts it again."
+            return _lower(failures.remedy(item.last_failure.reason))
+        case ItemState.CANCELLED:
+            return "nothing, unless somebody takes it up again with `/tgs start`."
+        case _:
+            assert_never(item.state)
+
+
+def _next_in_review(view: StatusInput) -> str:
+    state = view.ci.state if view.ci is not None else Ci.PENDING
+    merger = view.policy.roles.merge.name.lower()
+    match state:
+        case Ci.FAILED:
+            return "somebody looks at the failed checks; closing the pull request and `/tgs retry <notes>` rebuilds it."
+        case Ci.PENDING:
+            return "the checks finish; then somebody reviews it."
+        case Ci.PASSED | Ci.NONE:
+            return f"somebody reviews it; people with the role {merger} merge it there or with `/tgs merge`."
+        case _:
+            assert_never(state)
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _settings(view: StatusInput) -> str:
+    item, spec, policy = view.item, view.item.spec, view.policy
+    lines = [
+        f"- type: {for_inline(spec.type, 40)}",
+        f"- priority: {item.priority}",
+        f"- locks: {', '.join(code_span(path, 80) for path in (spec.locks or policy.locks)) or 'none'}",
+        f"- attempts: at most {attempts_allowed(item, policy)}",
+        f"- agent: {code_span(spec.agent or policy.agent.adapter, 100)}",
+    ]
+    model = spec.model or policy.agent.model
+    if model:
+        lines.append(f"- model: {code_span(model, 100)}")
+    if spec.base_branch:
+        lines.append(f"- base branch: {code_span(spec.base_branch, 120)}")
+    if spec.depends_on:
+        lines.append(f"- depends on: {', '.join(issue(number) for number in spec.depends_on)}")
+    if spec.acceptance:
+        lines.append(f"- acceptance: {', '.join(code_span(command, 120) for command in spec.acceptance[:5])}")
+    if spec.automerge:
+        lines.append("- merged without another command once its checks have passed")
+    if view.repo.private and spec.budget_usd is not None:
+        lines.append(f"- budget: at most {spec.budget_usd:g} USD")
+    if item.thought is not None:
+        args = (view.html_url, view.repo.full_name, item.thought.commit_sha)
+        plan = file_link(*args, f"{item.thought.dir}/plan.md", "plan")
+        research = file_link(*args, f"{item.thought.dir}/research.md", "research")
+        lines.append(f"- {plan} and {research} at {code_span(item.thought.commit_sha[:12], 12)}")
+    if item.snapshot is not None:
+        who = name(item.snapshot.approver.login) if item.snapshot.approver else "the policy"
+        lines.append(f"- approved by {who}; the agent reads the text as it stood then")
+        if item.snapshot.contains_outsider_text:
+            lines.append("- the text contains words of people who may not start work here")
+    return "\n".join(lines)
