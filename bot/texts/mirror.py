@@ -9,8 +9,7 @@ from typing import Final
 
 from bot.domain.labels import READY
 from bot.domain.mirror import Listed, ListedBecause
-from bot.domain.model import RepoRecord
-from bot.domain.policy_model import Policy
+from bot.domain.model import ItemState, RepoRecord, ThoughtRef
 from bot.domain.sanitise import code_span, for_title
 from bot.domain.thoughts import PLAN, RESEARCH
 from bot.texts import markers
@@ -21,41 +20,39 @@ MAX_LISTED: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class ThoughtIssue:
-    """A thought as its issue shows it. `ready`: it goes into the queue at once."""
+class MirrorInput:
+    """A thought as its issue shows it. `state` is ready (it goes into the queue at once) or proposed."""
 
     repo: RepoRecord
-    dir: str
+    thought: ThoughtRef
     title: str
-    commit_sha: str
-    ready: bool
-    policy: Policy
+    state: ItemState
     html_url: str
 
 
-def issue_title(view: ThoughtIssue) -> str:
+def mirror_title(view: MirrorInput) -> str:
+    """The plan's title, safe as an issue's title."""
     return for_title(view.title)
 
 
-def issue_body(view: ThoughtIssue) -> str:
+def mirror_body(view: MirrorInput) -> str:
     """What it is, where plan and research are, and what happens next."""
-    args = (view.html_url, view.repo.full_name, view.commit_sha)
-    plan = file_link(*args, f"{view.dir}/{PLAN}", "plan")
-    research = file_link(*args, f"{view.dir}/{RESEARCH}", "research")
-    if view.ready:
+    args = (view.html_url, view.repo.full_name, view.thought.commit_sha)
+    plan = file_link(*args, f"{view.thought.dir}/{PLAN}", "plan")
+    research = file_link(*args, f"{view.thought.dir}/{RESEARCH}", "research")
+    if view.state is ItemState.READY:
         follows = "It is in the queue. `/tgs stop` takes it out, `/tgs hold` keeps it waiting."
     else:
-        role = view.policy.roles.start.name.lower()
         follows = (
-            f"Somebody with the role {role} can read it and add the label `{READY}` (or use `/tgs approve`) to have it "
-            "built. `/tgs reject <notes>` sends it back."
+            f"A maintainer can read it and add the label `{READY}` (or use `/tgs approve`) to have it built. "
+            "`/tgs reject <notes>` sends it back."
         )
     body = (
-        f"This is the plan (thought) in {code_span(view.dir, 200)}: {plan} and {research}, as they were read.\n\n"
+        f"The plan (thought) in {code_span(view.thought.dir, 200)}: {plan} and {research}, as they were read.\n\n"
         f"{follows}\n\n"
         "The plan in the repository decides, not this text: when it changes, an earlier approval no longer holds."
     )
-    return markers.stamp(body, markers.mirror(view.dir))
+    return markers.stamp(body, markers.mirror(view.thought.dir))
 
 
 _WHY: Final = MappingProxyType(

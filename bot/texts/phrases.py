@@ -96,8 +96,14 @@ def details(summary: str, body: str) -> str:
 
 
 def problem(entry: Problem) -> str:
-    """A problem as a list entry: what, and what to do. Problems quote foreign text as code already."""
-    return for_comment(f"- {entry.what} {entry.remedy}".rstrip(), 1_000).replace("\n", " ")
+    """A problem as a list entry: what, and what to do."""
+    return f"- {trouble(entry.what, entry.remedy)}"
+
+
+def trouble(what: str, remedy: str) -> str:
+    """`What is wrong. What to do.` on one line. Both are our own Markdown, which quotes foreign text as code."""
+    sentence = f"{what[:1].upper()}{what[1:].rstrip('.')}. {remedy}".strip()
+    return " ".join(for_comment(sentence, 1_000).split())
 
 
 def failure_of(value: str) -> FailureReason | None:

@@ -6,14 +6,14 @@ version stored are shown by their code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from bot.domain.model import Waiting
 from bot.domain.reasons import ReasonCode, code_of
 from bot.domain.sanitise import code_span, for_inline
 from bot.texts import failures
-from bot.texts.phrases import at, issue, listing, name, reason_given
+from bot.texts.phrases import at, issue, listing, name, reason_given, trouble
 
 
 def sentence(reason: Waiting) -> str:
@@ -24,7 +24,7 @@ def sentence(reason: Waiting) -> str:
     return _sentence(code, dict(reason.params))
 
 
-def tree(reasons: Sequence[Waiting]) -> str:
+def tree(reasons: Iterable[Waiting]) -> str:
     """The reasons as a list, in the given order, without repetitions."""
     lines = dict.fromkeys(sentence(reason) for reason in reasons)
     return "\n".join(f"- {line}" for line in lines)
@@ -70,8 +70,8 @@ def _sentence(code: ReasonCode, given: Mapping[str, str]) -> str:
         case ReasonCode.DISABLED:
             return "The bot is switched off here (`enabled: false` in `.tgs/policy.yml`, or by its operator)."
         case ReasonCode.PREFLIGHT:
-            what, remedy = given.get("what", ""), given.get("remedy", "")
-            return f"The set-up is not complete: {for_inline(what, 300)} {for_inline(remedy, 300)}".rstrip()
+            what = given.get("what")
+            return f"The set-up is not complete. {trouble(what, given.get('remedy', '')) if what else ''}".rstrip()
         case ReasonCode.PAUSED:
             until = given.get("until")
             ends = f" until {at(until)}" if until else ""
@@ -94,7 +94,7 @@ def _capacity(code: ReasonCode, given: Mapping[str, str]) -> str:
     match code:
         case ReasonCode.LOCKS:
             return (
-                f"It waits for {issue(given.get('number', '?'))}, which has {code_span(given.get('path', '?'), 120)}."
+                f"It waits for {issue(given.get('number', '?'))}, which holds {code_span(given.get('path', '?'), 120)}."
             )
         case ReasonCode.DEPENDS_ON:
             return f"It waits for {issue(given.get('number', '?'))} to be done."

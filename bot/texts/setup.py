@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bot.domain.mirror import Listed
+from bot.domain.labels import READY
+from bot.domain.mirror import Listed, ListedBecause
 from bot.domain.model import Problem, RepoRecord
 from bot.domain.policy import POLICY_PATH
 from bot.domain.policy_model import Policy
@@ -19,7 +20,7 @@ from bot.texts import markers
 from bot.texts.mirror import summary
 from bot.texts.phrases import plural, problem
 
-TITLE: Final = "Set up the TGS bot"
+SETUP_TITLE: Final = "Set up the TGS bot"
 MAX_PROBLEMS: Final = 30
 """Problems shown; whoever mends the first ones sees the others then."""
 MAX_THOUGHTS: Final = 30
@@ -27,20 +28,34 @@ MAX_THOUGHTS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
-class SetupInput:
-    """What was found. `thoughts` are the folders that were there before anybody decided about them."""
+class SetUpInput:
+    """What was found. `listed` are the thoughts without an issue; `html_url` is the address of GitHub's pages."""
 
     repo: RepoRecord
+    listed: tuple[Listed, ...]
     policy: Policy
-    thoughts: tuple[str, ...] = ()
-    listed: tuple[Listed, ...] = ()
+    html_url: str = ""
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """Thoughts that were there at the installation and that nobody has released."""
+        return tuple(entry.dir for entry in self.listed if entry.because is ListedBecause.UNDECIDED)
 
 
-def setup_title() -> str:
-    return TITLE
+def nothing_to_do(view: SetUpInput) -> bool:
+    """Whether nobody has anything left to set right or to decide; the issue may then be closed."""
+    repo = view.repo
+    wrong = any(entry.because is ListedBecause.INVALID for entry in view.listed)
+    return (
+        repo.preflight_ok
+        and not repo.preflight_problems
+        and not repo.policy_problems
+        and not view.undecided
+        and not wrong
+    )
 
 
-def setup_body(view: SetupInput) -> str:
+def setup_body(view: SetUpInput) -> str:
     """The whole text with its marker."""
     parts = [_head(view)]
     if view.repo.preflight_problems:
@@ -48,8 +63,8 @@ def setup_body(view: SetupInput) -> str:
     if view.repo.policy_problems:
         parts.append(_problems("Problems of the policy file", view.repo.policy_problems))
     parts.append(_decide(view))
-    shown = summary(view.listed)
-    if shown and view.repo.mirror_decided:
+    shown = summary([entry for entry in view.listed if entry.because is not ListedBecause.UNDECIDED])
+    if shown:
         parts.append(f"### Plans without an issue\n\n{shown}")
     parts.append(
         "This issue is kept up to date by editing it. `/tgs sync` looks at everything again; `/tgs help` lists the "
@@ -58,7 +73,7 @@ def setup_body(view: SetupInput) -> str:
     return markers.stamp("\n\n".join(parts), markers.SETUP)
 
 
-def _head(view: SetupInput) -> str:
+def _head(view: SetUpInput) -> str:
     repo = view.repo
     if repo.preflight_problems:
         count = plural(len(repo.preflight_problems), "thing")
@@ -77,12 +92,12 @@ def _problems(title: str, problems: Sequence[Problem]) -> str:
     return f"### {title}\n\n" + "\n".join(lines)
 
 
-def _decide(view: SetupInput) -> str:
+def _decide(view: SetUpInput) -> str:
     repo, policy = view.repo, view.policy
     role = policy.roles.start.name.lower()
     lines = [
         f"- **Who may start work:** people with the role {role} or higher (`roles.start`).",
-        f"- **How much at once:** {policy.max_parallel}; nothing new while {policy.max_unreviewed_prs} reviews are open.",
+        f"- **How much at once:** {policy.max_parallel}; none while {policy.max_unreviewed_prs} wait for review.",
     ]
     if repo.policy_text is None:
         lines.append(
@@ -94,21 +109,20 @@ def _decide(view: SetupInput) -> str:
     return "### What to decide\n\n" + "\n".join(lines)
 
 
-def _thoughts(view: SetupInput) -> str:
-    if view.repo.mirror_decided:
-        if not view.policy.mirror.enabled:
-            return "- **Plans:** they are not turned into issues (`mirror.enabled: false`)."
-        how = "ready at once" if view.policy.mirror.auto_ready else "as proposals that somebody must approve"
-        return f"- **Plans:** folders under `tgs/thoughts/` become issues, {how}."
-    if not view.thoughts:
-        return (
-            f"- **Plans:** folders under `tgs/thoughts/` become issues once `{POLICY_PATH}` is on the default branch; "
-            "`mirror.auto_ready` decides whether they start without another approval."
-        )
-    named = "\n".join(f"  - {code_span(entry, 200)}" for entry in view.thoughts[:MAX_THOUGHTS])
-    more = f"\n  - and {len(view.thoughts) - MAX_THOUGHTS} more" if len(view.thoughts) > MAX_THOUGHTS else ""
+def _thoughts(view: SetUpInput) -> str:
+    mirror = view.policy.mirror
+    if view.repo.policy_text is None:
+        how = f"they become issues once `{POLICY_PATH}` is on the default branch"
+    elif not mirror.enabled:
+        how = "they are not turned into issues (`mirror.enabled: false`)"
+    else:
+        how = "they become issues, " + ("ready at once" if mirror.auto_ready else "as proposals to approve one by one")
+    line = f"- **Plans (folders under `tgs/thoughts/`):** {how}."
+    if not view.undecided:
+        return line
+    named = "\n".join(f"  - {code_span(entry, 200)}" for entry in view.undecided[:MAX_THOUGHTS])
+    more = f"\n  - and {len(view.undecided) - MAX_THOUGHTS} more" if len(view.undecided) > MAX_THOUGHTS else ""
     return (
-        f"- **Plans:** {plural(len(view.thoughts), 'plan')} found here that nobody has released. To release them, "
-        f"commit `{POLICY_PATH}` with `mirror:` and `enabled: true`; with `auto_ready: false` each becomes a proposal to "
-        f"approve one by one.\n{named}{more}"
+        f"{line} {plural(len(view.undecided), 'plan')} that were here at the installation wait until somebody releases "
+        f"them: comment `/tgs approve` on this issue, or add the label `{READY}` to it.\n{named}{more}"
     )

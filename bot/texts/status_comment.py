@@ -14,7 +14,7 @@ from bot.domain.facts import Ci, CiFacts
 from bot.domain.failures import attempts_allowed
 from bot.domain.model import Attempt, AttemptPhase, Item, ItemState, RepoRecord, Waiting, WorkerReport
 from bot.domain.policy_model import Policy
-from bot.domain.reasons import in_order
+from bot.domain.reasons import ReasonCode, code_of, in_order
 from bot.domain.sanitise import code_span, for_inline
 from bot.texts import failures, markers, reasons
 from bot.texts.phrases import compare_link, details, file_link, issue, name, plural, run_link
@@ -41,18 +41,27 @@ class StatusInput:
 def status_text(view: StatusInput) -> str:
     """The whole comment with its marker."""
     parts = [f"**{headline(view.item)}**{_attempt_words(view)}"]
-    shown = reasons.tree(in_order(view.reasons))
-    if shown:
-        parts.append(shown)
-    links = [line for line in (_progress(view), _run(view), _pull(view), _checks(view), _isolation(view)) if line]
-    if links:
-        parts.append("\n".join(f"- {line}" for line in links))
-    failure = _failure(view)
-    if failure:
-        parts.append(failure)
+    shown = reasons.tree(reason for reason in in_order(view.reasons) if not _said_elsewhere(view, reason))
+    lines = (_progress(view), _run(view), _pull(view), _checks(view), _failure(view), _isolation(view))
+    body = "\n".join([*([shown] if shown else []), *(f"- {line}" for line in lines if line)])
+    if body:
+        parts.append(body)
     parts.append(f"**Next:** {_next(view)}")
     parts.append(details("Settings of this issue", _settings(view)))
     return markers.stamp("\n\n".join(parts), markers.STATUS)
+
+
+def _said_elsewhere(view: StatusInput, reason: Waiting) -> bool:
+    """Whether the headline, the line of checks or the line about the failure says the same, with links."""
+    match code_of(reason):
+        case ReasonCode.QUEUED:
+            return view.item.state is ItemState.READY and view.item.position is not None
+        case ReasonCode.CI_FAILED | ReasonCode.CI_PENDING:
+            return bool(_checks(view))
+        case ReasonCode.FAILED:
+            return view.item.last_failure is not None
+        case _:
+            return False
 
 
 def _attempt_words(view: StatusInput) -> str:
@@ -141,9 +150,8 @@ def _failure(view: StatusInput) -> str:
         return ""
     what = failures.sentence(failure.reason)
     text = f": {for_inline(failure.detail, 300)}" if failure.detail.strip() else ""
-    words = f"Last time: {what.rstrip('.')}{text or '.'}"
-    # A failed item's reasons say what happened already; the remedy stands under "Next".
-    return "" if view.item.state is ItemState.FAILED and not text else words
+    when = "" if view.item.state is ItemState.FAILED else "Last time: "
+    return f"{when}{what.rstrip('.')}{text or '.'}"
 
 
 def _next(view: StatusInput) -> str:
