@@ -35,7 +35,13 @@ MAX_RESPONSE = 4096
 """Characters of the receiver's answer that are kept."""
 
 ALWAYS_DELIVERED = frozenset(
-    {"installation", "installation_repositories", "installation_target", "github_app_authorization"}
+    {
+        "installation",
+        "installation_repositories",
+        "installation_target",
+        "github_app_authorization",
+        "ping",
+    }
 )
 """Events every App gets and none can subscribe to."""
 EVENT_PERMISSIONS: dict[str, tuple[str, ...]] = {

@@ -267,6 +267,26 @@ class Hub:
         """
         return self.hooks.queue(event, action, repo, sender, payload, app=app)
 
+    def ping(self, app: App) -> list[Delivery]:
+        """The greeting a webhook gets when it is set up."""
+        if app.hook is None:
+            return []
+        at = present.time(self.now())
+        config: Json = {"content_type": "json", "insecure_ssl": "0", "url": app.hook.url}
+        hook: Json = {
+            "type": "App",
+            "id": app.hook.id,
+            "name": "web",
+            "active": app.hook.active,
+            "events": list(app.events),
+            "config": config,
+            "updated_at": at,
+            "created_at": at,
+            "app_id": app.id,
+        }
+        payload: Json = {"zen": "Keep it logically awesome.", "hook_id": app.hook.id, "hook": hook}
+        return self.emit("ping", None, None, app.owner, payload, app=app)
+
     # Setting up
 
     def create_user(self, login: str, name: str | None = None) -> Account:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from bot.localhub.git_model import FileChange
+from bot.localhub.git_model import EMPTY_TREE, FileChange
 from bot.localhub.http import ApiError, Reply, Request, Route, Surface, not_found
 from bot.localhub.model import Account, Comment, Issue, IssueEvent, Label, Repository
 from bot.localhub.web_markdown import Markdown
@@ -232,6 +232,17 @@ class Site:
         repo = self._repo(request)
         return await self._files(repo, repo.default_branch, "", with_readme=True)
 
+    async def commit(self, request: Request) -> Reply:
+        """A commit with its changes against the first parent."""
+        repo = self._repo(request)
+        bare = self.hub.git.bare(repo)
+        sha = bare.resolve(request.params["sha"])
+        if sha is None:
+            raise not_found("There is no such commit.")
+        found = bare.commit(sha)
+        files = bare.diff(found.parents[0] if found.parents else EMPTY_TREE, sha)
+        return self._page(repo, "", "commit.html", commit=found, files=files)
+
     async def files(self, request: Request) -> Reply:
         """A directory or file at `{ref}/{path}`; a branch name may contain slashes."""
         repo = self._repo(request)
@@ -301,6 +312,6 @@ def routes(hub: Hub) -> list[Route]:
         (f"{repo}/runs/{{check_id}}", site.check),
         (f"{repo}/tree/{{rest+}}", site.files),
         (f"{repo}/blob/{{rest+}}", site.files),
-        (f"{repo}/commit/{{rest+}}", site.files),
+        (f"{repo}/commit/{{sha}}", site.commit),
     ]
     return [Route("GET", template, site.guarded(page), surface=Surface.WEB) for template, page in pages]

@@ -189,3 +189,22 @@ async def test_an_unreachable_receiver_is_recorded(w: World) -> None:
     await w.hub.settle()
     last = w.hub.hooks.deliveries[-1]
     assert (last.status, last.status_code) == ("failed to connect to host", 502)
+
+
+async def test_a_ping_needs_no_installation(w: World) -> None:
+    w.hub.uninstall(w.installation)
+    await quiet(w)
+    w.hub.ping(w.app)
+    await w.hub.settle()
+    payload = w.receiver.last("ping").payload
+    assert payload["hook_id"] == payload["hook"]["id"]
+
+
+async def test_changed_permissions_are_announced(w: World) -> None:
+    w.hub.change_permissions(w.installation, {"issues": "read"}, ["issues"])
+    await w.hub.settle()
+    payload = w.receiver.last("installation.new_permissions_accepted").payload
+    assert payload["installation"]["permissions"] == {"issues": "read", "metadata": "read"}
+    path = f"/app/installations/{w.installation.id}/access_tokens"
+    body = {"permissions": {"issues": "write"}}
+    assert (await w.call("POST", path, body, token=w.jwt())).status == 422

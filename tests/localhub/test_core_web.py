@@ -126,3 +126,11 @@ async def test_a_moved_issue_is_followed(w: World) -> None:
     w.hub.issues.transfer(issue, target, me)
     shown = await page(w, "/olive/demo/issues/1")
     assert (shown.status, shown.headers["Location"]) == (302, "/olive/target/issues/1")
+
+
+async def test_a_commit_shows_its_changes(w: World) -> None:
+    sha = (await w.hub.git.refs(w.repo))["refs/heads/main"]
+    shown = await page(w, f"/olive/demo/commit/{sha}")
+    assert shown.status == 200
+    assert "Initial commit" in shown.body
+    assert "+# Demo" in shown.body
