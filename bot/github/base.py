@@ -143,6 +143,29 @@ class GatewayBase:
             self._names.forget(key)
             return await self._addressed(key, wanted)
 
+    async def _find(
+        self,
+        key: RepoKey,
+        path: str,
+        vars_: Vars | None = None,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        fresh: int = 0,
+    ) -> Answer | None:
+        """Reads what may be absent. None means that the repository is there and the thing is not: after a 404 the
+        repository is confirmed (usually a free 304), because a lost repository must not look like an empty one."""
+        before = await self._name(key)
+        try:
+            return await self._send(key, "GET", path, vars_, query=query, fresh=fresh)
+        except NotFound:
+            self._names.forget(key)
+            if await self._name(key) == before:
+                return None
+        try:
+            return await self._send(key, "GET", path, vars_, query=query)
+        except NotFound:
+            return None
+
     async def _addressed(self, key: RepoKey, wanted: Call) -> Answer:
         owner, repo = await self._name(key)
         placed = replace(wanted, vars={"owner": owner, "repo": repo, **wanted.vars})

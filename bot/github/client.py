@@ -78,12 +78,17 @@ class TooLarge(Exception):
 
 def open_session() -> aiohttp.ClientSession:
     """The session all clients share: capped connections, time-outs, no cookies, no proxy credentials from disk."""
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=CONNECTIONS),
         timeout=aiohttp.ClientTimeout(total=TOTAL_TIMEOUT, connect=CONNECT_TIMEOUT),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
     )
+    # aiohttp silently sends PUT and DELETE again when the connection closes without an answer. The second DELETE of a
+    # label answers 404, which would read as "somebody else removed it". There is no public switch; aiohttp's own
+    # test client turns it off the same way.
+    session._retry_connection = False
+    return session
 
 
 class GitHubClient(gidgethub.abc.GitHubAPI):

@@ -161,9 +161,8 @@ class IssueVerbs(AppVerbs):
 
     async def comment(self, key: RepoKey, comment_id: int) -> Comment | None:
         path = "/issues/comments/{comment_id}"
-        try:
-            answer = await self._send(key, "GET", path, {"comment_id": comment_id}, fresh=FRESH_LOOKS)
-        except NotFound:
+        answer = await self._find(key, path, {"comment_id": comment_id}, fresh=FRESH_LOOKS)
+        if answer is None:
             return None
         return self._comment(self._read(CommentShape, answer, f"GET {path}"))
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from bot.domain.facts import Ci, CiFacts, PullFacts
 from bot.domain.model import RepoKey
-from bot.errors import Conflict, Invalid, NotFound
+from bot.errors import Conflict, Invalid
 from bot.github.answers import read
 from bot.github.gateway_issues import check_text
 from bot.github.gateway_runs import RunVerbs
@@ -26,9 +26,8 @@ class PullVerbs(RunVerbs):
 
     async def pull(self, key: RepoKey, number: int) -> PullFacts | None:
         path = "/pulls/{pull_number}"
-        try:
-            answer = await self._send(key, "GET", path, {"pull_number": number})
-        except NotFound:
+        answer = await self._find(key, path, {"pull_number": number})
+        if answer is None:
             return None
         return self._pull_facts(key, self._read(PullShape, answer, f"GET {path}"))
 

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Mapping
 
 from bot.domain.model import Person, RepoKey, Role
-from bot.errors import Conflict, Invalid, NotFound, Unavailable
+from bot.errors import Conflict, Invalid, Unavailable
 from bot.github.answers import read
 from bot.github.base import GatewayBase, fetch_repo
 from bot.github.limits import Lane
@@ -58,9 +58,11 @@ class RepoVerbs(GatewayBase):
         """The SHA of a branch, None when it does not exist or the repository is empty."""
         path = "/git/ref/heads{/branch*}"
         try:
-            answer = await self._send(key, "GET", path, {"branch": branch.split("/")})
-        except (NotFound, Conflict):
+            answer = await self._find(key, path, {"branch": branch.split("/")})
+        except Conflict:
             return None  # an empty repository answers 409
+        if answer is None:
+            return None
         return self._read(RefShape, answer, f"GET {path}").object.sha
 
     async def tree(self, key: RepoKey, commit: str, path: str, *, recursive: bool) -> Tree | None:
@@ -99,9 +101,8 @@ class RepoVerbs(GatewayBase):
         """(blob SHA, content) of a file, None when absent. Raises Invalid for folders, symlinks and submodules."""
         template = "/contents{/path*}"
         label = f"GET {template}"
-        try:
-            answer = await self._send(key, "GET", template, {"path": path.split("/")}, query={"ref": ref})
-        except NotFound:
+        answer = await self._find(key, template, {"path": path.split("/")}, query={"ref": ref})
+        if answer is None:
             return None
         if isinstance(answer.data, list):
             raise Invalid(f"{path} is a folder, not a file", request=label)
@@ -121,9 +122,8 @@ class RepoVerbs(GatewayBase):
         if person.is_bot:
             return Role.NONE
         path = "/collaborators/{username}/permission"
-        try:
-            answer = await self._send(key, "GET", path, {"username": person.login})
-        except NotFound:
+        answer = await self._find(key, path, {"username": person.login})
+        if answer is None:
             return Role.NONE
         shape = self._read(PermissionShape, answer, f"GET {path}")
         if shape.user is None or shape.user.id != person.id or shape.user.type == "Bot":
@@ -132,26 +132,18 @@ class RepoVerbs(GatewayBase):
 
     async def assignable(self, key: RepoKey, login: str) -> bool:
         """Whether GitHub would accept this assignee."""
-        return await self._exists(key, "/assignees/{assignee}", {"assignee": login})
+        return await self._find(key, "/assignees/{assignee}", {"assignee": login}) is not None
 
     async def environment_exists(self, key: RepoKey, name: str) -> bool:
-        return await self._exists(key, "/environments/{environment_name}", {"environment_name": name})
+        return await self._find(key, "/environments/{environment_name}", {"environment_name": name}) is not None
 
     async def workflow_state(self, key: RepoKey, file: str) -> str | None:
         """`active`, `disabled_…`, or None when GitHub knows no such workflow."""
         path = "/actions/workflows/{workflow_id}"
-        try:
-            answer = await self._send(key, "GET", path, {"workflow_id": workflow_id(file)})
-        except NotFound:
+        answer = await self._find(key, path, {"workflow_id": workflow_id(file)})
+        if answer is None:
             return None
         return self._read(WorkflowShape, answer, f"GET {path}").state
-
-    async def _exists(self, key: RepoKey, path: str, vars_: Mapping[str, str]) -> bool:
-        try:
-            await self._send(key, "GET", path, vars_)
-        except NotFound:
-            return False
-        return True
 
     async def _view(self, key: RepoKey, shape: RepoShape) -> RepoView:
         """`size` is in kilobytes and late, so 0 only raises the question whether the repository is empty."""

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from bot.domain.facts import RunFacts, RunStatus
 from bot.domain.model import RepoKey
-from bot.errors import Conflict, Invalid, NotFound
+from bot.errors import Conflict, Invalid
 from bot.github.answers import read
 from bot.github.gateway_issues import IssueVerbs, stamp
 from bot.github.gateway_repos import workflow_id
@@ -39,9 +39,8 @@ class RunVerbs(IssueVerbs):
     async def run(self, key: RepoKey, run_id: int) -> RunFacts | None:
         """The run now; None when GitHub has no such run in this repository."""
         path = "/actions/runs/{run_id}"
-        try:
-            answer = await self._send(key, "GET", path, {"run_id": run_id})
-        except NotFound:
+        answer = await self._find(key, path, {"run_id": run_id})
+        if answer is None:
             return None
         return self._run_facts(key, self._read(RunShape, answer, f"GET {path}"), f"GET {path}")
 

@@ -64,6 +64,18 @@ async def test_a_write_is_sent_once_and_its_loss_is_uncertain(rig: Rig, trouble:
         assert len(rig.server.seen) == 1
 
 
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST"])
+async def test_the_http_library_repeats_no_write_behind_our_back(rig: Rig, method: str) -> None:
+    rig.server.say(OK)
+    await rig.client.request(READ)  # opens the connection that is then reused
+    rig.server.seen.clear()
+    rig.server.say("drop", OK)
+    with pytest.raises(Unavailable) as caught:
+        await rig.client.request(call(method, "/x", lane=Lane.WORDS))
+    assert caught.value.uncertain
+    assert len(rig.server.seen) == 1
+
+
 async def test_a_write_that_never_connected_is_certain(rig: Rig) -> None:
     # Port 9 (discard) has no listener on the loopback interface of a test machine.
     lonely = make_client(rig.session, "http://127.0.0.1:9", rig.clock, rig.tokens)
