@@ -17,9 +17,9 @@ from bot.domain import labels
 from bot.domain.draft import Draft
 from bot.domain.effects import Show
 from bot.domain.facts import ContentEdit, IssueFacts, LabelEvent
-from bot.domain.front_matter import spec_from_issue
+from bot.domain.front_matter import Source, effective_spec, from_issue
 from bot.domain.labels import IntentLabel
-from bot.domain.lifecycle import ItemEvent
+from bot.domain.lifecycle import ItemEvent, Refusal
 from bot.domain.model import (
     TERMINAL_STATES,
     FailureReason,
@@ -135,6 +135,9 @@ def approve(draft: Draft, policy: Policy, *, actor: Person, at: datetime, topic:
     """Take the snapshot of what `actor` saw and make the item ready; False when the text may not be what they saw."""
     issue = draft.facts.issue
     assert issue is not None
+    if draft.facts.key.number == draft.repo.setup_issue:
+        release_thoughts(draft, actor)
+        return True
     if draft.facts.edits is None:
         draft.at(draft.now + EVENT_LAG)
         return False
@@ -183,6 +186,38 @@ def approve(draft: Draft, policy: Policy, *, actor: Person, at: datetime, topic:
     if draft.item is not None and labels.READY in issue.labels:
         draft.change(projection=replace(draft.item.projection, state_label=labels.READY))
     return True
+
+
+def release_thoughts(draft: Draft, actor: Person) -> None:
+    """Approving the set-up issue means: mirror the thoughts that were there when the App was installed."""
+    if not draft.repo.mirror_decided:
+        draft.repo = replace(draft.repo, mirror_decided=True)
+        draft.note_history("thoughts_released", actor=actor.login, cause="set-up issue approved")
+        draft.wake(draft.facts.key.repo_key)
+    if draft.facts.issue is not None and labels.READY in draft.facts.issue.labels:
+        _take_label_off(draft)
+
+
+def follow_thought(draft: Draft) -> None:
+    """What the default branch says about a mirrored item: gone, built already, or ready by policy."""
+    item = draft.item
+    if item is None or item.thought is None:
+        return
+    if item.implemented and draft.live is None:
+        found = draft.move(ItemEvent.IMPLEMENTED, actor="push", cause=f"{item.thought.dir}/implementation.md")
+        draft.free_locks = draft.free_locks or not isinstance(found, Refusal)
+    elif item.thought_gone and draft.live is None:
+        draft.move(ItemEvent.THOUGHT_REMOVED, actor="push", cause=f"{item.thought.dir} was removed")
+    elif item.mirror_ready and item.state is ItemState.PROPOSED:
+        draft.move(
+            ItemEvent.APPROVED,
+            actor="policy",
+            cause="mirror.auto_ready",
+            ready_since=draft.now,
+            snapshot=Snapshot(
+                title=item.title, body="", approved_at=draft.now, approver=None, plan_sha=item.thought.plan_sha
+            ),
+        )
 
 
 def recheck_snapshot(draft: Draft, policy: Policy) -> None:
@@ -240,7 +275,7 @@ def foreign_edit(draft: Draft, policy: Policy, *, after: datetime) -> ContentEdi
 
 def new_item(draft: Draft, issue: IssueFacts, policy: Policy) -> Item:
     """An item for an issue of a person; only `type`, `locks` and `depends_on` of its body are honoured."""
-    spec, _ignored = spec_from_issue(issue.body, policy)
+    spec, _ignored = effective_spec(policy, from_issue(issue.body), Source.ISSUE, draft.repo.full_name)
     return Item(
         key=issue.key,
         node_id=issue.node_id,
@@ -264,7 +299,7 @@ def _read_intent_labels(draft: Draft, policy: Policy, issue: IssueFacts) -> None
     if owned and draft.live is not None and draft.live.cancel_requested_at is None:
         request_cancel(draft, FailureReason.CANCELLED_BY_PERSON, by=f"the label {IntentLabel.NO_AGENT}")
     held = IntentLabel.HOLD in issue.labels
-    if held and item.held_by is None:
+    if held and item.held_by is None and not draft.unheld:
         draft.change(held_by="label", held_reason=None)
         draft.note_history("held", actor="label", cause=IntentLabel.HOLD)
         draft.wake(draft.facts.key.repo_key)

@@ -80,9 +80,11 @@ def pursue(draft: Draft, policy: Policy) -> None:
     if attempt.cancel_requested_at is not None:
         _cancel(draft, policy, attempt)
         return
+    if not (attempt.ready_removed and attempt.shown) and not _claim_steps(draft, policy, attempt):
+        return
     match attempt.phase:
         case AttemptPhase.CLAIMED:
-            _claim_steps(draft, policy, attempt)
+            _dispatch(draft, attempt)
         case AttemptPhase.DISPATCHING:
             _await_start(draft, policy, attempt)
         case AttemptPhase.RUNNING:
@@ -100,9 +102,9 @@ def pursue(draft: Draft, policy: Policy) -> None:
 # --- starting ---------------------------------------------------------------------------------------
 
 
-def _claim_steps(draft: Draft, policy: Policy, attempt: Attempt) -> None:
-    item, issue = draft.item, draft.facts.issue
-    assert item is not None
+def _claim_steps(draft: Draft, policy: Policy, attempt: Attempt) -> bool:
+    """The claim made visible: take the ready label, show label and assignee. False: do not go on in this pass."""
+    issue = draft.facts.issue
     assert issue is not None
     key = draft.facts.key
     if not attempt.ready_removed:
@@ -112,21 +114,20 @@ def _claim_steps(draft: Draft, policy: Policy, attempt: Attempt) -> None:
             event = newest(draft.facts.label_events, labels.READY, added=False)
             if event is None:
                 draft.at(draft.now + EVENT_LAG)
-                return
+                return False
             bot = draft.facts.repo.bot
             if bot is None or event.actor is None or event.actor.id != bot.id:
-                _withdrawn(draft, event.actor.login if event.actor else "somebody")
-                return
+                _withdrawn(draft, attempt, event.actor.login if event.actor else "somebody")
+                return False
             draft.step(ready_removed=True)
     if not attempt.shown:
-        draft.do(
-            Show(
-                key,
-                add_labels=(labels.state_label(ItemState.IN_PROGRESS),),
-                assign=_assignee(draft, policy),
-                state_label=labels.state_label(ItemState.IN_PROGRESS),
-            )
-        )
+        label = labels.state_label(ItemState.IN_PROGRESS)
+        add = () if label in issue.labels else (label,)
+        draft.visible.append(Show(key, add_labels=add, assign=_assignee(draft, policy), state_label=label))
+    return True
+
+
+def _dispatch(draft: Draft, attempt: Attempt) -> None:
     match attempt.worker.kind:
         case WorkerKind.ACTIONS:
             if attempt.run_id is None:
@@ -167,7 +168,11 @@ def _assignee(draft: Draft, policy: Policy) -> str | None:
             return login
 
 
-def _withdrawn(draft: Draft, actor: str) -> None:
+def _withdrawn(draft: Draft, attempt: Attempt, actor: str) -> None:
+    """Somebody took the ready label off before we did: nothing is started; what runs already is stopped."""
+    if attempt.phase is not AttemptPhase.CLAIMED:
+        request_cancel(draft, FailureReason.CANCELLED_WITHDRAWN, by=actor)
+        return
     draft.end(Outcome.NOT_STARTED, proof=Proof.NEVER_STARTED, reason=FailureReason.CANCELLED_WITHDRAWN)
     draft.move(ItemEvent.WITHDRAWN, actor=actor, cause=f"removed {labels.READY} before the start")
     draft.free_locks = True

@@ -18,6 +18,7 @@ from bot.domain.model import (
     AttemptPhase,
     Failure,
     FailureReason,
+    IssueKey,
     Item,
     ItemState,
     Key,
@@ -50,6 +51,8 @@ class Draft:
         self._wake: list[Key] = []
         self.urgent = False
         self.retry_intents: list[str] = []
+        self.replied: list[int] = []
+        self.unheld = False
 
     # --- state ------------------------------------------------------------------------------------
 
@@ -145,8 +148,9 @@ class Draft:
     def do(self, act: Effect) -> None:
         self.acts.append(act)
 
-    def say(self, topic: str, note: Note) -> None:
-        self.words.append(Say(self.facts.key, topic, note))
+    def say(self, topic: str, note: Note, *, on: IssueKey | None = None) -> None:
+        """A new comment on the item's issue, or where a command was written."""
+        self.words.append(Say(on or self.facts.key, topic, note))
 
     def settle(self, intent_id: str, outcome: str) -> None:
         self._settled.append((intent_id, outcome))
@@ -171,6 +175,7 @@ class Draft:
             history=tuple(self._history),
             settled=tuple(self._settled),
             retried=tuple(self.retry_intents),
+            replied=tuple(self.replied),
             free_locks=self.free_locks,
             wake=tuple(self._wake),
         )

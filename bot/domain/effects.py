@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from bot.domain.facts import CiFacts
 from bot.domain.model import (
     Attempt,
     AttemptId,
@@ -19,8 +20,8 @@ from bot.domain.model import (
     Item,
     ItemState,
     Key,
-    RepoKey,
     RepoRecord,
+    Waiting,
 )
 from bot.domain.notes import Note
 
@@ -51,6 +52,7 @@ class Save:
     history: tuple[HistoryLine, ...] = ()
     settled: tuple[tuple[str, str], ...] = ()
     retried: tuple[str, ...] = ()
+    replied: tuple[int, ...] = ()
     free_locks: bool = False
     wake: tuple[Key, ...] = ()
 
@@ -152,46 +154,6 @@ class CloseIssue:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CreateIssue:
-    """Mirror one thought into one issue. Found again by its marker."""
-
-    repo: RepoKey
-    thought_dir: str
-    title: str
-    commit_sha: str
-    plan_sha: str
-    research_sha: str
-    ready: bool
-    draft: bool = False
-
-    @property
-    def once(self) -> str:
-        return f"mirror:{self.repo}:{self.thought_dir}"
-
-
-@dataclass(frozen=True, slots=True)
-class Retitle:
-    """The thought's title changed: the mirrored issue follows."""
-
-    key: IssueKey
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
-class SetUpIssue:
-    """Create or update the repository's one set-up issue."""
-
-    repo: RepoKey
-
-
-@dataclass(frozen=True, slots=True)
-class OpenClaim:
-    """Start one item: re-read it on GitHub, then open the attempt in one ledger transaction."""
-
-    key: IssueKey
-
-
 # --- labels, status, words --------------------------------------------------------------------------
 
 
@@ -215,6 +177,8 @@ class Status:
 
     key: IssueKey
     urgent: bool
+    ci: CiFacts | None = None
+    reasons: tuple[Waiting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,19 +203,7 @@ class React:
     content: str
 
 
-Act = (
-    TakeReadyLabel
-    | Dispatch
-    | CancelRun
-    | RevokeToken
-    | OpenPull
-    | MergePull
-    | CloseIssue
-    | CreateIssue
-    | Retitle
-    | SetUpIssue
-    | OpenClaim
-)
+Act = TakeReadyLabel | Dispatch | CancelRun | RevokeToken | OpenPull | MergePull | CloseIssue
 Visible = Show | Status
 Words = Say | React
 Effect = Act | Visible | Words

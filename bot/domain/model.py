@@ -165,6 +165,7 @@ class Projection:
     status_edited_at: datetime | None = None
     assignee: str | None = None
     put_backs: int = 0
+    status_generation: int = 0
 
 
 class FailureReason(StrEnum):
@@ -253,6 +254,9 @@ class Item:
     position: int | None = None
     pull: PullLink | None = None
     branch_deleted: bool = False
+    mirror_ready: bool = False
+    thought_gone: bool = False
+    implemented: bool = False
     noted: str | None = None
     projection: Projection = field(default_factory=Projection)
     accepted_labels: frozenset[str] = frozenset()
@@ -469,6 +473,7 @@ class RepoRecord:
     setup_issue: int | None = None
     setup_hash: str | None = None
     mirror_decided: bool = False
+    thoughts_at_installation: tuple[str, ...] | None = None
     pause: Pause | None = None
     permissions: tuple[tuple[str, str], ...] = ()
     bot: Person | None = None

@@ -9,15 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bot.domain import labels
+from bot.domain.approval import EVENT_LAG
 from bot.domain.draft import Draft
 from bot.domain.effects import Show, Status
+from bot.domain.explain import explain
 from bot.domain.notes import NoteCode, note
+from bot.domain.policy_model import Policy
 
 PUT_BACKS = 1
 """How often a person's change of a state label is undone per state before the bot leaves it alone."""
 
 
-def project(draft: Draft) -> None:
+def project(draft: Draft, policy: Policy) -> None:
     """Add the differences between what should be seen and what is seen."""
     item, issue = draft.item, draft.facts.issue
     if item is None or issue is None:
@@ -30,7 +33,11 @@ def project(draft: Draft) -> None:
     remove = tuple(sorted(name for name in shown - {wanted} if not (claiming and name == labels.READY)))
     if _claim_shows_itself(draft):
         add = ()
-    if (add or remove) and _human_did_it(draft, shown, wanted):
+    by_person = _human_did_it(draft, shown, wanted) if add or remove else False
+    if by_person is None:
+        draft.at(draft.now + EVENT_LAG)
+        add, remove = (), ()
+    elif by_person:
         if item.projection.put_backs >= PUT_BACKS:
             add, remove = (), ()
         else:
@@ -43,7 +50,7 @@ def project(draft: Draft) -> None:
         draft.visible.append(Show(draft.facts.key, add_labels=add, remove_labels=remove, state_label=wanted))
     elif item.projection.state_label != wanted and wanted in shown and not _claim_shows_itself(draft):
         draft.change(projection=replace(draft.item.projection, state_label=wanted) if draft.item else None)
-    draft.visible.append(Status(draft.facts.key, urgent=draft.urgent))
+    draft.visible.append(Status(draft.facts.key, draft.urgent, draft.facts.ci, explain(draft, policy)))
 
 
 def _claim_shows_itself(draft: Draft) -> bool:
@@ -52,8 +59,22 @@ def _claim_shows_itself(draft: Draft) -> bool:
     return attempt is not None and not attempt.shown
 
 
-def _human_did_it(draft: Draft, shown: frozenset[str], wanted: str) -> bool:
-    """Observed differs from what we last showed, although we still want what we showed."""
+def _human_did_it(draft: Draft, shown: frozenset[str], wanted: str) -> bool | None:
+    """Whether a person made the difference between what we showed and what is there; None: reads are still stale.
+
+    Only asked when we still want what we showed last. The newest event of each differing label decides: one of our
+    own that contradicts what we read means that the read was old.
+    """
     item = draft.item
     assert item is not None
-    return item.projection.state_label == wanted and shown != {wanted}
+    if item.projection.state_label != wanted or shown == {wanted}:
+        return False
+    bot = draft.facts.repo.bot
+    for name in shown ^ {wanted}:
+        events = [event for event in draft.facts.label_events or () if event.label == name]
+        if not events or events[-1].added is not (name in shown):
+            return None
+        actor = events[-1].actor
+        if bot is not None and actor is not None and actor.id == bot.id:
+            return None
+    return True

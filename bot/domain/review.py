@@ -126,6 +126,8 @@ def merge(draft: Draft, policy: Policy, intent: Intent) -> str | None:
         return "no_pull"
     if draft.repo.pause is not None and draft.repo.pause.active(draft.now):
         return "paused"
+    if item.held_by is not None:
+        return "held"
     if ci is None or ci.state is Ci.PENDING:
         return "ci_pending"
     if ci.state is Ci.FAILED:

@@ -1,0 +1,367 @@
+"""The acts of one item on GitHub: take the ready label, dispatch, cancel, open and merge the pull request, speak.
+
+Each checks the attempt's fence against the ledger right before it acts, and goes through the outbox when it must not
+happen twice. A refusal by GitHub that no retry mends is written to the attempt as a report with a typed reason, so
+that the item's rules decide what follows; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from bot.domain.attempting import DISPATCH_LOOK
+from bot.domain.effects import CancelRun, Dispatch, MergePull, OpenPull, RevokeToken, Say, TakeReadyLabel
+from bot.domain.facts import PullFacts
+from bot.domain.labels import READY
+from bot.domain.model import (
+    Attempt,
+    AttemptId,
+    AttemptPhase,
+    FailureReason,
+    IssueKey,
+    Item,
+    PullLink,
+    RepoRecord,
+    WorkerReport,
+)
+from bot.domain.notes import NoteCode, note
+from bot.domain.policy_model import Policy
+from bot.errors import Conflict, Forbidden, GitHubError, Invalid, NotFound, RateLimited, Unavailable
+from bot.outbox import Once, Result
+from bot.protocols import Clock, Comment, GitHub, Ledger, OutboxRow, Secret, Store
+from bot.texts import markers
+from bot.texts.pull_request import PullInput, pull_body, pull_title
+from bot.texts.render import RenderContext, render
+
+MERGE_TRIES = "merge_refused"
+
+log = structlog.get_logger(__name__)
+
+
+class WriteTokens:
+    """The write tokens that this process minted and that are still alive. Never stored."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[AttemptId, Secret] = {}
+
+    def keep(self, attempt: AttemptId, token: Secret) -> None:
+        self._tokens[attempt] = token
+
+    def take(self, attempt: AttemptId) -> Secret | None:
+        return self._tokens.pop(attempt, None)
+
+
+class Acts:
+    """Carries out the acts of items."""
+
+    def __init__(self, github: GitHub, store: Store, clock: Clock, tokens: WriteTokens, html_url: str) -> None:
+        self._github = github
+        self._store = store
+        self._clock = clock
+        self._once = Once(store, clock)
+        self._tokens = tokens
+        self._html_url = html_url
+
+    # --- claiming ----------------------------------------------------------------------------------
+
+    async def take_ready(self, act: TakeReadyLabel) -> bool:
+        """Delete the ready label. False: it was not there, so somebody may have withdrawn it; look before going on."""
+        if not await self._current(act.attempt, act.fence):
+            return False
+        removed = await self._github.remove_label(act.key, READY)
+        if not removed:
+            return False
+
+        def record(tx: Ledger) -> None:
+            live = _current_attempt(tx, act.attempt, act.fence)
+            if live is not None:
+                tx.save_attempt(live, replace(live, ready_removed=True))
+
+        await self._store.write(record)
+        return True
+
+    async def dispatch(self, act: Dispatch) -> datetime | None:
+        """Start the run at most once. The time of the next look when it is not known whether it started."""
+        repo = act.key.repo_key
+
+        def may(tx: Ledger) -> bool:
+            live = _current_attempt(tx, act.attempt, act.fence)
+            if live is None or live.run_id is not None:
+                return False
+            if live.phase is AttemptPhase.CLAIMED:
+                now = self._clock.now()
+                tx.save_attempt(live, replace(live, phase=AttemptPhase.DISPATCHING, dispatched_at=now))
+            return True
+
+        async def start() -> int:
+            run = await self._github.dispatch(repo, act.workflow, act.ref, dict(act.inputs))
+            if run is None:
+                # Accepted, but GitHub named no run: it is found by its name.
+                raise Unavailable("the dispatch named no run", uncertain=True)
+            return run
+
+        async def find(row: OutboxRow) -> int | None:
+            since = row.planned_at - timedelta(minutes=1)
+            runs = await self._github.runs_named(repo, act.workflow, act.attempt, since)
+            return min((run.id for run in runs), default=None)
+
+        def record(tx: Ledger, run: int) -> str:
+            live = _current_attempt(tx, act.attempt, act.fence)
+            if live is not None and live.run_id is None:
+                tx.save_attempt(live, replace(live, run_id=run))
+            tx.mark(act.key)
+            return str(run)
+
+        try:
+            done = await self._once.perform(
+                act.once,
+                "dispatch",
+                repo=repo,
+                issue=act.key,
+                fence=act.fence,
+                may=may,
+                act=start,
+                find=find,
+                record=record,
+            )
+        except (RateLimited, Unavailable) as error:
+            if isinstance(error, Unavailable) and error.uncertain:
+                return self._clock.now() + DISPATCH_LOOK
+            raise
+        except (Forbidden, NotFound, Invalid, Conflict) as error:
+            await self._refused(act.attempt, act.fence, _dispatch_reason(error), error)
+            return None
+        return self._clock.now() + DISPATCH_LOOK if done.result is Result.UNSURE else None
+
+    async def _refused(self, attempt: AttemptId, fence: int, reason: FailureReason, error: GitHubError) -> None:
+        """GitHub refused for good: the attempt's own rules decide what that means."""
+        report = WorkerReport(False, self._clock.now(), reason, error.message)
+
+        def record(tx: Ledger) -> None:
+            live = _current_attempt(tx, attempt, fence)
+            if live is not None and live.report is None:
+                tx.save_attempt(live, replace(live, report=report))
+                tx.mark(live.key)
+
+        await self._store.write(record)
+
+    async def cancel_run(self, act: CancelRun) -> None:
+        await self._github.cancel_run(act.key.repo_key, act.run_id, force=act.force)
+
+    async def revoke(self, act: RevokeToken) -> None:
+        """End the write token if this process holds it; otherwise it ends by itself within the hour."""
+        token = self._tokens.take(act.attempt)
+        if token is None:
+            return
+        try:
+            await self._github.revoke(token)
+        except GitHubError as error:
+            log.warning("token_not_revoked", attempt=act.attempt, error=error.message)
+            return
+
+        def record(tx: Ledger) -> None:
+            attempt = tx.attempt(act.attempt)
+            if attempt is not None:
+                tx.save_attempt(attempt, replace(attempt, write_token_until=None))
+
+        await self._store.write(record)
+
+    # --- pull request ------------------------------------------------------------------------------
+
+    async def open_pull(self, act: OpenPull, policy: Policy) -> None:
+        repo = act.key.repo_key
+        found = await self._store.read(lambda tx: (tx.item(act.key), tx.attempt(act.attempt), tx.repo(repo)))
+        item, attempt, record_ = found
+        if item is None or attempt is None or record_ is None:
+            return
+        view = PullInput(record_, item, attempt, policy, self._html_url)
+
+        async def create() -> PullFacts:
+            known = await self._open_pull_of(act)
+            if known is not None:
+                return known
+            return await self._github.open_pull(
+                repo, head=act.branch, base=act.base, title=pull_title(view), body=pull_body(view)
+            )
+
+        async def find(_row: OutboxRow) -> PullFacts | None:
+            return await self._open_pull_of(act)
+
+        def record(tx: Ledger, pull: PullFacts) -> str:
+            fresh = tx.item(act.key)
+            if fresh is not None and _current_attempt(tx, act.attempt, act.fence) is not None:
+                link = PullLink(pull.number, pull.node_id, act.branch, act.head_sha, act.fence, self._clock.now())
+                tx.save_item(fresh, replace(fresh, pull=link, branch_deleted=False))
+            tx.mark(act.key)
+            return str(pull.number)
+
+        try:
+            await self._once.perform(
+                act.once,
+                "pull",
+                repo=repo,
+                issue=act.key,
+                fence=act.fence,
+                may=lambda tx: _current_attempt(tx, act.attempt, act.fence) is not None,
+                act=create,
+                find=find,
+                record=record,
+            )
+        except (Forbidden, Invalid, NotFound) as error:
+            reason = (
+                FailureReason.CONFIG_PERMISSION if isinstance(error, Forbidden) else FailureReason.AGENT_NO_EVIDENCE
+            )
+            await self._pull_refused(act, reason, error)
+
+    async def _pull_refused(self, act: OpenPull, reason: FailureReason, error: GitHubError) -> None:
+        def record(tx: Ledger) -> None:
+            live = _current_attempt(tx, act.attempt, act.fence)
+            if live is not None:
+                report = WorkerReport(False, self._clock.now(), reason, error.message)
+                tx.save_attempt(live, replace(live, report=report))
+                tx.mark(act.key)
+
+        await self._store.write(record)
+
+    async def _open_pull_of(self, act: OpenPull) -> PullFacts | None:
+        """The open pull request of the branch that our bot opened; anybody else's is not the item's."""
+        repo = await self._store.read(lambda tx: tx.repo(act.key.repo_key))
+        bot = repo.bot if repo is not None else None
+        for pull in await self._github.pulls_of_branch(act.key.repo_key, act.branch):
+            ours = bot is not None and pull.author.id == bot.id and pull.head_repo_id == pull.base_repo_id
+            if ours and pull.open and not pull.merged:
+                return pull
+        return None
+
+    async def merge(self, act: MergePull) -> None:
+        """Merge with the expected head, and answer the command that asked for it."""
+        repo = act.key.repo_key
+
+        async def find(_row: OutboxRow) -> str | None:
+            pull = await self._github.pull(repo, act.number)
+            return (pull.merge_commit_sha or pull.head_sha) if pull is not None and pull.merged else None
+
+        def record(tx: Ledger, sha: str) -> str:
+            if act.intent is not None:
+                tx.settle_intent(act.intent, "merged", self._clock.now())
+            tx.mark(act.key)
+            return sha
+
+        item = await self._store.read(lambda tx: tx.item(act.key))
+        title = f"{item.title} (#{act.number})" if item is not None else f"Merge pull request #{act.number}"
+        try:
+            await self._once.perform(
+                act.once,
+                "merge",
+                repo=repo,
+                issue=act.key,
+                fence=None,
+                may=lambda tx: True,
+                act=lambda: self._github.merge_pull(
+                    repo, act.number, expected_head=act.expected_head, method=act.method, title=title
+                ),
+                find=find,
+                record=record,
+            )
+        except (Conflict, Forbidden, Invalid, NotFound) as error:
+            await self._merge_refused(act, error)
+
+    async def _merge_refused(self, act: MergePull, error: GitHubError) -> None:
+        log.info("merge_refused", pull=act.number, status=error.status)
+        if act.intent is None:
+            return
+        why = note(NoteCode.MERGE_REFUSED, why="github", message=error.message, pull=act.number)
+        intent = act.intent
+        repo = await self._store.read(lambda tx: tx.repo(act.key.repo_key))
+        if repo is not None:
+            await self.say(Say(act.key, f"intent:{intent}", why), repo, Policy())
+        await self._store.write(lambda tx: tx.settle_intent(intent, MERGE_TRIES, self._clock.now()))
+
+    # --- words -------------------------------------------------------------------------------------
+
+    async def say(self, act: Say, repo: RepoRecord, policy: Policy) -> None:
+        """One new comment, once."""
+
+        def words(tx: Ledger) -> str:
+            context = RenderContext(repo, tx.item(act.key), policy, self._html_url, self._clock.now())
+            return render(act.note, context)
+
+        body = await self._store.read(words)
+        await self._comment(act.once, act.key, markers.say(act.once), body, lambda _tx, _comment: None)
+
+    async def create_status(self, item: Item, text: str, text_digest: str) -> None:
+        """The one status comment of an item."""
+
+        def keep(tx: Ledger, comment: Comment) -> None:
+            fresh = tx.item(item.key)
+            if fresh is None:
+                return
+            projection = replace(
+                fresh.projection,
+                status_comment_id=comment.id,
+                status_comment_node=comment.node_id,
+                status_hash=text_digest,
+                status_edited_at=self._clock.now(),
+            )
+            tx.save_item(fresh, replace(fresh, projection=projection))
+
+        once = f"status:{item.key}:{item.projection.status_generation}"
+        await self._comment(once, item.key, markers.STATUS, text, keep)
+
+    async def _comment(
+        self, once: str, key: IssueKey, marker: str, body: str, keep: Callable[[Ledger, Comment], None]
+    ) -> None:
+        text = markers.stamp(body, marker)
+
+        async def find(row: OutboxRow) -> Comment | None:
+            repo = await self._store.read(lambda tx: tx.repo(key.repo_key))
+            bot = repo.bot if repo is not None else None
+            for comment in await self._github.comments(key, row.planned_at - timedelta(minutes=1)):
+                if bot is not None and comment.author.id == bot.id and markers.carries(comment.body, marker):
+                    return comment
+            return None
+
+        def record(tx: Ledger, comment: Comment) -> str:
+            keep(tx, comment)
+            return str(comment.id)
+
+        try:
+            await self._once.perform(
+                once,
+                "comment",
+                repo=key.repo_key,
+                issue=key,
+                fence=None,
+                may=lambda tx: True,
+                act=lambda: self._github.create_comment(key, text),
+                find=find,
+                record=record,
+            )
+        except (NotFound, Invalid) as error:
+            log.info("comment_impossible", key=str(key), status=error.status)
+
+    async def _current(self, attempt: AttemptId, fence: int) -> bool:
+        return await self._store.read(lambda tx: _current_attempt(tx, attempt, fence) is not None)
+
+
+def _current_attempt(tx: Ledger, attempt: AttemptId, fence: int) -> Attempt | None:
+    """The attempt if it is live under this fence: everybody else's writes are refused."""
+    found = tx.attempt(attempt)
+    if found is None or not found.live or found.fence != fence:
+        return None
+    item = tx.item(found.key)
+    return found if item is not None and item.fence == fence else None
+
+
+def _dispatch_reason(error: GitHubError) -> FailureReason:
+    match error:
+        case Forbidden():
+            return FailureReason.CONFIG_PERMISSION
+        case NotFound() | Invalid():
+            return FailureReason.CONFIG_WORKFLOW_MISSING
+        case _:
+            return FailureReason.INFRA_DISPATCH

@@ -1,0 +1,212 @@
+"""The composition root: settings in, an aiohttp application out; resources open and close with it; nothing else.
+
+Order of the start: migrate (with a backup), open the ledger, talk to GitHub, run the queue, the router and the sweep,
+then listen. Order of the end: stop listening, let running passes finish, close the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from bot.backlog import Backlogs
+from bot.clock import RandomIds, SystemClock
+from bot.domain.model import RepoKey
+from bot.engine import Engine, build_engine
+from bot.github.auth import PrivateKey
+from bot.github.calls import Origin
+from bot.github.gateway import Gateway, app_gateway
+from bot.github.whoami import whoami
+from bot.metrics import Metrics
+from bot.people import People
+from bot.queue.memory import MemoryQueue
+from bot.settings import Settings
+from bot.store.engine import SqliteStore, open_store
+from bot.store.inbox import SqlInbox
+from bot.store.keyrows import StoreKeyRows
+from bot.store.migrate import prepare
+from bot.store.prune import prune
+from bot.store.router import Router
+from bot.web.api.backlog import BacklogApi
+from bot.web.api.problems import problems
+from bot.web.api.runs import Runs
+from bot.web.dist import Dist
+from bot.web.health import Health, Probes
+from bot.web.oidc import OidcVerifier
+from bot.web.webhook import MAX_BODY, Webhook
+
+DRAIN_SECONDS = 20.0
+"""A pass takes seconds; what is not done by then is cut off and done again after the restart."""
+
+PRUNE_SECONDS = 3600.0
+"""How often old deliveries and their bodies are removed."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What runs in one process."""
+
+    settings: Settings
+    store: SqliteStore
+    github: Gateway
+    engine: Engine
+    queue: MemoryQueue
+    router: Router
+    inbox: SqlInbox
+
+
+PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)
+
+
+async def open_parts(settings: Settings, session: aiohttp.ClientSession) -> Parts:
+    """Open everything that has a state. Raises SettingsError."""
+    clock, ids, metrics = SystemClock(), RandomIds(), Metrics(version("tgs-bot"))
+    url = settings.database.get_secret_value()
+    prepared = await asyncio.to_thread(prepare, url, clock)
+    if prepared.backup is not None:
+        log.info("database_backed_up", path=str(prepared.backup))
+    store = open_store(url, clock, ids)
+
+    async def name_of(key: RepoKey) -> str:
+        repo = await store.read(lambda tx: tx.repo(key))
+        return repo.full_name if repo is not None else ""
+
+    github = app_gateway(
+        session,
+        Origin(settings.github_api_url, settings.graphql_url),
+        settings.app_id,
+        PrivateKey(settings.key().get_secret_value()),
+        names=name_of,
+        clock=clock,
+        sleep=asyncio.sleep,
+        jitter=random.random,
+        write_spacing=settings.write_spacing_seconds,
+    )
+    engine = build_engine(
+        store,
+        github,
+        clock,
+        ids,
+        metrics,
+        html_url=settings.web_url,
+        allowed_accounts=settings.allowed_accounts,
+        disabled=settings.disabled,
+    )
+    queue = MemoryQueue(StoreKeyRows(store), now=clock.now, chance=random.random, on_error=_on_pass_error)
+    store.on_marked(queue.wake)
+    router = Router(store, lambda error: log.error("routing_failed", exc_info=error))
+    return Parts(settings, store, github, engine, queue, router, SqlInbox(store, router.nudge))
+
+
+def _on_pass_error(key: str | None, error: BaseException) -> None:
+    log.warning("pass_failed", key=key, error=type(error).__name__, message=str(error))
+
+
+async def create_app(settings: Settings) -> web.Application:
+    """The application with everything open but nothing running; it runs between start-up and clean-up.
+
+    Raises SettingsError.
+    """
+    session = aiohttp.ClientSession()
+    try:
+        parts = await open_parts(settings, session)
+    except BaseException:
+        await session.close()
+        raise
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[problems])
+    app[PARTS] = parts
+    for routes in _routes(parts, session):
+        app.add_routes(routes)
+
+    async def life(_: web.Application) -> AsyncIterator[None]:
+        try:
+            async with _running(parts):
+                yield
+        finally:
+            await parts.store.close()
+            await session.close()
+
+    app.cleanup_ctx.append(life)
+    return app
+
+
+def _routes(parts: Parts, session: aiohttp.ClientSession) -> list[list[web.RouteDef]]:
+    """Every route; who may call each is said where it is defined."""
+    settings, engine, clock = parts.settings, parts.engine, parts.store.clock
+    origin = Origin(settings.github_api_url, settings.graphql_url)
+    people = People(
+        parts.github,
+        parts.store,
+        whoami(session, origin, clock=clock, sleep=asyncio.sleep, jitter=random.random),
+    )
+    webhook = Webhook(
+        inbox=parts.inbox,
+        secrets=settings.webhook_secret,
+        serves=engine.accounts.serves,
+        self_id=lambda: engine.sweep.bot.id if engine.sweep.bot is not None else None,
+        metrics=engine.metrics,
+    )
+    health = Health(probes=_probes(parts), metrics=engine.metrics, clock=clock, version=version("tgs-bot"))
+    oidc = OidcVerifier(settings.oidc_issuer, session)
+    return [
+        webhook.routes(),
+        health.routes(),
+        Dist(base_url=settings.server_url).routes(),
+        Runs(engine.runs, oidc, clock, settings.server_url).routes(),
+        BacklogApi(people, Backlogs(parts.store)).routes(),
+    ]
+
+
+def _probes(parts: Parts) -> Probes:
+    async def write() -> None:
+        await parts.store.write(lambda _: None)
+
+    async def oldest() -> datetime | None:
+        now = parts.store.clock.now()
+        rows = await parts.store.read(lambda tx: tx.key_rows(now))
+        return min((row.next_due_at for row in rows if row.next_due_at is not None), default=None)
+
+    return Probes(write, oldest, lambda: parts.engine.sweep.last_success, parts.store.clock.now())
+
+
+@asynccontextmanager
+async def _running(parts: Parts) -> AsyncIterator[None]:
+    """Queue, router, sweep and pruning as tasks; the end of one that should not end is logged loudly."""
+    jobs = {
+        "queue": parts.queue.run(parts.engine.handle),
+        "router": parts.router.run(),
+        "sweep": parts.engine.sweep.run(),
+        "prune": _prune(parts),
+    }
+    tasks = [asyncio.create_task(job, name=name) for name, job in jobs.items()]
+    for task in tasks:
+        task.add_done_callback(_report_end)
+    try:
+        yield
+    finally:
+        await parts.queue.drain(DRAIN_SECONDS)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _report_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("task_died", task=task.get_name(), exc_info=error)
+
+
+async def _prune(parts: Parts) -> None:
+    while True:
+        await prune(parts.store, parts.store.clock.now())
+        await asyncio.sleep(PRUNE_SECONDS)

@@ -1,0 +1,318 @@
+"""Executes a decision: first the ledger in one transaction, then each effect in order, skipping what is already so.
+
+Promises: nothing happens on GitHub for a decision whose save was stale; an act of an attempt checks its fence against
+the ledger right before; acts that must not be repeated go through `bot/outbox.py`; labels, assignee, status comment
+and clean-up travel in one request. A failed act stops the rest of the decision: the next pass sees how far it came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+import structlog
+
+from bot.acts import Acts
+from bot.domain import labels
+from bot.domain.effects import (
+    CancelRun,
+    CloseIssue,
+    Decision,
+    Dispatch,
+    Effect,
+    MergePull,
+    OpenPull,
+    React,
+    RevokeToken,
+    Save,
+    Say,
+    Show,
+    Status,
+    TakeReadyLabel,
+)
+from bot.domain.model import Attempt, IssueKey, Item, Key, RepoRecord
+from bot.domain.policy_model import Policy
+from bot.errors import Invalid, NotFound
+from bot.protocols import Audit, Clock, GitHub, Ledger, Store, Visible
+from bot.texts.status_comment import StatusInput, status_text
+
+PROGRESS_SPACING = timedelta(seconds=120)
+"""Edits that only bring progress are this far apart at least: live progress belongs on the dashboard."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """`again`: look at the key once more at once. `wake_at`: at the latest then."""
+
+    again: bool
+    wake_at: datetime | None
+
+
+class StaleDecision(Exception):
+    """The ledger changed since the decision was made; nothing of it was written."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """What the effects of one decision share while they are executed."""
+
+    repo: RepoRecord
+    item: Item | None
+    attempt: Attempt | None
+    policy: Policy
+    again: bool = False
+    stopped: bool = False
+    wake_at: datetime | None = None
+
+    def at(self, when: datetime | None) -> None:
+        if when is not None and (self.wake_at is None or when < self.wake_at):
+            self.wake_at = when
+
+
+class Applier:
+    """Carries out decisions."""
+
+    def __init__(self, github: GitHub, store: Store, clock: Clock, acts: Acts, html_url: str) -> None:
+        self._github = github
+        self._store = store
+        self._clock = clock
+        self._acts = acts
+        self._html_url = html_url
+
+    async def apply(self, key: Key, decision: Decision, repo: RepoRecord, policy: Policy) -> Applied:
+        """Save, then act. Raises StaleDecision before anything was done, or what an effect raises."""
+        save = decision.save
+        if not save.empty:
+            await self._store.write(lambda tx: write_save(tx, key, save, self._clock.now()))
+        run = _Run(save.repo_after or repo, save.item_after, save.attempt_after, policy, wake_at=decision.wake_at)
+        pending: list[Show | Status] = []
+        for effect in decision.effects:
+            if run.stopped:
+                break
+            if isinstance(effect, Show | Status):
+                pending.append(effect)
+                continue
+            if pending and not isinstance(effect, Say | React):
+                await self._visible(run, pending)
+                pending = []
+            if pending:
+                await self._visible(run, pending)
+                pending = []
+            await self._one(run, effect)
+        if pending and not run.stopped:
+            await self._visible(run, pending)
+        return Applied(run.again, run.wake_at)
+
+    async def _one(self, run: _Run, effect: Effect) -> None:
+        match effect:
+            case TakeReadyLabel():
+                taken = await self._acts.take_ready(effect)
+                run.again = run.again or not taken
+                run.stopped = not taken
+            case Dispatch():
+                run.at(await self._acts.dispatch(effect))
+                run.again = True
+            case CancelRun():
+                await self._acts.cancel_run(effect)
+            case RevokeToken():
+                await self._acts.revoke(effect)
+            case OpenPull():
+                await self._acts.open_pull(effect, run.policy)
+                run.again = True
+            case MergePull():
+                await self._acts.merge(effect)
+                run.again = True
+            case CloseIssue():
+                await self._github.edit_issue(effect.key, open_=False, reason=effect.reason)
+            case Say():
+                await self._acts.say(effect, run.repo, run.policy)
+            case React():
+                await self._react(effect)
+            case Show() | Status():
+                await self._visible(run, [effect])
+            case _:
+                assert_never(effect)
+
+    async def _react(self, effect: React) -> None:
+        try:
+            await self._github.react(effect.key.repo_key, effect.comment_id, effect.content)
+        except (NotFound, Invalid):
+            # The comment was deleted meanwhile; its command was carried out all the same.
+            log.info("comment_gone", comment=effect.comment_id)
+
+    # --- what people see ---------------------------------------------------------------------------
+
+    async def _visible(self, run: _Run, effects: list[Show | Status]) -> None:
+        """Labels, assignee, clean-up and the edit of the status comment, together in one request."""
+        shows = [effect for effect in effects if isinstance(effect, Show)]
+        status = next((effect for effect in effects if isinstance(effect, Status)), None)
+        if run.item is None and not shows:
+            return
+        key = effects[0].key
+        item = await self._current(key)
+        text = None
+        if status is not None and item is not None:
+            text = await self._status_edit(run, item, status, status.urgent or bool(shows))
+        node = item.node_id if item is not None else None
+        if node is None and shows:
+            await self._plain_labels(key, shows)
+            return
+        if not shows and text is None:
+            return
+        assert node is not None
+        wanted = _merge(key, node, shows)
+        if text is not None and item is not None:
+            wanted = replace(wanted, comment_node=item.projection.status_comment_node, comment_body=text)
+        outcome = await self._github.show(key.repo_key, wanted)
+        failed = dict(outcome.failed)
+        for field, message in outcome.failed:
+            log.warning("show_failed", field=field, message=message)
+        now = self._clock.now()
+        shown_label = next((s.state_label for s in reversed(shows) if s.state_label), None)
+        labels_failed = "add_labels" in failed or "remove_labels" in failed
+
+        def record(tx: Ledger) -> None:
+            fresh = tx.item(key)
+            if fresh is None:
+                return
+            projection = fresh.projection
+            if shown_label is not None and not labels_failed:
+                projection = replace(projection, state_label=shown_label)
+            if wanted.assign is not None and outcome.assignees is not None:
+                # GitHub drops people who cannot be assigned without an error: believe only the answer.
+                there = wanted.assign if wanted.assign in outcome.assignees else None
+                projection = replace(projection, assignee=there)
+            if text is not None and "comment_body" not in failed and outcome.comment_body is not None:
+                projection = replace(projection, status_hash=digest(text), status_edited_at=now)
+            if text is not None and "comment_body" in failed:
+                # Somebody deleted the comment: the next pass writes a new one.
+                projection = replace(
+                    projection,
+                    status_comment_id=None,
+                    status_comment_node=None,
+                    status_hash=None,
+                    status_generation=projection.status_generation + 1,
+                )
+            if projection != fresh.projection:
+                tx.save_item(fresh, replace(fresh, projection=projection))
+            if shown_label == labels.READY and not labels_failed:
+                # Only what people can see and withdraw is started.
+                tx.mark(key.repo_key)
+            live = tx.live_attempt(key)
+            if live is not None and not live.shown and shown_label == labels.IN_PROGRESS and not labels_failed:
+                tx.save_attempt(live, replace(live, shown=True))
+
+        await self._store.write(record)
+        if "comment_body" in failed or labels_failed:
+            run.again = True
+
+    async def _current(self, key: IssueKey) -> Item | None:
+        return await self._store.read(lambda tx: tx.item(key))
+
+    async def _status_edit(self, run: _Run, item: Item, status: Status, urgent: bool) -> str | None:
+        """The text the status comment should get now; creates the comment when there is none."""
+        attempt = await self._store.read(lambda tx: tx.live_attempt(item.key) or tx.last_attempt(item.key))
+        text = status_text(
+            StatusInput(
+                run.repo, item, attempt, run.policy, status.ci, status.reasons, self._html_url, self._clock.now()
+            )
+        )
+        if item.projection.status_comment_id is None:
+            await self._acts.create_status(item, text, digest(text))
+            return None
+        if item.projection.status_hash == digest(text):
+            return None
+        edited = item.projection.status_edited_at
+        if not urgent and edited is not None and self._clock.now() < edited + PROGRESS_SPACING:
+            run.at(edited + PROGRESS_SPACING)
+            return None
+        return text
+
+    async def _plain_labels(self, key: IssueKey, shows: list[Show]) -> None:
+        """Labels of an issue that is not an item (a refused request): no node id is known, none is needed."""
+        for name in {name for show in shows for name in show.remove_labels}:
+            await self._github.remove_label(key, name)
+
+
+def _merge(key: IssueKey, node: str, shows: list[Show]) -> Visible:
+    """All wanted changes of one decision as one; later ones win."""
+    visible = Visible(issue_node=node, number=key.number)
+    for show in shows:
+        visible = replace(
+            visible,
+            add_labels=tuple(dict.fromkeys((*visible.add_labels, *show.add_labels))),
+            remove_labels=tuple(dict.fromkeys((*visible.remove_labels, *show.remove_labels))),
+            assign=show.assign or visible.assign,
+            unassign=show.unassign or visible.unassign,
+            ready_pull_node=show.ready_pull_node or visible.ready_pull_node,
+            delete_branch=show.delete_branch or visible.delete_branch,
+        )
+    return visible
+
+
+def digest(text: str) -> str:
+    """Fingerprint of a comment's text, to see whether an edit would change anything."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def write_save(tx: Ledger, key: Key, save: Save, now: datetime) -> None:
+    """The whole save or nothing. Raises StaleDecision, which rolls the transaction back."""
+    if save.item_before != save.item_after and save.item_after is not None:
+        if save.item_before is None:
+            fresh = tx.insert_item(save.item_after)
+        else:
+            fresh = tx.save_item(save.item_before, save.item_after)
+        if not fresh:
+            raise StaleDecision(str(key))
+    if save.attempt_before != save.attempt_after:
+        assert save.attempt_before is not None
+        assert save.attempt_after is not None
+        if not tx.save_attempt(save.attempt_before, save.attempt_after):
+            raise StaleDecision(str(key))
+    if save.attempt_after is not None and not save.attempt_after.live and save.attempt_before != save.attempt_after:
+        tx.drop_tokens(save.attempt_after.id)
+    if save.repo_before != save.repo_after:
+        assert save.repo_before is not None
+        assert save.repo_after is not None
+        if not tx.save_repo(save.repo_before, save.repo_after):
+            raise StaleDecision(str(key))
+    policy_hash = save.repo_after.policy_hash if save.repo_after is not None else ""
+    for line in save.history:
+        tx.audit(
+            Audit(
+                at=now,
+                key=key,
+                kind=line.kind,
+                actor=line.actor,
+                cause=line.cause,
+                from_state=line.from_state.value if line.from_state else None,
+                to_state=line.to_state.value if line.to_state else None,
+                attempt=line.attempt,
+                fence=line.fence,
+                policy_hash=policy_hash,
+            )
+        )
+    for intent_id, outcome in save.settled:
+        tx.settle_intent(intent_id, outcome, now)
+    for intent_id in save.retried:
+        tx.retry_intent(intent_id)
+    if isinstance(key, IssueKey):
+        for person in save.replied:
+            tx.note_reply(key, person, now)
+        if save.free_locks:
+            tx.free_locks(key)
+    for other in save.wake:
+        tx.mark(other)
+
+
+__all__ = [
+    "Applied",
+    "Applier",
+    "StaleDecision",
+    "digest",
+    "write_save",
+]

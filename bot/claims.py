@@ -1,0 +1,152 @@
+"""`claim`: the one function that opens an attempt. The scheduler and the API both call it.
+
+Promise: exactly one winner. Everything that must hold is checked in the transaction that inserts the attempt, and the
+database's unique index on live attempts decides between two transactions that both saw a free item. The caller has
+re-read the issue on GitHub just before (a label that was taken off must not start work).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from bot.domain.attempting import LEASE
+from bot.domain.lifecycle import ItemEvent, Refusal, move
+from bot.domain.locks import Lock, conflicts, parse_lock
+from bot.domain.model import (
+    Attempt,
+    AttemptId,
+    AttemptPhase,
+    IssueKey,
+    Item,
+    ItemState,
+    Waiting,
+    Worker,
+    WorkerKind,
+)
+from bot.domain.policy_model import Policy
+from bot.domain.reasons import ReasonCode, waiting
+from bot.domain.schedule import DISPATCH_WINDOW, wanted_locks
+from bot.domain.thoughts import branch_name
+from bot.protocols import Audit, DuplicateLiveAttempt, Ledger, LockRow
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """This call won: the attempt is open and its fence is the highest of the item."""
+
+    item: Item
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class NotClaimed:
+    """Nothing changed. `owner` names the worker of the live attempt when somebody else has the item."""
+
+    reasons: tuple[Waiting, ...]
+    owner: str | None = None
+    lease_until: datetime | None = None
+
+
+def claim(
+    tx: Ledger,
+    key: IssueKey,
+    worker: Worker,
+    *,
+    policy: Policy,
+    now: datetime,
+    attempt_id: AttemptId,
+    base_sha: str | None,
+) -> Claimed | NotClaimed:
+    """Open an attempt of the item for the worker, or say why not."""
+    item = tx.item(key)
+    if item is None:
+        return NotClaimed((waiting(ReasonCode.NOT_APPROVED),))
+    live = tx.live_attempt(key)
+    if live is not None:
+        return _taken(live)
+    found = move(item.state, ItemEvent.CLAIMED)
+    if isinstance(found, Refusal):
+        return NotClaimed((waiting(ReasonCode.NOT_APPROVED, state=item.state.value),))
+    wanted = wanted_locks(item, policy)
+    blocked = _blocked(tx, item, wanted, policy, now)
+    if blocked:
+        return NotClaimed(blocked)
+    last = tx.last_attempt(key)
+    attempt = Attempt(
+        id=attempt_id,
+        key=key,
+        number=last.number + 1 if last is not None else 1,
+        fence=item.fence + 1,
+        phase=AttemptPhase.CLAIMED,
+        worker=worker,
+        # One branch per item: what an earlier attempt published is not lost.
+        branch=last.branch if last is not None else branch_name(key.number, item.title, policy.branch_template),
+        claimed_at=now,
+        base_sha=base_sha,
+        policy_hash=policy.hash,
+        # A retry comes from `in-progress`: its ready label was taken long ago.
+        ready_removed=item.state is ItemState.IN_PROGRESS,
+        lease_until=None if worker.kind is WorkerKind.ACTIONS else now + LEASE,
+    )
+    try:
+        tx.insert_attempt(attempt)
+    except DuplicateLiveAttempt:
+        other = tx.live_attempt(key)
+        return _taken(other) if other is not None else NotClaimed((waiting(ReasonCode.TAKEN),))
+    after = replace(
+        item,
+        state=found.to,
+        since=now if item.state is not found.to else item.since,
+        fence=attempt.fence,
+        not_before=None,
+        expedited=False,
+        waiting=(),
+        position=None,
+    )
+    if not tx.save_item(item, after):
+        raise DuplicateLiveAttempt(f"{key} changed while it was claimed")
+    tx.free_locks(key)
+    tx.take_locks(
+        [LockRow(key.repo_key, lock.path, key.number, attempt.id, now, mode=lock.mode.value) for lock in wanted]
+    )
+    tx.audit(
+        Audit(
+            at=now,
+            key=key,
+            kind=ItemEvent.CLAIMED.value,
+            actor=worker.name,
+            cause=worker.kind.value,
+            from_state=item.state.value,
+            to_state=found.to.value,
+            attempt=attempt.id,
+            fence=attempt.fence,
+            policy_hash=attempt.policy_hash,
+        )
+    )
+    tx.mark(key, priority=1)
+    return Claimed(replace(after, revision=item.revision + 1), attempt)
+
+
+def _taken(live: Attempt) -> NotClaimed:
+    return NotClaimed(
+        (waiting(ReasonCode.TAKEN, worker=live.worker.name, attempt=live.number),),
+        owner=live.worker.name,
+        lease_until=live.lease_until,
+    )
+
+
+def _blocked(tx: Ledger, item: Item, wanted: tuple[Lock, ...], policy: Policy, now: datetime) -> tuple[Waiting, ...]:
+    """Capacity, budget and locks, from inside the transaction: the last word."""
+    repo = item.key.repo_key
+    live = tx.live_attempts(repo)
+    if len(live) >= policy.max_parallel:
+        return (waiting(ReasonCode.SLOTS, count=len(live), limit=policy.max_parallel),)
+    if tx.count_dispatches(repo, now - DISPATCH_WINDOW) >= policy.budgets.dispatches_per_day:
+        return (waiting(ReasonCode.RUNS_TODAY, limit=policy.budgets.dispatches_per_day),)
+    held = [
+        (parse_lock(row.path if row.mode == "write" else f"read:{row.path}"), row.issue)
+        for row in tx.locks(repo)
+        if row.issue != item.key.number
+    ]
+    return tuple(waiting(ReasonCode.LOCKS, path=path, number=number) for path, number in conflicts(wanted, held))

@@ -1,0 +1,79 @@
+"""One item × facts × policy × now → decision. The order of the rules is the order of precedence.
+
+What GitHub shows to be over comes first (deleted, merged, closed), then what people asked for (commands, labels), then
+the bot's own work (the attempt), and last what is shown. The same facts always give the same decision, and a decision
+whose effects are all done gives an empty one next time.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from bot.domain.approval import follow_thought, read_labels, recheck_snapshot, request_cancel
+from bot.domain.attempting import pursue
+from bot.domain.draft import Draft
+from bot.domain.effects import Decision
+from bot.domain.facts import ItemFacts, Presence
+from bot.domain.lifecycle import ItemEvent
+from bot.domain.model import FailureReason, ItemState
+from bot.domain.obey import obey
+from bot.domain.policy_model import Policy
+from bot.domain.projection import project
+from bot.domain.review import finish, follow_pull, link_head
+
+
+def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
+    """Decide what to write and do for one item now."""
+    draft = Draft(facts, now)
+    if facts.presence is Presence.UNREADABLE:
+        return draft.finish()
+    if facts.presence is not Presence.HERE:
+        _gone(draft, policy, facts.presence)
+        return draft.finish()
+    if draft.item is not None:
+        if facts.issue is not None and facts.issue.title != draft.item.title:
+            draft.change(title=facts.issue.title)
+        follow_pull(draft, policy)
+        link_head(draft)
+        _closed(draft)
+    obey(draft, policy)
+    read_labels(draft, policy)
+    recheck_snapshot(draft, policy)
+    follow_thought(draft)
+    pursue(draft, policy)
+    finish(draft)
+    project(draft, policy)
+    return draft.finish()
+
+
+def _gone(draft: Draft, policy: Policy, presence: Presence) -> None:
+    """The issue was deleted or moved away: stop what runs, then call the item off; nothing can be written there."""
+    for intent in draft.facts.intents:
+        draft.settle(intent.intent.id, presence.value)
+    if draft.item is None or draft.item.terminal:
+        return
+    if draft.live is not None:
+        request_cancel(draft, FailureReason.CANCELLED_CLOSED, by=presence.value)
+        pursue(draft, policy)
+        draft.words.clear()
+        return
+    draft.move(ItemEvent.CANCELLED, actor="GitHub", cause=f"issue {presence.value}")
+    draft.free_locks = True
+
+
+def _closed(draft: Draft) -> None:
+    """A closed issue is a person's stop, unless the merge closed it."""
+    issue, item = draft.facts.issue, draft.item
+    assert issue is not None
+    assert item is not None
+    if issue.open or item.terminal:
+        return
+    if item.pull is not None and draft.facts.pull is None:
+        # Whether the merge closed it is not known yet.
+        return
+    if draft.live is not None:
+        request_cancel(draft, FailureReason.CANCELLED_CLOSED, by="the closed issue")
+        return
+    if item.state is not ItemState.DONE:
+        draft.move(ItemEvent.CANCELLED, actor="a person", cause="the issue was closed")
+        draft.free_locks = True

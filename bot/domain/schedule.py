@@ -1,0 +1,153 @@
+"""Which items of a repository to start now, and for each of the others the reason why not.
+
+Order: expedited by a maintainer, then answered and interrupted work (finishing comes before starting), then priority,
+then how long it has been ready, then the number. The order is strict: an item that must wait does not block the
+next one unless they want the same path. The decision is advice: `bot/claims.py` checks capacity and locks once more
+inside the transaction that opens the attempt, so two passes can never start one item or overlapping items twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bot.domain.locks import Lock, conflicts, parse_lock
+from bot.domain.model import Attempt, Item, ItemState, RepoRecord, Waiting
+from bot.domain.policy_model import Policy
+from bot.domain.reasons import ReasonCode, waiting
+
+DISPATCH_WINDOW = timedelta(days=1)
+"""The ceiling on runs counts over the last day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What one scheduling pass knows of one repository."""
+
+    repo: RepoRecord
+    items: Sequence[Item]
+    live: Sequence[Attempt]
+    held_locks: Sequence[tuple[Lock, int]]
+    in_review: int
+    dispatches_today: int
+    open_dependencies: Mapping[int, tuple[int, ...]]
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`start`: to be claimed now, in this order. `waiting`: number → (reasons, position in the queue)."""
+
+    start: tuple[Item, ...]
+    waiting: tuple[tuple[Item, tuple[Waiting, ...], int], ...]
+    wake_at: datetime | None
+
+
+def order(item: Item) -> tuple[int, int, int, datetime, int]:
+    """The sort key of the queue; smaller comes first."""
+    resumed = item.state is ItemState.IN_PROGRESS
+    return (
+        0 if item.expedited else 1,
+        0 if resumed else 1,
+        -item.priority,
+        item.ready_since or item.since,
+        item.key.number,
+    )
+
+
+def schedulable(item: Item, live: frozenset[int]) -> bool:
+    """Ready items, and items in progress whose attempt ended and shall be tried again."""
+    return item.state in {ItemState.READY, ItemState.IN_PROGRESS} and item.key.number not in live
+
+
+def schedule(backlog: Backlog, policy: Policy, now: datetime) -> Plan:
+    """Choose; every item that is not chosen gets at least one reason."""
+    live = frozenset(attempt.key.number for attempt in backlog.live)
+    queue = sorted((item for item in backlog.items if schedulable(item, live)), key=order)
+    blockers = _repo_blockers(backlog, policy, now)
+    slots = policy.max_parallel - len(backlog.live)
+    held = list(backlog.held_locks)
+    start: list[Item] = []
+    waits: list[tuple[Item, tuple[Waiting, ...], int]] = []
+    wake: datetime | None = None
+    budget = policy.budgets.dispatches_per_day - backlog.dispatches_today
+    for position, item in enumerate(queue, start=1):
+        reasons = [*blockers, *_item_blockers(item, backlog, held, policy, now)]
+        if item.not_before is not None and item.not_before > now:
+            wake = item.not_before if wake is None else min(wake, item.not_before)
+        if not reasons:
+            # Work that was started before is not new: it may go on while pull requests wait for review.
+            if item.state is ItemState.READY and backlog.in_review + _new(start) >= policy.max_unreviewed_prs:
+                reasons.append(waiting(ReasonCode.UNREVIEWED, count=backlog.in_review, limit=policy.max_unreviewed_prs))
+            if len(start) >= slots:
+                reasons.append(
+                    waiting(ReasonCode.SLOTS, count=len(backlog.live) + len(start), limit=policy.max_parallel)
+                )
+            if len(start) >= budget:
+                reasons.append(waiting(ReasonCode.RUNS_TODAY, limit=policy.budgets.dispatches_per_day))
+        if reasons:
+            waits.append((item, tuple(reasons), position))
+            continue
+        start.append(item)
+        held.extend((lock, item.key.number) for lock in wanted_locks(item, policy))
+    pause = backlog.repo.pause
+    if pause is not None and pause.active(now) and pause.until is not None:
+        wake = pause.until if wake is None else min(wake, pause.until)
+    return Plan(tuple(start), tuple(waits), wake)
+
+
+def _new(start: Sequence[Item]) -> int:
+    return sum(1 for item in start if item.state is ItemState.READY)
+
+
+def wanted_locks(item: Item, policy: Policy) -> tuple[Lock, ...]:
+    """The paths an item needs for itself: its own, else the policy's."""
+    return tuple(parse_lock(path) for path in (item.spec.locks or policy.locks))
+
+
+def _repo_blockers(backlog: Backlog, policy: Policy, now: datetime) -> list[Waiting]:
+    repo = backlog.repo
+    found: list[Waiting] = []
+    if backlog.disabled or not policy.enabled:
+        found.append(waiting(ReasonCode.DISABLED))
+    if repo.archived:
+        found.append(waiting(ReasonCode.ARCHIVED))
+    if repo.pause is not None and repo.pause.active(now):
+        found.append(
+            waiting(
+                ReasonCode.PAUSED,
+                by=repo.pause.by,
+                reason=repo.pause.reason,
+                until=repo.pause.until.isoformat() if repo.pause.until else "",
+            )
+        )
+    if not repo.preflight_ok:
+        problems = repo.preflight_problems
+        if problems:
+            found.extend(waiting(ReasonCode.PREFLIGHT, what=p.what, remedy=p.remedy) for p in problems[:3])
+        else:
+            found.append(waiting(ReasonCode.PREFLIGHT, what="the first checks have not run yet", remedy=""))
+    return found
+
+
+def _item_blockers(
+    item: Item, backlog: Backlog, held: Sequence[tuple[Lock, int]], policy: Policy, now: datetime
+) -> list[Waiting]:
+    found: list[Waiting] = []
+    if item.human_owned:
+        found.append(waiting(ReasonCode.HUMAN_OWNED))
+    if item.held_by is not None:
+        found.append(waiting(ReasonCode.HELD, by=item.held_by, reason=item.held_reason or ""))
+    if item.not_before is not None and item.not_before > now:
+        why = item.last_failure.reason.value if item.last_failure else ""
+        found.append(waiting(ReasonCode.NOT_BEFORE, at=item.not_before.isoformat(), why=why))
+    found.extend(
+        waiting(ReasonCode.DEPENDS_ON, number=number) for number in backlog.open_dependencies.get(item.key.number, ())
+    )
+    others = [(lock, number) for lock, number in held if number != item.key.number]
+    found.extend(
+        waiting(ReasonCode.LOCKS, path=path, number=number)
+        for path, number in conflicts(wanted_locks(item, policy), others)
+    )
+    return found

@@ -1,0 +1,82 @@
+"""Everything that works without a web server, put together: observer, rules, applier, queue handler, sweep.
+
+The composition root gives it a store, a GitHub and a clock; tests give it others. Nothing here knows HTTP.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from bot.acts import Acts, WriteTokens
+from bot.apply import Applier
+from bot.look import Look
+from bot.metrics import Metrics, PassKind, PassOutcome
+from bot.mirror_acts import MirrorActs
+from bot.observe import Observer
+from bot.protocols import Clock, GitHub, Ids, Store
+from bot.queue.api import Result
+from bot.reconcile import Reconciler
+from bot.repo_pass import RepoPass
+from bot.run_service import RunService
+from bot.setup_issue import SetUpIssue
+from bot.starter import Starter
+from bot.sweep import Accounts, Sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The parts that others hold on to."""
+
+    reconcile: Reconciler
+    runs: RunService
+    sweep: Sweep
+    accounts: Accounts
+    metrics: Metrics
+
+    async def handle(self, key: str) -> Result:
+        """The queue's handler: one pass over one key. Raises what shall be tried again with back-off."""
+        kind = PassKind.REPO if key.startswith("repo/") else PassKind.ISSUE
+        began = time.perf_counter()
+        outcome = PassOutcome.FAILED
+        try:
+            look: Look = await self.reconcile(key)
+            outcome = PassOutcome.WAITING if look.at else PassOutcome.CHANGED if look.again else PassOutcome.SETTLED
+            return Result(next_due_at=look.at, again=look.again)
+        finally:
+            self.metrics.passes.labels(kind.value, outcome.value).inc()
+            self.metrics.pass_seconds.labels(kind.value).observe(time.perf_counter() - began)
+
+
+def build_engine(
+    store: Store,
+    github: GitHub,
+    clock: Clock,
+    ids: Ids,
+    metrics: Metrics,
+    *,
+    html_url: str,
+    allowed_accounts: frozenset[int],
+    disabled: bool,
+) -> Engine:
+    """Wire the parts. `html_url` is where repositories are browsed and cloned."""
+    tokens = WriteTokens()
+    starter = Starter(github, store, clock, ids, disabled=disabled)
+    acts = Acts(github, store, clock, tokens, html_url)
+    applier = Applier(github, store, clock, acts, html_url)
+    repos = RepoPass(
+        github,
+        store,
+        clock,
+        starter,
+        MirrorActs(github, store, clock, html_url),
+        SetUpIssue(github, store, clock, html_url),
+    )
+    accounts = Accounts(allowed_accounts)
+    return Engine(
+        Reconciler(Observer(github, store, clock), repos, applier, store, clock),
+        RunService(store, github, clock, ids, tokens, starter, html_url),
+        Sweep(github, store, clock, accounts),
+        accounts,
+        metrics,
+    )

@@ -1,0 +1,109 @@
+"""Turns a thought into its one issue: written ahead, found again by its marker, entered into the ledger with it.
+
+The item is inserted in the same transaction that records the issue, so an issue without an item exists only between
+GitHub's answer and our commit; after a crash there the issue is found by the marker in a text of our own.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from bot.domain import labels
+from bot.domain.facts import IssueFacts
+from bot.domain.front_matter import FrontMatterResult, Source, effective_spec
+from bot.domain.lifecycle import ItemEvent
+from bot.domain.mirror import CreateIssue
+from bot.domain.model import Item, ItemState, Projection, RepoRecord, Snapshot
+from bot.domain.policy_model import Policy
+from bot.outbox import Once
+from bot.protocols import Audit, Clock, GitHub, Ledger, OutboxRow, Store
+from bot.texts import markers
+from bot.texts.mirror import MirrorInput, mirror_body, mirror_title
+
+
+class MirrorActs:
+    """Creates mirrored issues."""
+
+    def __init__(self, github: GitHub, store: Store, clock: Clock, html_url: str) -> None:
+        self._github = github
+        self._store = store
+        self._clock = clock
+        self._once = Once(store, clock)
+        self._html_url = html_url
+
+    async def create(
+        self, repo: RepoRecord, head: str, action: CreateIssue, matter: FrontMatterResult, policy: Policy
+    ) -> None:
+        """One issue for one thought, once."""
+        thought = action.thought
+        view = MirrorInput(repo, thought.ref(head), action.title, action.state, self._html_url)
+        marker = markers.mirror(thought.dir)
+        body = mirror_body(view)
+        label = labels.state_label(action.state)
+
+        async def find(row: OutboxRow) -> IssueFacts | None:
+            for issue in await self._github.issues_by_bot(repo.key, row.planned_at - timedelta(minutes=1)):
+                if markers.carries(issue.body, marker):
+                    return issue
+            return None
+
+        def record(tx: Ledger, issue: IssueFacts) -> str:
+            self._enter(tx, repo, head, action, matter, policy, issue)
+            return str(issue.key.number)
+
+        await self._once.perform(
+            f"mirror:{repo.key}:{thought.dir}",
+            "issue",
+            repo=repo.key,
+            issue=None,
+            fence=None,
+            may=lambda tx: tx.item_of_thought(repo.key, thought.dir) is None,
+            act=lambda: self._github.create_issue(repo.key, mirror_title(view), body, [label]),
+            find=find,
+            record=record,
+        )
+
+    def _enter(
+        self,
+        tx: Ledger,
+        repo: RepoRecord,
+        head: str,
+        action: CreateIssue,
+        matter: FrontMatterResult,
+        policy: Policy,
+        issue: IssueFacts,
+    ) -> None:
+        now = self._clock.now()
+        spec, _ = effective_spec(policy, matter, Source.PLAN, repo.full_name)
+        ready = action.state is ItemState.READY
+        thought = action.thought.ref(head)
+        priority = matter.matter.priority if matter.matter is not None else None
+        item = Item(
+            key=issue.key,
+            node_id=issue.node_id,
+            title=issue.title,
+            state=action.state,
+            since=now,
+            priority=priority or 0,
+            thought=thought,
+            spec=spec,
+            snapshot=Snapshot(title=action.title, body="", approved_at=now, approver=None, plan_sha=thought.plan_sha)
+            if ready
+            else None,
+            ready_since=now if ready else None,
+            projection=Projection(state_label=labels.state_label(action.state)),
+        )
+        if tx.insert_item(item):
+            tx.audit(
+                Audit(
+                    at=now,
+                    key=issue.key,
+                    kind=(ItemEvent.APPROVED if ready else ItemEvent.DISCOVERED).value,
+                    actor="policy" if ready else "push",
+                    cause=thought.dir,
+                    to_state=action.state.value,
+                    policy_hash=repo.policy_hash,
+                )
+            )
+        tx.mark(issue.key)
+        tx.mark(repo.key)

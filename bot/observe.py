@@ -1,0 +1,281 @@
+"""Reads fresh facts for one key: the ledger's records and what GitHub shows now. Decides nothing.
+
+Reads are conditional where GitHub allows it, so looking again at something unchanged costs no quota. What is read
+depends on what a decision could need (`_Needs`), never on why the key was woken. Race: facts age while they are
+collected; every write names the ledger revision it was decided on, and irreversible acts pass the expected SHA.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from bot.domain import labels
+from bot.domain.approval import PRIORITY_LABELS, newest
+from bot.domain.attempting import ACTIVATION_LIMIT
+from bot.domain.facts import (
+    CiFacts,
+    ContentEdit,
+    IntentFacts,
+    IssueFacts,
+    ItemFacts,
+    LabelEvent,
+    PullFacts,
+    RunFacts,
+    RunStatus,
+)
+from bot.domain.intents import body_digest
+from bot.domain.model import (
+    TERMINAL_STATES,
+    Attempt,
+    AttemptPhase,
+    Intent,
+    IntentSource,
+    IssueKey,
+    Item,
+    ItemState,
+    Person,
+    RepoRecord,
+    Role,
+)
+from bot.domain.obey import APPROVING_VERBS, REPLY_PAUSE
+from bot.errors import GitHubError, NotFound, RateLimited, Suspended, Unavailable
+from bot.protocols import Clock, GitHub, Ledger, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What the ledger knows of one item."""
+
+    repo: RepoRecord
+    item: Item | None
+    attempt: Attempt | None
+    intents: tuple[Intent, ...]
+    replied: frozenset[int]
+    queue: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """Which further reads the decision could depend on."""
+
+    events: bool
+    edits: bool
+    run: bool
+    pull: bool
+    branch: bool
+
+
+class Observer:
+    """Collects facts for the reconciler."""
+
+    def __init__(self, github: GitHub, store: Store, clock: Clock) -> None:
+        self._github = github
+        self._store = store
+        self._clock = clock
+
+    async def item(self, key: IssueKey) -> ItemFacts | None:
+        """Facts of one issue; None when it is nothing of ours (or belongs to an unknown repository).
+
+        Raises GitHubError kinds when a read that the decision needs did not succeed.
+        """
+        now = self._clock.now()
+        records = await self._store.read(lambda tx: _records(tx, key, now))
+        if records is None:
+            return None
+        presence, issue = await self._github.issue(key)
+        if issue is None and records.item is None and not records.intents:
+            return None
+        if issue is not None and records.item is None and not records.intents and not _labelled(issue):
+            return None
+        item, attempt = records.item, records.attempt
+        needs = _needs(records, issue, now)
+        events = tuple(await self._github.label_events(key)) if needs.events else None
+        edits = tuple(await self._github.content_edits(key)) if needs.edits else None
+        roles = await self._roles(records, issue, events, edits)
+        intents = tuple([await self._intent(records, intent, roles) for intent in records.intents])
+        run = await self._run(key, attempt) if needs.run else None
+        pull, ci = await self._pull(key, item) if needs.pull else (None, None)
+        head, implemented = await self._branch(key, item, attempt) if needs.branch else (None, None)
+        if edits is not None:
+            edits = tuple(replace(edit, role=_role(roles, edit.editor)) for edit in edits)
+        return ItemFacts(
+            key=key,
+            repo=records.repo,
+            presence=presence,
+            issue=issue,
+            item=item,
+            attempt=attempt,
+            intents=intents,
+            label_events=events,
+            actor_roles=tuple(roles.items()),
+            edits=edits,
+            run=run,
+            pull=pull,
+            ci=ci,
+            branch_head=head,
+            has_implementation=implemented,
+            plan_sha=item.thought.plan_sha if item is not None and item.thought is not None else None,
+            queue=records.queue,
+        )
+
+    async def _intent(self, records: Records, intent: Intent, roles: dict[int, Role | None]) -> IntentFacts:
+        """A command is read again by its id right before it is executed: same author, same text."""
+        unchanged = True
+        if intent.source is IntentSource.COMMENT and intent.comment_id is not None and not intent.edited:
+            comment = await self._github.comment(records.repo.key, intent.comment_id)
+            unchanged = (
+                comment is not None
+                and comment.author.id == intent.actor.id
+                and body_digest(comment.body) == intent.body_sha256
+            )
+        return IntentFacts(intent, roles.get(intent.actor.id), unchanged, intent.actor.id in records.replied)
+
+    async def _roles(
+        self,
+        records: Records,
+        issue: IssueFacts | None,
+        events: tuple[LabelEvent, ...] | None,
+        edits: tuple[ContentEdit, ...] | None,
+    ) -> dict[int, Role | None]:
+        """The roles, read now, of everybody whose role the decision may depend on."""
+        people: dict[int, Person] = {}
+
+        def add(person: Person | None) -> None:
+            if person is not None and not person.is_bot:
+                people[person.id] = person
+
+        for intent in records.intents:
+            add(intent.actor)
+        if issue is not None:
+            for name in (labels.READY, *PRIORITY_LABELS):
+                event = newest(events, name, added=True) if name in issue.labels else None
+                add(event.actor if event is not None else None)
+            if edits is not None:
+                add(issue.author)
+        for edit in edits or ():
+            add(edit.editor)
+        return {person.id: await self._read_role(records, person) for person in people.values()}
+
+    async def _read_role(self, records: Records, person: Person) -> Role | None:
+        try:
+            return await self._github.role(records.repo.key, person)
+        except (RateLimited, Unavailable, Suspended):
+            raise
+        except GitHubError:
+            # Unreadable means nobody is allowed anything by it; the decision looks again.
+            return None
+
+    async def _run(self, key: IssueKey, attempt: Attempt | None) -> RunFacts | None:
+        if attempt is None or attempt.run_id is None:
+            return None
+        run = await self._github.run(key.repo_key, attempt.run_id)
+        if run is not None:
+            return run
+        return RunFacts(attempt.run_id, RunStatus.GONE, None, 1, "", "", "", self._clock.now())
+
+    async def _pull(self, key: IssueKey, item: Item | None) -> tuple[PullFacts | None, CiFacts | None]:
+        assert item is not None
+        assert item.pull is not None
+        pull = await self._github.pull(key.repo_key, item.pull.number)
+        if pull is None or not pull.open or item.state is not ItemState.IN_REVIEW:
+            return pull, None
+        return pull, await self._github.ci(key.repo_key, pull.head_sha)
+
+    async def _branch(
+        self, key: IssueKey, item: Item | None, attempt: Attempt | None
+    ) -> tuple[str | None, bool | None]:
+        """Where the branch is now, and whether the thought's `implementation.md` is on it."""
+        assert attempt is not None
+        head = await self._github.head(key.repo_key, attempt.branch)
+        if item is None or item.thought is None or head is None:
+            return head, None
+        try:
+            file = await self._github.file(key.repo_key, f"{item.thought.dir}/implementation.md", head)
+        except NotFound:
+            file = None
+        return head, file is not None
+
+
+def _records(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
+    repo = tx.repo(key.repo_key)
+    if repo is None or not repo.active:
+        return None
+    item = tx.item(key)
+    attempt = tx.live_attempt(key) or tx.last_attempt(key)
+    intents = tx.open_intents(key)
+    if item is not None and item.pull is not None:
+        # Commands may be written on the pull request as well; they belong to the same item.
+        intents += tx.open_intents(IssueKey(key.installation, key.repo, item.pull.number))
+    replied = frozenset(
+        intent.actor.id for intent in intents if tx.has_replied(key, intent.actor.id, now - REPLY_PAUSE)
+    )
+    queue: tuple[tuple[int, str], ...] = ()
+    if intents:
+        waiting = [other for other in tx.items(key.repo_key, states=[ItemState.READY.value]) if other.position]
+        waiting.sort(key=lambda other: other.position or 0)
+        queue = tuple((other.key.number, other.title) for other in waiting[:3])
+    return Records(repo, item, attempt, tuple(intents), replied, queue)
+
+
+def _labelled(issue: IssueFacts) -> bool:
+    return any(labels.is_ours(name) for name in issue.labels)
+
+
+def _needs(records: Records, issue: IssueFacts | None, now: datetime) -> _Needs:
+    item, attempt = records.item, records.attempt
+    live = attempt if attempt is not None and attempt.live else None
+    approving = any(intent.verb in APPROVING_VERBS for intent in records.intents)
+    events = edits = False
+    if issue is not None:
+        ready = labels.READY in issue.labels
+        shown = frozenset(labels.state_label(state) for state in labels.states_shown(issue.labels))
+        if item is None:
+            events = ready
+            edits = ready or approving
+        else:
+            projected = item.projection.state_label
+            asks = (
+                ready
+                and (item.state is ItemState.PROPOSED or item.state in TERMINAL_STATES)
+                and projected != labels.READY
+            )
+            stale = (
+                _text_changed(item, issue) and live is None and item.state in {ItemState.READY, ItemState.IN_PROGRESS}
+            )
+            wanted = labels.state_label(item.state)
+            events = (
+                asks
+                or (projected == wanted and shown != {wanted})
+                or (live is not None and not live.ready_removed and not ready)
+                or any(name in issue.labels and name not in item.accepted_labels for name in PRIORITY_LABELS)
+            )
+            edits = asks or approving or stale
+    run = (
+        live is not None
+        and live.run_id is not None
+        and (
+            live.phase in {AttemptPhase.SUSPECT, AttemptPhase.CANCELLING}
+            or live.run_hint == "completed"
+            or live.cancel_requested_at is not None
+            or (live.lease_until is not None and now >= live.lease_until)
+            or (
+                live.phase is AttemptPhase.DISPATCHING
+                and now >= (live.dispatched_at or live.claimed_at) + ACTIVATION_LIMIT
+            )
+        )
+    )
+    pull = item is not None and item.pull is not None and not (item.state is ItemState.DONE and item.branch_deleted)
+    branch = live is not None and live.report is not None and live.report.succeeded
+    return _Needs(events, edits, run, pull, branch)
+
+
+def _text_changed(item: Item, issue: IssueFacts) -> bool:
+    snapshot = item.snapshot
+    return (
+        snapshot is not None and item.thought is None and (snapshot.title, snapshot.body) != (issue.title, issue.body)
+    )
+
+
+def _role(roles: dict[int, Role | None], person: Person | None) -> Role | None:
+    return roles.get(person.id) if person is not None else None

@@ -1,0 +1,65 @@
+"""Who a person is that calls the API with a GitHub token, and what they may see.
+
+The token goes to GitHub's API only, to ask whose it is; it is never stored, and its owner is remembered for a minute
+under the token's hash. What the person may do is decided by their role in the repository, read with the App's rights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from cachetools import TTLCache
+
+from bot.domain.model import Person, RepoRecord, Role
+from bot.errors import Forbidden, NotFound, Refused, Unauthorized
+from bot.protocols import GitHub, Store
+
+REMEMBERED = timedelta(minutes=1)
+"""How long the owner of a token is remembered; a revoked token works at most this much longer."""
+
+Whoami = Callable[[str], Awaitable[Person]]
+
+
+class People:
+    """Authentication of people by their GitHub token, and their roles."""
+
+    def __init__(self, github: GitHub, store: Store, whoami: Whoami) -> None:
+        self._github = github
+        self._store = store
+        self._whoami = whoami
+        self._known: TTLCache[str, Person] = TTLCache(1024, REMEMBERED.total_seconds())
+
+    async def person(self, token: str) -> Person | None:
+        """Whose token this is; None when GitHub does not know it."""
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        known = self._known.get(digest)
+        if known is not None:
+            return known
+        try:
+            found = await self._whoami(token)
+        except (Unauthorized, Forbidden, NotFound):
+            return None
+        self._known[digest] = found
+        return found
+
+    async def repo_for(self, person: Person, full_name: str, least: Role) -> RepoRecord:
+        """The repository, if the person has at least this role in it now.
+
+        Raises Refused, with the same words for a repository that is not served and one that they may not see.
+        """
+        repo = await self._store.read(lambda tx: tx.repo_by_name(full_name))
+        role = Role.NONE
+        if repo is not None and repo.active:
+            try:
+                role = await self._github.role(repo.key, person)
+            except (Forbidden, NotFound):
+                role = Role.NONE
+        if repo is None or not repo.active or role < max(least, Role.READ):
+            raise Refused(
+                f"`{full_name}` is not served here, or @{person.login} does not have the role "
+                f"`{least.name.lower()}` in it.",
+                "Check the name, and that the App is installed there.",
+            )
+        return repo

@@ -1,0 +1,312 @@
+"""One look at a repository: its set-up, its policy, its thoughts, its queue.
+
+Serial per repository by the key's queue. The order matters: the policy read now decides about mirroring, and what was
+mirrored takes part in the scheduling of the same pass. Reads are conditional; a quiet repository costs no quota.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from bot.claims import NotClaimed
+from bot.domain.attempting import RUN_WORKFLOW
+from bot.domain.front_matter import FrontMatterResult, Source, effective_spec, from_plan
+from bot.domain.mirror import (
+    CreateIssue,
+    Implemented,
+    Listed,
+    ListedBecause,
+    MirrorDecision,
+    Retitle,
+    ThoughtChanged,
+    ThoughtRemoved,
+    ThoughtText,
+    mirror,
+)
+from bot.domain.model import IssueKey, Item, ItemState, RepoKey, RepoRecord, Worker, WorkerKind
+from bot.domain.policy import MAX_POLICY_CHARS, POLICY_PATH
+from bot.domain.policy_model import Policy
+from bot.domain.schedule import schedule
+from bot.domain.survey import CHECK_AGAIN, ENVIRONMENTS, RepoChecks, check, checks_due, take_policy
+from bot.domain.thoughts import THOUGHTS_DIR, Thought, ThoughtProblem, recognise
+from bot.errors import Conflict, NotFound
+from bot.look import Look
+from bot.mirror_acts import MirrorActs
+from bot.policies import policy_of
+from bot.protocols import Clock, GitHub, Ledger, RepoView, Store, Tree, TreeEntry
+from bot.setup_issue import SetUpIssue
+from bot.starter import Starter
+
+MIRROR_WINDOW = timedelta(hours=1)
+"""The window of `mirror.per_hour`."""
+
+READ_ROUNDS = 3
+"""Plans are read only when a decision needs them; deciding again after reading settles in two rounds."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The thoughts of one commit."""
+
+    texts: tuple[ThoughtText, ...]
+    problems: tuple[ThoughtProblem, ...]
+
+
+class RepoPass:
+    """Looks at one repository."""
+
+    def __init__(
+        self,
+        github: GitHub,
+        store: Store,
+        clock: Clock,
+        starter: Starter,
+        mirror_acts: MirrorActs,
+        set_up: SetUpIssue,
+    ) -> None:
+        self._github = github
+        self._store = store
+        self._clock = clock
+        self._starter = starter
+        self._mirror_acts = mirror_acts
+        self._set_up = set_up
+
+    async def __call__(self, key: RepoKey) -> Look:
+        repo = await self._store.read(lambda tx: tx.repo(key))
+        if repo is None or not repo.active:
+            return Look()
+        try:
+            view = await self._github.repository(key)
+        except NotFound:
+            log.info("repository_gone", repo=repo.full_name)
+            await self._save(repo, replace(repo, active=False))
+            return Look()
+        now = self._clock.now()
+        repo, head = await self._facts(repo, view, now)
+        policy = policy_of(repo)
+        wake: list[datetime] = []
+        listed: tuple[Listed, ...] = ()
+        if head is not None and not repo.archived:
+            repo, decision = await self._mirror(repo, head, policy, now)
+            listed = decision.listed
+            wake += [decision.wake_at] if decision.wake_at is not None else []
+        if not repo.archived:
+            await self._set_up.show(repo, listed, policy)
+        wake_at = await self._schedule(repo, policy, now)
+        wake += [wake_at] if wake_at is not None else []
+        if not repo.preflight_ok:
+            wake.append(now + CHECK_AGAIN)
+        return Look(at=min(wake, default=None))
+
+    # --- set-up and policy -------------------------------------------------------------------------
+
+    async def _facts(self, repo: RepoRecord, view: RepoView, now: datetime) -> tuple[RepoRecord, str | None]:
+        key = repo.key
+        head = None if view.empty else await self._github.head(key, view.default_branch)
+        after = replace(
+            repo,
+            full_name=view.full_name,
+            owner_id=view.owner_id,
+            default_branch=view.default_branch,
+            private=view.private,
+            archived=view.archived,
+            bot=repo.bot or await self._github.bot_user(key.installation),
+        )
+        if head != repo.head_sha and head is not None:
+            after = replace(take_policy(after, await self._policy_file(key, head)), head_sha=head)
+        elif head is None:
+            after = replace(after, head_sha=None)
+        permissions = dict(await self._github.permissions(key.installation))
+        if tuple(sorted(permissions.items())) != after.permissions:
+            after = replace(after, permissions=tuple(sorted(permissions.items())), preflight_at=None)
+        if checks_due(after, head, now) and not view.archived:
+            after = check(await self._checks(key, head, permissions), after, now)
+        return await self._save(repo, after), head
+
+    async def _policy_file(self, key: RepoKey, head: str) -> tuple[str, str] | None:
+        try:
+            file = await self._github.file(key, POLICY_PATH, head)
+        except Conflict:
+            # A folder or a link at that place is no policy file.
+            return None
+        if file is None:
+            return None
+        sha, content = file
+        # More than the parser takes is cut here and refused there with its reason.
+        return sha, content[: 4 * MAX_POLICY_CHARS].decode("utf-8", "replace")
+
+    async def _checks(self, key: RepoKey, head: str | None, permissions: dict[str, str]) -> RepoChecks:
+        if head is None:
+            return RepoChecks(True, None, frozenset(), permissions)
+        if permissions.get("actions") is None:
+            return RepoChecks(False, "active", frozenset(ENVIRONMENTS), permissions)
+        workflow = await self._github.workflow_state(key, RUN_WORKFLOW)
+        found = [name for name in ENVIRONMENTS if await self._github.environment_exists(key, name)]
+        return RepoChecks(False, workflow, frozenset(found), permissions)
+
+    async def _save(self, before: RepoRecord, after: RepoRecord) -> RepoRecord:
+        """Writes and returns the record as it is now; a concurrent change is taken over by the next look."""
+        if before == after:
+            return before
+
+        def write(tx: Ledger) -> RepoRecord:
+            if not tx.save_repo(before, after):
+                tx.mark(before.key)
+            return tx.repo(before.key) or after
+
+        return await self._store.write(write)
+
+    # --- thoughts ----------------------------------------------------------------------------------
+
+    async def _mirror(
+        self, repo: RepoRecord, head: str, policy: Policy, now: datetime
+    ) -> tuple[RepoRecord, MirrorDecision]:
+        tree = await self._thoughts_tree(repo.key, head)
+        thoughts, problems = recognise(tree)
+        if repo.thoughts_at_installation is None:
+            there = tuple(sorted(thought.dir for thought in thoughts if not thought.implementation))
+            repo = await self._save(repo, replace(repo, thoughts_at_installation=there))
+        if not policy.mirror.enabled and not thoughts:
+            return repo, MirrorDecision()
+        undecided = frozenset(() if repo.mirror_decided else repo.thoughts_at_installation or ())
+        texts = await self._read(repo.key, thoughts, frozenset())
+        items = await self._store.read(lambda tx: tx.items(repo.key))
+        counted = await self._store.read(lambda tx: tx.count_mirrored(repo.key, now - MIRROR_WINDOW))
+        decision = MirrorDecision()
+        for _ in range(READ_ROUNDS):
+            open_texts = [text for text in texts if text.thought.dir not in undecided]
+            decision = mirror(open_texts, items, problems, policy, True, now, counted)
+            if not decision.read:
+                break
+            texts = await self._read(repo.key, thoughts, frozenset(thought.dir for thought in decision.read))
+        waiting = tuple(
+            Listed(text.thought.dir, ListedBecause.UNDECIDED)
+            for text in texts
+            if text.thought.dir in undecided and not text.thought.implementation
+        )
+        decision = replace(decision, listed=tuple(sorted((*decision.listed, *waiting))))
+        if not repo.archived:
+            await self._carry_out(repo, head, decision, texts, policy)
+        return repo, decision
+
+    async def _thoughts_tree(self, key: RepoKey, head: str) -> list[TreeEntry]:
+        """All entries below `tgs/thoughts`, in one read unless GitHub cuts it."""
+        tree = await self._github.tree(key, head, THOUGHTS_DIR, recursive=True)
+        if tree is None:
+            return []
+        if not tree.truncated:
+            return list(tree.entries)
+        return await self._walk(key, head, tree)
+
+    async def _walk(self, key: RepoKey, head: str, tree: Tree) -> list[TreeEntry]:
+        """Folder by folder, when the recursive answer was cut."""
+        top = await self._github.tree(key, head, THOUGHTS_DIR, recursive=False)
+        found: list[TreeEntry] = []
+        for folder in top.entries if top is not None else ():
+            found.append(folder)
+            if folder.type != "tree":
+                continue
+            inner = await self._github.tree(key, head, f"{THOUGHTS_DIR}/{folder.path}", recursive=False)
+            entries = inner.entries if inner is not None else ()
+            found.extend(replace(entry, path=f"{folder.path}/{entry.path}") for entry in entries)
+        return found
+
+    async def _read(self, key: RepoKey, thoughts: Sequence[Thought], wanted: frozenset[str]) -> list[ThoughtText]:
+        """The thoughts with the front matter that is known; plans in `wanted` are fetched if they are new."""
+        known = await self._store.read(lambda tx: tx.thought_blobs(key))
+        texts: list[ThoughtText] = []
+        for thought in thoughts:
+            text = known.get(thought.plan_sha)
+            if text is None and thought.dir in wanted:
+                text = (await self._github.blob(key, thought.plan_sha)).decode("utf-8", "replace")
+                await self._keep(key, thought.plan_sha, text)
+            texts.append(ThoughtText(thought, None if text is None else from_plan(text, thought.plan_path)))
+        return texts
+
+    async def _keep(self, key: RepoKey, sha: str, text: str) -> None:
+        await self._store.write(lambda tx: tx.put_thought_blob(key, sha, text))
+
+    async def _carry_out(
+        self, repo: RepoRecord, head: str, decision: MirrorDecision, texts: Sequence[ThoughtText], policy: Policy
+    ) -> None:
+        matter: dict[str, FrontMatterResult] = {
+            text.thought.dir: text.front_matter for text in texts if text.front_matter is not None
+        }
+        for action in decision.actions:
+            match action:
+                case CreateIssue(thought=thought):
+                    await self._mirror_acts.create(repo, head, action, matter[thought.dir], policy)
+                case Retitle(issue=issue, title=title):
+                    await self._github.edit_issue(issue, title=title)
+                case ThoughtChanged():
+                    await self._changed(repo, head, action, matter[action.thought.dir], policy)
+                case ThoughtRemoved(issue=issue):
+                    await self._flag(issue, lambda item: replace(item, thought_gone=True))
+                case Implemented(issue=issue):
+                    await self._flag(issue, lambda item: replace(item, implemented=True))
+
+    async def _changed(
+        self, repo: RepoRecord, head: str, action: ThoughtChanged, matter: FrontMatterResult, policy: Policy
+    ) -> None:
+        """The item follows its plan; whether an approval still holds is the item's own decision."""
+        spec, _ = effective_spec(policy, matter, Source.PLAN, repo.full_name)
+        ready = policy.mirror.auto_ready and not action.draft
+        await self._flag(
+            action.issue,
+            lambda item: replace(
+                item, thought=action.thought.ref(head), spec=spec, thought_gone=False, mirror_ready=ready
+            ),
+        )
+
+    async def _flag(self, key: IssueKey, change: Callable[[Item], Item]) -> None:
+        """Tell the item's own rules what the default branch shows."""
+
+        def write(tx: Ledger) -> None:
+            item = tx.item(key)
+            if item is None:
+                return
+            after = change(item)
+            if after != item and tx.save_item(item, after):
+                tx.mark(key)
+
+        await self._store.write(write)
+
+    # --- queue -------------------------------------------------------------------------------------
+
+    async def _schedule(self, repo: RepoRecord, policy: Policy, now: datetime) -> datetime | None:
+        backlog = await self._starter.backlog(repo, policy)
+        plan = schedule(backlog, policy, now)
+        started = False
+        for item in plan.start:
+            result = await self._starter.start(repo, item, policy, Worker(WorkerKind.ACTIONS, "actions"))
+            if isinstance(result, NotClaimed):
+                await self._note_waiting([(item.key.number, result, 1)], repo)
+            else:
+                started = True
+
+        def write(tx: Ledger) -> None:
+            for item, reasons, position in plan.waiting:
+                seen = tuple((reason.code, reason.params) for reason in reasons)
+                if tx.set_waiting(item.key, seen, position):
+                    tx.mark(item.key)
+
+        if plan.waiting:
+            await self._store.write(write)
+        return now if started and plan.waiting else plan.wake_at
+
+    async def _note_waiting(self, found: Sequence[tuple[int, NotClaimed, int]], repo: RepoRecord) -> None:
+        def write(tx: Ledger) -> None:
+            for item in tx.items(repo.key, states=[ItemState.READY.value, ItemState.IN_PROGRESS.value]):
+                for number, result, position in found:
+                    if item.key.number == number:
+                        seen = tuple((reason.code, reason.params) for reason in result.reasons)
+                        if tx.set_waiting(item.key, seen, position):
+                            tx.mark(item.key)
+
+        await self._store.write(write)

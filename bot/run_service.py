@@ -1,0 +1,355 @@
+"""What a run may ask of the bot: activate its claim, prove it lives, report, publish. Spoken over `/api/v1`.
+
+Promises: a claim is activated only by the run that was dispatched for it (or, for a run that somebody started by
+hand, by a claim of its own); every call names attempt and fence and changes nothing when they are not current; the
+write token is minted once per attempt, after the agent's job has ended and for the bundle that job reported.
+Race: a fast run may activate before the bot stored its id; then the id is bound after the run's name was checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from bot.acts import WriteTokens
+from bot.context import context_bundle
+from bot.domain.attempting import HEARTBEAT, LEASE, RUN_WORKFLOW
+from bot.domain.bundle import ContextBundle
+from bot.domain.model import (
+    Attempt,
+    AttemptId,
+    AttemptPhase,
+    Person,
+    Progress,
+    RepoRecord,
+    Role,
+    WorkerReport,
+)
+from bot.domain.permissions import Capability, Denied, decide
+from bot.errors import Forbidden, LostClaim, NotFound, Refused
+from bot.policies import policy_of
+from bot.protocols import Audit, Clock, GitHub, Ids, Ledger, OutboxRow, Store
+from bot.starter import Starter
+from bot.web.oidc import RunIdentity
+
+HANDOFF_LIFE = timedelta(hours=2)
+"""The agent's job may wait for a runner; after this long its single-use code is void."""
+
+TOKEN_SPARE = timedelta(hours=1)
+"""An attempt token outlives the attempt's time limit by this, so that the last report is still heard."""
+
+PUBLISH_ENVIRONMENT = "tgs-publish"
+AGENT_JOB = "agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Activated:
+    attempt: Attempt
+    handoff: str
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    attempt_token: str
+    context: ContextBundle
+    heartbeat_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The answer to a heartbeat."""
+
+    lease_until: datetime
+    cancel: bool
+    steer: tuple[str, ...]
+    drain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WriteGrant:
+    token: str
+    expires_at: datetime
+    repo_url: str
+    branch: str
+
+
+class RunService:
+    """The worker's side of the ledger."""
+
+    def __init__(
+        self,
+        store: Store,
+        github: GitHub,
+        clock: Clock,
+        ids: Ids,
+        tokens: WriteTokens,
+        starter: Starter,
+        html_url: str,
+    ) -> None:
+        self._store = store
+        self._github = github
+        self._clock = clock
+        self._ids = ids
+        self._tokens = tokens
+        self._starter = starter
+        self._html_url = html_url.rstrip("/")
+
+    # --- activation --------------------------------------------------------------------------------
+
+    async def activate(self, who: RunIdentity, claim_id: str | None, issue: int | None) -> Activated | None:
+        """Bind the run to its claim and start the lease. None: there is nothing to do.
+
+        Raises Refused when the run is not one of ours, LostClaim when the claim is not this run's any more.
+        """
+        repo = await self._repo(who)
+        await self._once(who)
+        if claim_id:
+            attempt = await self._store.read(lambda tx: tx.attempt(AttemptId(claim_id)))
+            if (
+                attempt is None
+                or attempt.key.repo_key != repo.key
+                or (issue is not None and attempt.key.number != issue)
+            ):
+                raise LostClaim("no such claim in this repository")
+            await self._check_name(repo, attempt, who)
+        else:
+            found = await self._uninvited(repo, who, issue)
+            if found is None:
+                return None
+            attempt = found
+        code = self._ids.new("tgh_")
+        now = self._clock.now()
+
+        def start(tx: Ledger) -> Attempt:
+            fresh = tx.attempt(attempt.id)
+            if fresh is None or not fresh.live or fresh.cancel_requested_at is not None:
+                raise LostClaim("the claim has ended")
+            if fresh.run_id not in {None, who.run_id} or fresh.started_at is not None:
+                raise LostClaim("the claim belongs to another run")
+            after = replace(
+                fresh,
+                run_id=who.run_id,
+                phase=AttemptPhase.RUNNING,
+                started_at=now,
+                dispatched_at=fresh.dispatched_at or now,
+                lease_until=now + LEASE,
+            )
+            if not tx.save_attempt(fresh, after):
+                raise LostClaim("the claim changed meanwhile")
+            tx.put_token(_sha256(code), "handoff", fresh.id, fresh.fence, now + HANDOFF_LIFE)
+            tx.audit(
+                Audit(
+                    now,
+                    fresh.key,
+                    "attempt.running",
+                    f"run {who.run_id}",
+                    "activated",
+                    attempt=fresh.id,
+                    fence=fresh.fence,
+                    policy_hash=fresh.policy_hash,
+                )
+            )
+            tx.mark(fresh.key)
+            return replace(after, revision=fresh.revision + 1)
+
+        started = await self._store.write(start)
+        return Activated(started, code, now + LEASE)
+
+    async def _repo(self, who: RunIdentity) -> RepoRecord:
+        """The repository of the run, if the token was made by our workflow on its default branch."""
+        repos = await self._store.read(lambda tx: tx.repos())
+        repo = next((r for r in repos if r.key.repo == who.repository_id and r.active), None)
+        if repo is None or repo.owner_id != who.owner_id:
+            raise Refused("This repository is not served here.", "Install the App on it.")
+        expected = f"{repo.full_name}/.github/workflows/{RUN_WORKFLOW}@refs/heads/{repo.default_branch}"
+        for ref in (who.workflow_ref, who.job_workflow_ref):
+            if ref.lower() != expected.lower():
+                raise Refused(f"Only `{expected}` may ask.", "Start the workflow on the default branch.")
+        if who.event not in {"workflow_dispatch", "schedule"}:
+            raise Refused(f"A run started by `{who.event}` is not accepted.", "Start it by workflow_dispatch.")
+        if who.run_attempt != 1:
+            raise Refused("A re-run has no claim.", "Use `/tgs retry` on the issue instead.")
+        if who.runner != "github-hosted" and not policy_of(repo).self_hosted_runners:
+            raise Refused(
+                "Self-hosted runners are not allowed here.", "Set `self_hosted_runners: true` in `.tgs/policy.yml`."
+            )
+        return repo
+
+    async def _once(self, who: RunIdentity) -> None:
+        fresh = await self._store.write(lambda tx: tx.use_jti(who.jti, who.expires_at))
+        if not fresh:
+            raise Refused("This OIDC token was used before.", "Ask Actions for a new one.")
+
+    async def _check_name(self, repo: RepoRecord, attempt: Attempt, who: RunIdentity) -> None:
+        """A run that is faster than our note of its id must bear the claim in its name."""
+        if attempt.run_id == who.run_id:
+            return
+        if attempt.run_id is not None:
+            raise LostClaim("the claim belongs to another run")
+        run = await self._github.run(repo.key, who.run_id)
+        if run is None or attempt.id not in run.display_title.split():
+            raise LostClaim("the run does not bear the claim in its name")
+
+    async def _uninvited(self, repo: RepoRecord, who: RunIdentity, issue: int | None) -> Attempt | None:
+        """A run that the bot did not dispatch claims the next item, when the person behind it may start work."""
+        if who.event == "workflow_dispatch":
+            role: Role | None
+            try:
+                role = await self._github.role(repo.key, Person(who.actor_id, who.actor))
+            except (Forbidden, NotFound):
+                role = None
+            if isinstance(decide(Capability.START, role, policy_of(repo).roles), Denied):
+                raise Refused(f"@{who.actor} may not start work here.", "Ask somebody with write access.")
+        return await self._starter.start_for_run(repo, who.run_id, f"run {who.run_id}", issue)
+
+    async def hand_over(self, attempt_id: str, fence: int, code: str) -> HandedOver:
+        """Exchange the single-use code for the attempt token. Raises LostClaim when the code was used or is void."""
+        token = self._ids.new("tga_")
+        now = self._clock.now()
+
+        def exchange(tx: Ledger) -> Attempt:
+            known = tx.token(_sha256(code))
+            attempt = _live(tx, attempt_id, fence)
+            if known is None or known[0] != "handoff" or known[1] != attempt.id or known[2] != fence or known[3] < now:
+                raise LostClaim("the code is not valid for this attempt")
+            if not tx.use_token(_sha256(code)):
+                raise LostClaim("the code was used before")
+            repo = tx.repo(attempt.key.repo_key)
+            assert repo is not None
+            life = timedelta(minutes=policy_of(repo).agent.timeout_minutes) + TOKEN_SPARE
+            tx.put_token(_sha256(token), "attempt", attempt.id, fence, now + life)
+            return attempt
+
+        attempt = await self._store.write(exchange)
+        return HandedOver(token, await self.context(attempt), HEARTBEAT.total_seconds())
+
+    async def authenticate(self, attempt_id: str, token: str) -> Attempt:
+        """The live attempt that this token was given to. Raises LostClaim."""
+        digest = _sha256(token)
+        now = self._clock.now()
+
+        def look(tx: Ledger) -> Attempt:
+            known = tx.token(digest)
+            if (
+                known is None
+                or known[0] != "attempt"
+                or not hmac.compare_digest(known[1], attempt_id)
+                or known[3] < now
+            ):
+                raise LostClaim("the token is not valid for this attempt")
+            return _live(tx, attempt_id, known[2])
+
+        return await self._store.read(look)
+
+    async def context(self, attempt: Attempt) -> ContextBundle:
+        """What the worker is told."""
+        return await context_bundle(self._store, self._github, attempt, self._html_url)
+
+    # --- while it runs -----------------------------------------------------------------------------
+
+    async def heartbeat(self, attempt_id: str, fence: int, progress: tuple[int, int, str] | None) -> Beat:
+        """Extend the lease. Raises LostClaim when the attempt is not current."""
+        now = self._clock.now()
+
+        def beat(tx: Ledger) -> Attempt:
+            attempt = _live(tx, attempt_id, fence)
+            late = attempt.phase is AttemptPhase.SUSPECT
+            after = replace(attempt, lease_until=now + LEASE)
+            if late:
+                after = replace(after, phase=AttemptPhase.RUNNING)
+            if progress is not None:
+                after = replace(after, progress=Progress(*progress, at=now))
+            if not tx.save_attempt(attempt, after):
+                raise LostClaim("the attempt changed meanwhile")
+            if late or _new_progress(attempt.progress, progress):
+                tx.mark(attempt.key)
+            return after
+
+        attempt = await self._store.write(beat)
+        return Beat(now + LEASE, attempt.cancel_requested_at is not None, (), drain=False)
+
+    async def report(self, attempt_id: str, fence: int, report: WorkerReport, *, final: bool) -> None:
+        """Store what the worker said. The end of the agent's job is not the end of the attempt unless it failed."""
+
+        def write(tx: Ledger) -> None:
+            attempt = _live(tx, attempt_id, fence)
+            after = attempt
+            if not final and attempt.gate_report is None:
+                after = replace(after, gate_report=report)
+            if (final or not report.succeeded) and attempt.report is None:
+                after = replace(after, report=report)
+            if after != attempt and tx.save_attempt(attempt, after):
+                tx.mark(attempt.key)
+
+        await self._store.write(write)
+
+    # --- publishing --------------------------------------------------------------------------------
+
+    async def publisher(self, who: RunIdentity, attempt_id: str, fence: int) -> Attempt:
+        """The live attempt whose publish job is calling. Raises Refused or LostClaim."""
+        repo = await self._repo(who)
+        await self._once(who)
+        attempt = await self._store.read(lambda tx: _live(tx, attempt_id, fence))
+        if attempt.key.repo_key != repo.key or attempt.run_id != who.run_id:
+            raise LostClaim("the attempt belongs to another run")
+        if who.environment != PUBLISH_ENVIRONMENT:
+            raise Refused(f"Only a job in the environment `{PUBLISH_ENVIRONMENT}` publishes.")
+        return attempt
+
+    async def publish_token(self, attempt: Attempt, digest: str) -> WriteGrant:
+        """The one write token of this attempt. Raises Refused when it was given out before or evidence is missing."""
+        gate = attempt.gate_report
+        if gate is None or not gate.succeeded or gate.bundle_digest is None:
+            raise Refused("The agent's job did not report a result.", "Its log says why.")
+        if not hmac.compare_digest(gate.bundle_digest, digest):
+            raise Refused("The bundle is not the one that the agent's job reported.")
+        if attempt.cancel_requested_at is not None:
+            raise LostClaim("the attempt is being stopped")
+        assert attempt.run_id is not None
+        jobs = await self._github.jobs(attempt.key.repo_key, attempt.run_id)
+        if any(name == AGENT_JOB and status != "completed" for _, name, status, _ in jobs):
+            raise Refused("The agent's job is still running.")
+        now = self._clock.now()
+        once = f"mint:{attempt.id}"
+
+        def plan(tx: Ledger) -> bool:
+            _live(tx, attempt.id, attempt.fence)
+            return tx.plan(
+                OutboxRow(once, "mint", attempt.key, attempt.key.repo_key, attempt.fence, now, None, None, 0)
+            )
+
+        if not await self._store.write(plan):
+            raise Refused("The write token of this attempt was given out before.", "Use `/tgs retry`.")
+        token, expires = await self._github.mint_write_token(attempt.key.repo_key)
+        self._tokens.keep(attempt.id, token)
+
+        def record(tx: Ledger) -> None:
+            fresh = _live(tx, attempt.id, attempt.fence)
+            tx.save_attempt(fresh, replace(fresh, write_token_until=expires))
+            tx.outbox_done(once, "minted", self._clock.now())
+
+        await self._store.write(record)
+        repo = await self._store.read(lambda tx: tx.repo(attempt.key.repo_key))
+        assert repo is not None
+        return WriteGrant(token.get_secret_value(), expires, f"{self._html_url}/{repo.full_name}.git", attempt.branch)
+
+
+def _live(tx: Ledger, attempt_id: str, fence: int) -> Attempt:
+    attempt = tx.attempt(AttemptId(attempt_id))
+    if attempt is None or not attempt.live or attempt.fence != fence:
+        raise LostClaim("the attempt is not current any more; stop and change nothing")
+    return attempt
+
+
+def _new_progress(before: Progress | None, now: tuple[int, int, str] | None) -> bool:
+    return now is not None and (before is None or (before.step, before.total, before.text) != now)
+
+
+def _sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+__all__ = ["Activated", "Beat", "HandedOver", "RunService", "WriteGrant"]

@@ -1,0 +1,178 @@
+"""Starts an item: reads it on GitHub once more, then claims it. The scheduler, runs and workers come through here.
+
+A label taken off, an edit, a hold or a lost role since the approval must not start work, so what was approved is
+compared with what is there right before the claim's transaction. The claim itself is `bot/claims.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from bot.claims import Claimed, NotClaimed, claim
+from bot.domain import labels
+from bot.domain.facts import IssueFacts, Presence
+from bot.domain.labels import IntentLabel
+from bot.domain.locks import Lock, parse_lock
+from bot.domain.model import (
+    Attempt,
+    AttemptId,
+    IssueKey,
+    Item,
+    ItemState,
+    RepoKey,
+    RepoRecord,
+    Role,
+    Waiting,
+    Worker,
+    WorkerKind,
+)
+from bot.domain.permissions import Capability, Denied, decide
+from bot.domain.policy_model import Policy
+from bot.domain.reasons import ReasonCode, waiting
+from bot.domain.schedule import DISPATCH_WINDOW, Backlog, schedule
+from bot.errors import Forbidden, NotFound
+from bot.policies import policy_of
+from bot.protocols import Clock, GitHub, Ids, Ledger, Store
+
+log = structlog.get_logger(__name__)
+
+
+class Starter:
+    """The way from "ready" to a live attempt."""
+
+    def __init__(self, github: GitHub, store: Store, clock: Clock, ids: Ids, *, disabled: bool = False) -> None:
+        self._github = github
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._disabled = disabled
+
+    async def backlog(self, repo: RepoRecord, policy: Policy) -> Backlog:
+        """What a scheduling pass needs, from the ledger; dependencies are read from GitHub."""
+        now = self._clock.now()
+        backlog = await self._store.read(lambda tx: read_backlog(tx, repo, now, disabled=self._disabled))
+        wanted = {number for item in backlog.items for number in item.spec.depends_on}
+        if not wanted:
+            return backlog
+        blocking = {number for number in wanted if not await self._satisfied(repo.key, number)}
+        by_item = {
+            item.key.number: tuple(number for number in item.spec.depends_on if number in blocking)
+            for item in backlog.items
+        }
+        return replace(backlog, open_dependencies=by_item)
+
+    async def _satisfied(self, key: RepoKey, number: int) -> bool:
+        """A dependency is met when its issue is closed as completed; not planned means it will never be."""
+        presence, issue = await self._github.issue(IssueKey(key.installation, key.repo, number))
+        if issue is None:
+            return presence is Presence.DELETED
+        return not issue.open and issue.state_reason in {None, "completed"}
+
+    async def start(self, repo: RepoRecord, item: Item, policy: Policy, worker: Worker) -> Claimed | NotClaimed:
+        """Re-read, then claim. `NotClaimed` says why not; the item's own pass deals with what changed."""
+        why = await self._changed(repo, item, policy)
+        if why is not None:
+            await self._store.write(lambda tx: tx.mark(item.key))
+            return NotClaimed((why,))
+        base = await self._github.head(repo.key, item.spec.base_branch or repo.default_branch)
+        if base is None:
+            return NotClaimed((waiting(ReasonCode.PREFLIGHT, what="the repository is empty", remedy="Push a commit."),))
+        attempt_id = AttemptId(self._ids.new("a"))
+
+        def open_claim(tx: Ledger) -> Claimed | NotClaimed:
+            return claim(
+                tx,
+                item.key,
+                worker,
+                policy=policy,
+                now=self._clock.now(),
+                attempt_id=attempt_id,
+                base_sha=base,
+            )
+
+        result = await self._store.write(open_claim)
+        if isinstance(result, Claimed):
+            log.info("claimed", number=item.key.number, attempt=attempt_id, fence=result.attempt.fence)
+        return result
+
+    async def start_for_run(self, repo: RepoRecord, run_id: int, name: str, number: int | None) -> Attempt | None:
+        """A run that nobody dispatched takes the named item or the next one; None when there is none."""
+        policy = policy_of(repo)
+        plan = schedule(await self.backlog(repo, policy), policy, self._clock.now())
+        for item in plan.start:
+            if number is not None and item.key.number != number:
+                continue
+            result = await self.start(repo, item, policy, Worker(WorkerKind.ACTIONS, name))
+            if isinstance(result, Claimed):
+                attempt = result.attempt
+
+                def bind(tx: Ledger, attempt: Attempt = attempt) -> Attempt:
+                    after = replace(attempt, run_id=run_id)
+                    tx.save_attempt(attempt, after)
+                    return replace(after, revision=attempt.revision + 1)
+
+                return await self._store.write(bind)
+        return None
+
+    async def _changed(self, repo: RepoRecord, item: Item, policy: Policy) -> Waiting | None:
+        """What forbids the start now although the ledger says ready."""
+        presence, issue = await self._github.issue(item.key)
+        if presence is not Presence.HERE or issue is None:
+            return waiting(ReasonCode.NOT_APPROVED, state=presence.value)
+        found = not_as_approved(item, issue)
+        if found is not None:
+            return found
+        approver = item.snapshot.approver if item.snapshot is not None else None
+        if approver is None:
+            return None
+        role: Role | None
+        try:
+            role = await self._github.role(repo.key, approver)
+        except (Forbidden, NotFound):
+            role = None
+        if isinstance(decide(Capability.START, role, policy.roles), Denied):
+            return waiting(ReasonCode.NOT_APPROVED, state=f"@{approver.login} may not start work any more")
+        return None
+
+
+def not_as_approved(item: Item, issue: IssueFacts) -> Waiting | None:
+    """The difference between what was approved and what is there, if there is one that forbids a start."""
+    if not issue.open:
+        return waiting(ReasonCode.NOT_APPROVED, state="closed")
+    if item.snapshot is None:
+        return waiting(ReasonCode.NOT_APPROVED, state=item.state.value)
+    if item.state is ItemState.READY and labels.READY not in issue.labels:
+        return waiting(ReasonCode.NOT_APPROVED, state="label removed")
+    if IntentLabel.HOLD in issue.labels:
+        return waiting(ReasonCode.HELD, by="label", reason="")
+    if IntentLabel.NO_AGENT in issue.labels:
+        return waiting(ReasonCode.HUMAN_OWNED)
+    if item.thought is not None:
+        if item.snapshot.plan_sha not in {None, item.thought.plan_sha}:
+            return waiting(ReasonCode.NOT_APPROVED, state="plan changed")
+        return None
+    if (item.snapshot.title, item.snapshot.body) != (issue.title, issue.body):
+        return waiting(ReasonCode.NOT_APPROVED, state="edited")
+    return None
+
+
+def read_backlog(tx: Ledger, repo: RepoRecord, now: datetime, *, disabled: bool) -> Backlog:
+    """The ledger's part of a scheduling pass."""
+    items = tx.items(repo.key, states=[ItemState.READY.value, ItemState.IN_PROGRESS.value, ItemState.IN_REVIEW.value])
+    return Backlog(
+        repo=tx.repo(repo.key) or repo,
+        items=tuple(item for item in items if item.state is not ItemState.IN_REVIEW),
+        live=tuple(tx.live_attempts(repo.key)),
+        held_locks=tuple((_lock(row.path, row.mode), row.issue) for row in tx.locks(repo.key)),
+        in_review=sum(1 for item in items if item.state is ItemState.IN_REVIEW),
+        dispatches_today=tx.count_dispatches(repo.key, now - DISPATCH_WINDOW),
+        open_dependencies={},
+        disabled=disabled,
+    )
+
+
+def _lock(path: str, mode: str) -> Lock:
+    return parse_lock(path if mode == "write" else f"read:{path}")

@@ -1,0 +1,100 @@
+"""Errors of the HTTP API as problem details (RFC 9457): `type`, `title`, `status`, `detail`, and our own `code`.
+
+The code is from a closed list and is what clients decide by; the detail is a sentence for people.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from http import HTTPStatus
+
+import structlog
+from aiohttp import web
+
+from bot.errors import Conflict, GitHubError, LostClaim, RateLimited, Refused, Suspended, Unavailable, UserError
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Code(StrEnum):
+    """What went wrong, for programs."""
+
+    INVALID = "invalid"
+    UNAUTHENTICATED = "unauthenticated"
+    REFUSED = "refused"
+    NOT_FOUND = "not_found"
+    LOST_CLAIM = "lost_claim"
+    CONFLICT = "conflict"
+    UPSTREAM = "upstream"
+    LIMITED = "limited"
+    INTERNAL = "internal"
+
+
+_STATUS = {
+    Code.INVALID: HTTPStatus.BAD_REQUEST,
+    Code.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    Code.REFUSED: HTTPStatus.FORBIDDEN,
+    Code.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    Code.LOST_CLAIM: HTTPStatus.CONFLICT,
+    Code.CONFLICT: HTTPStatus.CONFLICT,
+    Code.UPSTREAM: HTTPStatus.BAD_GATEWAY,
+    Code.LIMITED: HTTPStatus.SERVICE_UNAVAILABLE,
+    Code.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+
+class ApiProblem(Exception):
+    """A request that cannot be answered; becomes problem details."""
+
+    def __init__(self, code: Code, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+def problem(code: Code, detail: str, *, headers: dict[str, str] | None = None) -> web.Response:
+    """The response for a problem."""
+    status = _STATUS[code]
+    body = {
+        "type": "about:blank",
+        "title": code.value.replace("_", " ").capitalize(),
+        "status": int(status),
+        "detail": detail,
+        "code": code.value,
+    }
+    return web.Response(
+        status=int(status),
+        body=json.dumps(body).encode(),
+        content_type="application/problem+json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns our errors into problem details on `/api/`; elsewhere it stays out of the way."""
+    if not request.path.startswith("/api/"):
+        return await handler(request)
+    try:
+        return await handler(request)
+    except ApiProblem as error:
+        return problem(error.code, error.detail)
+    except LostClaim as error:
+        return problem(Code.LOST_CLAIM, str(error))
+    except (Refused, UserError) as error:
+        return problem(Code.REFUSED, str(error))
+    except RateLimited:
+        return problem(Code.LIMITED, "GitHub's limits are reached.", headers={"Retry-After": "60"})
+    except (Unavailable, Suspended, Conflict, GitHubError) as error:
+        log.warning("upstream_failed", request=error.request, status=error.status)
+        return problem(Code.UPSTREAM, "GitHub did not do what was asked; try again.", headers={"Retry-After": "10"})
+    except web.HTTPException as error:
+        code = Code.NOT_FOUND if error.status in {404, 405} else Code.INVALID
+        return problem(code, error.reason)
+    except Exception:
+        log.exception("api_failed", path=request.path)
+        return problem(Code.INTERNAL, "Something went wrong here; the log has the details.")
