@@ -46,6 +46,11 @@ def item_values(item: Item) -> dict[str, Any]:
         "projection": item.projection,
         "accepted_labels": item.accepted_labels,
         "refused_events": item.refused_events,
+        "branch_deleted": item.branch_deleted,
+        "mirror_ready": item.mirror_ready,
+        "thought_gone": item.thought_gone,
+        "implemented": item.implemented,
+        "noted": item.noted,
     }
 
 
@@ -85,6 +90,11 @@ def item_of(row: Row[Any]) -> Item:
         projection=row.projection,
         accepted_labels=row.accepted_labels,
         refused_events=row.refused_events,
+        branch_deleted=row.branch_deleted,
+        mirror_ready=row.mirror_ready,
+        thought_gone=row.thought_gone,
+        implemented=row.implemented,
+        noted=row.noted,
     )
 
 

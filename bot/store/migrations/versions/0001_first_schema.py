@@ -259,6 +259,11 @@ def upgrade() -> None:
         sa.Column("projection", sa.Text(), nullable=False),
         sa.Column("accepted_labels", sa.Text(), nullable=False),
         sa.Column("refused_events", sa.Text(), nullable=False),
+        sa.Column("branch_deleted", sa.Boolean(), nullable=False),
+        sa.Column("mirror_ready", sa.Boolean(), nullable=False),
+        sa.Column("thought_gone", sa.Boolean(), nullable=False),
+        sa.Column("implemented", sa.Boolean(), nullable=False),
+        sa.Column("noted", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "state IN ('proposed', 'ready', 'in-progress', 'needs-input', 'in-review', 'done', 'failed', 'cancelled')",
             name=op.f("ck_items_state_known"),

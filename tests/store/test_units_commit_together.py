@@ -1,0 +1,289 @@
+"""One writer: groups of units share a commit, each alone in its savepoint, and none is answered before the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from bot.errors import SettingsError
+from bot.store.engine import SqliteStore, open_store
+from bot.store.errors import SchemaOutdated, StoreClosed, StoreDamaged, StoreUnavailable
+from bot.store.ledger import SqlLedger
+from bot.store.migrate import prepare
+from bot.store.sqlite import create_file
+from bot.store.writer import GROUP_LIMIT
+from tests.store.support import (
+    ISSUE,
+    OTHER_TENANT,
+    REPO,
+    START,
+    CountedIds,
+    StillClock,
+    a_repo,
+    ask,
+    fresh_store,
+    url_of,
+)
+
+
+class Gate:
+    """Holds the writer inside a unit until opened, so that what comes next waits together."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.open = threading.Event()
+
+    def unit(self, _: SqlLedger) -> None:
+        self.entered.set()
+        assert self.open.wait(10)
+
+
+async def held(store: SqliteStore) -> tuple[Gate, asyncio.Task[None]]:
+    gate = Gate()
+    task = asyncio.create_task(store.write(gate.unit))
+    await asyncio.to_thread(gate.entered.wait, 10)
+    return gate, task
+
+
+async def test_units_that_wait_together_share_a_commit_up_to_the_limit(store: SqliteStore) -> None:
+    gate, first = await held(store)
+    units = [asyncio.create_task(store.write(lambda tx: tx.mark(REPO))) for _ in range(GROUP_LIMIT + 10)]
+    await asyncio.sleep(0)
+    before = store.commits
+    gate.open.set()
+    await asyncio.gather(first, *units)
+
+    assert store.commits - before == 3, "the held unit, a full group, the rest"
+
+
+async def test_a_unit_that_raises_is_undone_alone_and_its_caller_gets_the_exception(
+    store: SqliteStore, path: Path
+) -> None:
+    def wrong(tx: SqlLedger) -> None:
+        tx.mark(REPO)
+        raise LookupError("no such thing")
+
+    gate, first = await held(store)
+    good = [asyncio.create_task(store.write(lambda tx: tx.mark(ISSUE))) for _ in range(2)]
+    bad = asyncio.create_task(store.write(wrong))
+    good.append(asyncio.create_task(store.write(lambda tx: tx.mark(ISSUE))))
+    gate.open.set()
+    await asyncio.gather(first, *good)
+
+    with pytest.raises(LookupError, match="no such thing"):
+        await bad
+    assert ask(path, "SELECT key, wanted_rev FROM keys") == [(str(ISSUE), 3)]
+
+
+async def test_a_unit_that_breaks_a_constraint_leaves_its_neighbours_alone(store: SqliteStore) -> None:
+    def orphan(tx: SqlLedger) -> None:
+        tx.put_thought_blob(OTHER_TENANT, "b" * 40, "text of a repository that is not there")
+
+    with pytest.raises(Exception, match="FOREIGN KEY"):
+        await store.write(orphan)
+    await store.write(lambda tx: tx.put_thought_blob(REPO, "b" * 40, "text"))
+
+    assert await store.read(lambda tx: tx.thought_blobs(REPO)) == {"b" * 40: "text"}
+
+
+async def test_a_commit_that_fails_fails_all_its_callers_and_the_writer_goes_on(path: Path, clock: StillClock) -> None:
+    full = threading.Event()
+
+    def disk() -> None:
+        if full.is_set():
+            raise sqlite3.OperationalError("database or disk is full")
+
+    async with fresh_store(path, clock, before_commit=disk) as store:
+        full.set()
+        results = await asyncio.gather(
+            *(store.write(lambda tx: tx.mark(REPO)) for _ in range(5)), return_exceptions=True
+        )
+        full.clear()
+        await store.write(lambda tx: tx.mark(ISSUE))
+
+        assert [type(result) for result in results] == [StoreUnavailable] * 5
+        assert "disk is full" in str(results[0])
+        assert ask(path, "SELECT key FROM keys") == [(str(ISSUE),)]
+
+
+async def test_the_answer_comes_after_the_commit(path: Path, clock: StillClock) -> None:
+    seen: list[list[tuple[object, ...]]] = []
+
+    def look() -> None:
+        seen.append(ask(path, "SELECT full_name FROM repos"))
+
+    async with fresh_store(path, clock, before_commit=look, after_commit=look) as store:
+        await store.write(lambda tx: tx.put_repo(a_repo()))
+
+    assert seen == [[], [("octo/widgets",)]]
+
+
+async def test_marked_keys_are_told_after_the_commit_and_never_for_an_undone_unit(store: SqliteStore) -> None:
+    told: list[tuple[str, int, datetime | None]] = []
+
+    def waker(key: str, priority: int = 0, *, at: datetime | None = None) -> None:
+        told.append((key, priority, at))
+
+    def undone(tx: SqlLedger) -> None:
+        tx.mark(REPO)
+        raise LookupError
+
+    store.on_marked(waker)
+    await store.write(lambda tx: tx.mark(ISSUE, priority=5))
+    with pytest.raises(LookupError):
+        await store.write(undone)
+
+    assert told == [(str(ISSUE), 5, START)]
+
+
+async def test_a_read_sees_what_was_written_before_and_cannot_write(store: SqliteStore) -> None:
+    await store.write(lambda tx: tx.put_repo(a_repo(OTHER_TENANT, "octo/other")))
+
+    assert await store.read(lambda tx: len(tx.repos())) == 2
+    with pytest.raises(Exception, match="readonly"):
+        await store.read(lambda tx: tx.mark(REPO))
+
+
+async def test_a_read_stays_on_one_snapshot_while_others_write(store: SqliteStore) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slowly(tx: SqlLedger) -> tuple[int, int]:
+        before = len(tx.repos())
+        entered.set()
+        assert go_on.wait(10)
+        return before, len(tx.repos())
+
+    reading = asyncio.create_task(store.read(slowly))
+    await asyncio.to_thread(entered.wait, 10)
+    await store.write(lambda tx: tx.put_repo(a_repo(OTHER_TENANT)))
+    go_on.set()
+
+    assert await reading == (1, 1)
+
+
+async def test_a_caller_that_gives_up_before_its_turn_changes_nothing(store: SqliteStore, path: Path) -> None:
+    gate, first = await held(store)
+    given_up = asyncio.create_task(store.write(lambda tx: tx.mark(REPO)))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.gather(given_up, return_exceptions=True)
+    gate.open.set()
+    await first
+
+    assert ask(path, "SELECT count(*) FROM keys") == [(0,)]
+
+
+async def test_closing_commits_what_was_handed_in_and_refuses_what_comes_later(path: Path, clock: StillClock) -> None:
+    store = fresh_store(path, clock)
+    late = [asyncio.create_task(store.write(lambda tx: tx.put_repo(a_repo()))) for _ in range(3)]
+    await asyncio.sleep(0)
+    await store.close()
+    await asyncio.gather(*late)
+    await store.close()
+
+    with pytest.raises(StoreClosed):
+        await store.write(lambda tx: tx.repos())
+    assert ask(path, "SELECT count(*) FROM repos") == [(1,)]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("store-")]
+
+
+async def test_a_second_opener_is_told_file_and_process(store: SqliteStore, path: Path) -> None:
+    with pytest.raises(SettingsError, match=rf"{path}.*pid {os.getpid()}"):
+        open_store(url_of(path), StillClock(), CountedIds())
+
+
+async def test_the_file_is_free_again_after_close_and_its_instance_name_stays(path: Path, clock: StillClock) -> None:
+    async with fresh_store(path, clock) as first:
+        name = first.instance
+    async with open_store(url_of(path), clock, CountedIds()) as second:
+        assert second.instance == name
+
+
+async def test_only_the_owner_can_read_the_files(store: SqliteStore, path: Path) -> None:
+    modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+
+    assert {f"{path.name}-wal", path.name} <= set(modes)
+    assert set(modes.values()) == {0o600}
+
+
+async def test_a_file_that_is_no_database_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "tgs.db"
+    path.write_bytes(b"this is a text file, not a database" * 100)
+
+    with pytest.raises(StoreDamaged, match=r"damaged.*backup"):
+        open_store(url_of(path), StillClock(), CountedIds())
+
+
+def tear(path: Path) -> None:
+    """What a disk does that lost a few sectors."""
+    raw = bytearray(path.read_bytes())
+    raw[-30_000:-10_000] = b"\xff" * 20_000
+    path.write_bytes(raw)
+
+
+async def test_a_file_with_torn_pages_is_refused(path: Path, clock: StillClock) -> None:
+    async with fresh_store(path, clock) as store:
+        await store.write(lambda tx: tx.put_repo(replace(a_repo(), policy_text="x" * 50_000)))
+    tear(path)
+
+    with pytest.raises(StoreDamaged, match="damaged"):
+        open_store(url_of(path), clock, CountedIds())
+
+
+async def test_a_database_that_was_not_migrated_is_refused_with_the_command(path: Path) -> None:
+    create_file(path)
+
+    with pytest.raises(SchemaOutdated, match="tgs db upgrade"):
+        open_store(url_of(path), StillClock(), CountedIds())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("postgresql://tgs:hunter2@db/tgs", id="a database of another kind"),
+        pytest.param("sqlite://", id="memory only"),
+        pytest.param("sqlite:///:memory:", id="memory by name"),
+        pytest.param("hunter2", id="not a URL"),
+    ],
+)
+def test_a_url_that_names_no_file_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        open_store(url, StillClock(), CountedIds())
+
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.remedy
+
+
+def test_an_unclosed_store_does_not_keep_the_process_alive(path: Path) -> None:
+    prepare(url_of(path), StillClock())
+    program = (
+        "import sys; from tests.store.support import *; "
+        "open_store(url_of(Path(sys.argv[1])), StillClock(), CountedIds()); print('left')"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=20, check=False
+    )
+
+    assert (done.returncode, done.stdout.strip()) == (0, "left"), done.stderr
+
+
+async def test_the_writer_syncs_fully_and_readers_follow_references(store: SqliteStore) -> None:
+    def pragma(name: str) -> Callable[[SqlLedger], object]:
+        return lambda tx: tx.connection.execute(text(f"PRAGMA {name}")).scalar_one()
+
+    assert await store.write(pragma("synchronous")) == 2
+    assert await store.write(pragma("journal_mode")) == "wal"
+    assert await store.write(pragma("secure_delete")) == 1
+    assert await store.write(pragma("foreign_keys")) == 1
