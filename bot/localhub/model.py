@@ -200,6 +200,10 @@ class Issue:
     is_pull: bool = False
     draft: bool = False
     merged_at: datetime | None = None
+    blocked_by: list[Issue] = field(default_factory=list)
+    blocking: list[Issue] = field(default_factory=list)
+    parent: Issue | None = None
+    sub_issues: list[Issue] = field(default_factory=list)
     deleted: bool = False
     transferred_to: Issue | None = None
 

@@ -304,6 +304,8 @@ def issue(hub: Hub, item: Issue) -> Json:
         "performed_via_github_app": None if item.app is None else app(hub, item.app),
         "state_reason": item.state_reason,
     }
+    if not item.is_pull:
+        return out | relations(item)
     if item.is_pull:
         pull = f"{hub.api_url}/repos/{item.repo.full_name}/pulls/{item.number}"
         out["draft"] = item.draft
@@ -315,6 +317,25 @@ def issue(hub: Hub, item: Issue) -> Json:
             "merged_at": maybe_time(item.merged_at),
         }
     return out
+
+
+def relations(item: Issue) -> Json:
+    """The two summaries an issue carries: what blocks it, what it consists of."""
+    done = sum(1 for x in item.sub_issues if x.state == "closed")
+    total = len(item.sub_issues)
+    return {
+        "issue_dependencies_summary": {
+            "blocked_by": sum(1 for x in item.blocked_by if x.state == "open"),
+            "blocking": sum(1 for x in item.blocking if x.state == "open"),
+            "total_blocked_by": len(item.blocked_by),
+            "total_blocking": len(item.blocking),
+        },
+        "sub_issues_summary": {
+            "total": total,
+            "completed": done,
+            "percent_completed": 100 * done // total if total else 0,
+        },
+    }
 
 
 def comment_url(hub: Hub, item: Comment) -> str:
