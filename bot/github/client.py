@@ -171,7 +171,9 @@ class GitHubClient(gidgethub.abc.GitHubAPI):
         data = answer.data.get("data")
         if data is None and not errors:
             raise Unavailable("the GraphQL answer is empty", status=answer.status, request=wanted.label)
-        if data is None and not any(error.unknown_field for error in errors):
+        # Errors that name a field belong to that field; the caller of a batch decides about each.
+        whole = not any(error.unknown_field or (lane is not None and error.field) for error in errors)
+        if data is None and whole:
             first = errors[0]
             raise error_of(
                 classify_graphql(first), first.message, status=200, request=wanted.label, write=lane is not None

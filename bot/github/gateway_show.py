@@ -78,15 +78,14 @@ class ShowVerbs(PullVerbs):
     async def _by_graphql(self, repo: RepoKey, visible: Visible, shown: _Shown) -> tuple[Part, ...]:
         """Sends the batch; returns the parts that are left for REST."""
         try:
-            nodes = await self._nodes(repo, visible)
+            batch, left = compile_batch(visible, await self._nodes(repo, visible))
+            if batch is None:
+                return left
+            answer = await self._client(repo.installation).graphql_call(
+                batch.document, batch.variables, label="show", lane=Lane.WORDS
+            )
         except NotFound:
             return parts_of(visible)  # a server without GraphQL; a missing issue shows itself again by REST
-        batch, left = compile_batch(visible, nodes)
-        if batch is None:
-            return left
-        answer = await self._client(repo.installation).graphql_call(
-            batch.document, batch.variables, label="show", lane=Lane.WORDS
-        )
         if any(error.unknown_field for error in answer.errors):
             return parts_of(visible)  # refused as a whole: the server lacks one of the mutations
         stale = self._note(repo, visible, batch, answer.data, answer.errors, shown)

@@ -38,6 +38,8 @@ SECONDARY_PAUSE = timedelta(seconds=60)
 """First pause after a secondary limit without `Retry-After`: GitHub says to wait at least one minute."""
 SECONDARY_PAUSE_MAX = timedelta(hours=1)
 """The doubling pause stops growing here; primary limits are reset hourly, so nothing longer helps."""
+RETRY_AFTER_MAX = 86_400
+"""Seconds of `Retry-After` we believe: longer than any limit GitHub documents, short enough to recover by itself."""
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 
@@ -102,7 +104,7 @@ class Limits:
         self._content: deque[datetime] = deque()
         self._waiters: list[tuple[Lane, int]] = []
         self._numbers = count()
-        self._turn = asyncio.Condition()
+        self._wakers: dict[tuple[Lane, int], asyncio.Event] = {}
         self._writing = False
         self._next_write = datetime.min.replace(tzinfo=UTC)
         self._paused_until: datetime | None = None
@@ -131,9 +133,7 @@ class Limits:
                 self._count(ask)
                 yield
             return
-        if ask.content:
-            await self._wait_for_content(ask)
-        await self._take_turn(ask.lane)
+        await self._take_turn_for(ask, ask.lane)
         try:
             self._refuse_if_limited(ask)
             if ask.content:
@@ -141,7 +141,7 @@ class Limits:
             self._count(ask)
             yield
         finally:
-            await self._end_turn()
+            self._end_turn()
 
     def heard(self, bucket: Bucket, headers: Mapping[str, str]) -> None:
         """Learns the primary limit from any answer's headers; unreadable ones are ignored."""
@@ -215,28 +215,45 @@ class Limits:
                 ready = max(ready, recent[-most] + span)
         return ready
 
+    async def _take_turn_for(self, ask: Ask, lane: Lane) -> None:
+        """A turn, with the content quota free at that moment: others may have used it up while we stood in line."""
+        while True:
+            if ask.content:
+                await self._wait_for_content(ask)
+            await self._take_turn(lane)
+            if not ask.content or self._content_ready() <= self._clock.now():
+                return
+            self._end_turn()
+
     async def _take_turn(self, lane: Lane) -> None:
-        me = (lane, next(self._numbers))
+        """Waits for the turn. Nothing is awaited once it is taken, so a cancellation can't take it away with it."""
+        me, woken = (lane, next(self._numbers)), asyncio.Event()
         insort(self._waiters, me)
+        self._wakers[me] = woken
         try:
             while True:
-                async with self._turn:
-                    await self._turn.wait_for(lambda: not self._writing and self._waiters[0] == me)
-                    wait = (self._next_write - self._clock.now()).total_seconds()
-                    if wait <= 0:
-                        self._writing = True
-                        self._next_write = self._clock.now() + self._spacing
-                        return
+                if self._writing or self._waiters[0] != me:
+                    woken.clear()
+                    await woken.wait()
+                    continue
+                wait = (self._next_write - self._clock.now()).total_seconds()
+                if wait <= 0:
+                    self._writing = True
+                    self._next_write = self._clock.now() + self._spacing
+                    return
                 await self._sleep(wait)
         finally:
             self._waiters.remove(me)
-            async with self._turn:
-                self._turn.notify_all()
+            del self._wakers[me]
+            self._wake_first()
 
-    async def _end_turn(self) -> None:
+    def _end_turn(self) -> None:
         self._writing = False
-        async with self._turn:
-            self._turn.notify_all()
+        self._wake_first()
+
+    def _wake_first(self) -> None:
+        if self._waiters:
+            self._wakers[self._waiters[0]].set()
 
 
 def _retry_after(headers: Mapping[str, str], now: datetime) -> datetime | None:
@@ -244,7 +261,7 @@ def _retry_after(headers: Mapping[str, str], now: datetime) -> datetime | None:
         seconds = int(headers["retry-after"])
     except (KeyError, ValueError):
         return None
-    return now + timedelta(seconds=max(seconds, 1))
+    return now + timedelta(seconds=min(max(seconds, 1), RETRY_AFTER_MAX))
 
 
 def _reset(headers: Mapping[str, str], now: datetime) -> datetime | None:

@@ -142,6 +142,32 @@ async def test_new_content_stays_below_the_quota_of_a_minute() -> None:
     assert await write(limits, clock, content=True) - START == timedelta(seconds=60)
 
 
+async def test_those_who_wait_in_line_do_not_slip_past_the_quota_together() -> None:
+    clock = JumpingClock()
+    limits = Limits(clock, clock.sleep, write_spacing=0, content_per_minute=2)
+    await write(limits, clock, content=True)
+    clock.forward(seconds=55)
+    results = await asyncio.gather(*(write(limits, clock, content=True) for _ in range(3)), return_exceptions=True)
+    sent = [at for at in results if isinstance(at, datetime)]
+    assert [(at - START).total_seconds() for at in sent] == [55, 60]
+    assert [type(one) for one in results if not isinstance(one, datetime)] == [RateLimited]
+    assert limits.usage.content == 3
+
+
+async def test_cancelling_at_any_moment_leaves_the_gate_open() -> None:
+    for steps in range(12):
+        clock = JumpingClock()
+        limits = Limits(clock, clock.sleep, write_spacing=0.5)
+        await write(limits, clock)
+        doomed = [asyncio.create_task(write(limits, clock, lane)) for lane in Lane]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        for task in doomed:
+            task.cancel()
+        await asyncio.gather(*doomed, return_exceptions=True)
+        await asyncio.wait_for(write(limits, clock), 5)
+
+
 async def test_a_long_wait_for_the_quota_is_the_callers_timer() -> None:
     clock = JumpingClock()
     limits = Limits(clock, clock.sleep, write_spacing=0, content_per_hour=2)
@@ -180,6 +206,7 @@ async def test_at_most_so_many_reads_are_in_flight() -> None:
         pytest.param({"retry-after": "30"}, 30, id="Retry-After says how long"),
         pytest.param({"retry-after": "0"}, 1, id="a Retry-After of nothing is at least a second"),
         pytest.param({}, 60, id="a secondary limit without Retry-After is a minute"),
+        pytest.param({"retry-after": "99999999999999"}, 86400, id="a Retry-After beyond reason is a day"),
         pytest.param({"retry-after": "soon"}, 60, id="an unreadable Retry-After is a minute"),
         pytest.param({"x-ratelimit-remaining": "12"}, 60, id="primary quota left means it was the secondary limit"),
     ],

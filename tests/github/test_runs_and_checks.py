@@ -17,6 +17,7 @@ from bot.github.calls import Origin
 from bot.github.client import open_session
 from bot.github.gateway import Gateway, token_gateway
 from bot.github.gateway_repos import blob_sha
+from bot.protocols import Visible, VisibleOutcome
 from tests.github.support import ISSUE, REPO, START, JumpingClock, ScriptedServer, Seen, reply, scripted_server
 
 NAME = "/repos/o/r"
@@ -423,6 +424,68 @@ async def test_edits_that_cannot_be_read_are_an_error(s: Script, answer: Any, ki
     s.on("POST graphql", reply(answer))
     with pytest.raises(kind):
         await s.gateway.content_edits(ISSUE)
+
+
+# --- visible changes
+
+
+FOUND = {"data": {"repository": {"id": "R_1", "l0": {"id": "L_b"}, "l1": {"id": "L_a"}}}}
+WANTED = Visible("I_1", 5, add_labels=("a",), remove_labels=("b",), comment_node="C_1", comment_body="text")
+
+
+def graphql(show: Any) -> Callable[[Seen], web.Response]:
+    """Answers look-ups of node ids and comments, and the mutation with `show`."""
+
+    def serve(seen: Seen) -> web.Response:
+        query = seen.body["query"]
+        if query.startswith("mutation"):
+            return reply(show)
+        return reply({"data": {"node": {"databaseId": 77}}} if "databaseId" in query else FOUND)
+
+    return serve
+
+
+async def test_a_server_without_one_of_the_mutations_gets_rest_calls(s: Script) -> None:
+    message = "Field 'updateIssueComment' doesn't exist on type 'Mutation'"
+    s.on("POST graphql", graphql({"data": None, "errors": [{"message": message}]}))
+    s.on("POST /issues/5/labels", reply([{"name": "a", "node_id": "L_a"}]))
+    s.on("DELETE /issues/5/labels/b", reply({"message": "Label does not exist"}, 404))
+    comment = {"id": 77, "node_id": "C_1", "created_at": at(0), "updated_at": at(1), "html_url": "u", "body": "text"}
+    s.on("PATCH /issues/comments/77", reply(comment))
+    assert await s.gateway.show(REPO, WANTED) == VisibleOutcome(None, "text", ())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param({"remove_labels": {}, "add_labels": {}, "comment_body": None}, id="with the other answers"),
+        pytest.param(None, id="with nothing else"),
+    ],
+)
+async def test_a_part_that_failed_is_named_with_githubs_message(s: Script, data: Any) -> None:
+    error = {"type": "FORBIDDEN", "path": ["comment_body"], "message": "Resource not accessible by integration"}
+    s.on("POST graphql", graphql({"data": data, "errors": [error]}))
+    outcome = await s.gateway.show(REPO, WANTED)
+    assert outcome.failed == (("comment_body", "Resource not accessible by integration"),)
+    assert outcome.comment_body is None
+
+
+async def test_a_failure_of_the_whole_batch_names_all_its_parts(s: Script) -> None:
+    data = {"remove_labels": None, "add_labels": None, "comment_body": None}
+    s.on("POST graphql", graphql({"data": data, "errors": [{"type": "FORBIDDEN", "message": "no"}]}))
+    outcome = await s.gateway.show(REPO, WANTED)
+    assert dict(outcome.failed) == {"remove_labels": "no", "add_labels": "no", "comment_body": "no"}
+
+
+async def test_a_batch_whose_answer_was_lost_is_uncertain_and_not_repeated(s: Script) -> None:
+    def serve(seen: Seen) -> web.Response:
+        return reply(None, 502) if seen.body["query"].startswith("mutation") else reply(FOUND)
+
+    s.on("POST graphql", serve)
+    with pytest.raises(Unavailable) as caught:
+        await s.gateway.show(REPO, WANTED)
+    assert caught.value.uncertain
+    assert sum(seen.body["query"].startswith("mutation") for seen in s.server.seen if seen.body) == 1
 
 
 # --- repositories and files
