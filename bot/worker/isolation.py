@@ -28,7 +28,11 @@ FIRST_UID: Final = 61_200  # inside systemd's range for dynamic users: no distri
 UID_COUNT: Final = 4_000
 AGENT_USER: Final = "tgs-agent"
 PROBE_SECONDS: Final = 20.0  # making a user and starting a shell; a hung sudo must not hold the job
-_PROBE: Final = 'id -u; if sudo -n true 2>/dev/null; then echo sudo; fi; if cat -- "$1" 2>/dev/null; then echo read; fi'
+# Prints the user id; anything more is a fault: may be root, may read the worker's file, cannot reach the workspace.
+_PROBE: Final = (
+    "id -u; if sudo -n true 2>/dev/null; then echo sudo; fi; "
+    'if cat -- "$1" 2>/dev/null; then echo read; fi; if ! cd -- "$2" 2>/dev/null; then echo unreachable; fi'
+)
 
 
 class Isolation(StrEnum):
@@ -207,7 +211,8 @@ async def probe(launcher: Launcher, private: Path, cwd: Path) -> Isolation:
     out_read, out_write = os.pipe()
     try:
         process = await launcher.start(
-            ("sh", "-c", _PROBE, "sh", str(private)), cwd=cwd, env={"PATH": os.environ.get("PATH", os.defpath)},
+            ("sh", "-c", _PROBE, "sh", str(private), str(cwd)),
+            cwd=cwd, env={"PATH": os.environ.get("PATH", os.defpath)},
             stdin=asyncio.subprocess.DEVNULL, stdout=out_write, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         async with asyncio.timeout(PROBE_SECONDS):

@@ -165,7 +165,7 @@ async def _push(
     ref = f"refs/heads/{context.branch}"
     try:
         await git.run(
-            "push", "--quiet", "--porcelain", "--no-verify", "--no-follow-tags",
+            "push", "--quiet", "--no-verify", "--no-follow-tags",
             f"--force-with-lease={ref}:{context.existing_branch_sha or ''}", right.repo_url, f"{head}:{ref}",
             env=token_environment(right.token.get_secret_value()),
         )  # fmt: skip

@@ -2,7 +2,8 @@
 
 Promise: pure; `redact` is idempotent and never raises. Patterns describe the shapes that issuers document (stateless
 GitHub tokens of about 520 characters included, which contain dots); values known to this process are removed exactly,
-whatever their shape. A secret without a recognisable shape that nobody registered cannot be found.
+whatever their shape. What the product's one sanitiser blacks out is blacked out here too; this list has names, because
+a refusal must say what was found. A secret without a recognisable shape that nobody registered cannot be found.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
+
+from bot.domain import sanitise
 
 REDACTED: Final = "[redacted]"
 MIN_KNOWN: Final = 8  # shorter values would black out ordinary words
@@ -57,7 +60,7 @@ def redact(text: str, known: Iterable[str] = ()) -> str:
         text = text.replace(value, REDACTED)
     for pattern in PATTERNS:
         text = pattern.regex.sub(REDACTED, text)
-    return text
+    return sanitise.redact(text)
 
 
 def secrets_in(text: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from bot.domain.bundle import ContextBundle
+from bot.domain.sanitise import for_commit, visible
 from bot.worker.git import Git, git_environment
 from bot.worker.redaction import redact
 
@@ -22,43 +23,22 @@ MAX_BODY: Final = 5_000  # characters; a commit message is no place for a transc
 PUBLISHED_REF: Final = "refs/tgs/publish"
 TRAILER: Final = "Tgs-Attempt"
 
-_TRAILER_LINE: Final = re.compile(r"^[A-Za-z][A-Za-z0-9-]{1,60}:\s")
-_SKIP_CI: Final = re.compile(
-    r"\[\s*(?:skip[\s-]+(?:ci|actions)|(?:ci|actions)[\s-]+skip|no[\s-]+ci)\s*\]|\*\*\*\s*NO[_ ]CI\s*\*\*\*",
-    re.IGNORECASE,
-)
-_CLOSING: Final = re.compile(
-    r"\b(close[sd]?|fix(?:e[sd])?|resolve[sd]?)(\s*:?\s+)((?:[\w.-]+/[\w.-]+)?#\d+|https?://\S+/issues/\d+|GH-\d+)",
-    re.IGNORECASE,
-)
-_MENTION: Final = re.compile(r"@(?=[A-Za-z0-9])")
-_IMAGE: Final = re.compile(r"!\[")
-_COMMENT: Final = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
-_TAG: Final = re.compile(r"<(?=[A-Za-z/!?])")
-_SKIP_TRAILER: Final = re.compile(r"^skip-checks:", re.IGNORECASE)
-_INVISIBLE: Final = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\u061c\u00ad\ufeff\u180e]")
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_HIDDEN: Final = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_TRAILER_LINE: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,60}:(?:\s|\Z)")
 
 
 def sanitise_message(message: str, context: ContextBundle) -> str:
     """The message of a published commit: the agent's words defused, its trailers dropped, ours added."""
-    text = _CONTROL.sub("", _INVISIBLE.sub("", message.replace("\r\n", "\n"))).replace("\t", " ")
-    text = redact(_COMMENT.sub("", text)).replace("${{", "$ {{")
+    text = _HIDDEN.sub("", visible(message)).replace("\t", " ")
     lines = [line.rstrip() for line in text.strip().split("\n")]
     while len(lines) > 1 and (not lines[-1] or _TRAILER_LINE.match(lines[-1])):
         lines.pop()
-    lines = [_defuse(line) for line in lines if not _SKIP_TRAILER.match(line)]
-    subject = (lines[0].strip() if lines else "")[:MAX_SUBJECT] or f"Work on #{context.issue}"
-    body = "\n".join(lines[1:]).strip()[:MAX_BODY]
-    trailer = f"{TRAILER}: {context.attempt}"
-    return "\n\n".join(part for part in (subject, body, trailer) if part) + "\n"
-
-
-def _defuse(line: str) -> str:
-    line = _SKIP_CI.sub("", line)
-    line = _CLOSING.sub(lambda m: f"{m[1]}{m[2]}`{m[3]}`" if m[3].startswith("#") else f"{m[1]} ({m[3]})", line)
-    line = _TAG.sub("‹", _IMAGE.sub("[", _MENTION.sub("@ ", line)))
-    return f" {line}" if line.startswith("/") else line
+    # A trailer in the middle is prose to git, but not to every tool that reads messages.
+    lines = [line for index, line in enumerate(lines) if index == 0 or not _TRAILER_LINE.match(line)]
+    text = redact("\n".join(lines))
+    subject = for_commit(text.partition("\n")[0].strip(), MAX_SUBJECT) or f"Work on item {context.issue}"
+    body = for_commit(text.partition("\n")[2].strip(), MAX_BODY)
+    return "\n\n".join(part for part in (subject, body, f"{TRAILER}: {context.attempt}") if part) + "\n"
 
 
 async def rewrite(git: Git, context: ContextBundle, commits: Sequence[str], now: datetime) -> str:
