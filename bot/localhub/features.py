@@ -20,6 +20,7 @@ from bot.localhub import (
     hooks_api,
     issues_api,
     log_api,
+    manifest_api,
     oauth,
     oidc,
     pulls_api,
@@ -81,5 +82,6 @@ def routes(hub: Hub) -> list[Route]:
         *graphql_api.routes(hub),
         *log_api.routes(hub),
         *oauth.routes(hub),
+        *manifest_api.routes(hub),
         *web_pages.routes(hub),
     ]
