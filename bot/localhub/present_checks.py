@@ -62,7 +62,6 @@ def run(hub: Hub, item: CheckRun) -> Json:
         "check_suite": suite_short(hub, item.suite),
         "app": present.app(hub, item.suite.app),
         "pull_requests": _pulls(hub, item.repo, item.suite.head_sha),
-        "deployment": None,
         "actions": item.actions,
     }
 

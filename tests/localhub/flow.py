@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from bot.localhub.actions_model import Conclusion, Job, Run
 from bot.localhub.core import Account, Actor, ActorKind, App, Hub, Installation, Repository, Role
 from bot.localhub.runner import ManualRunner
+from tests.contract import webhooks
+from tests.contract.validator import Validator
 
 PERMISSIONS = dict.fromkeys(("actions", "checks", "contents", "issues", "pull_requests", "statuses"), "write")
 EVENTS = [
@@ -33,6 +36,9 @@ EVENTS = [
     "workflow_dispatch",
     "issues",
 ]
+
+UNDESCRIBED = frozenset({"create", "delete", "workflow_dispatch"})
+"""Events of which the kept part of the description has no schema."""
 
 
 @dataclass
@@ -54,6 +60,9 @@ class Flow:
     http: aiohttp.ClientSession
     tmp: Path
     received: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    validator: Validator = field(default_factory=lambda: Validator("/api/v3", headers=False))
+    violations: list[str] = field(default_factory=list)
+    """What GitHub's description of its API has against our answers and webhooks."""
 
     def token(self, **permissions: str) -> str:
         """An installation token, narrowed when permissions are named."""
@@ -81,6 +90,10 @@ class Flow:
             parsed: Any = data
             if "json" in answer.headers.get("Content-Type", "") and data:
                 parsed = await answer.json()
+            if answer.status < 400 and answer.url.path.startswith("/api/v3"):
+                query = list(answer.url.query.items())
+                exchange = (method, answer.url.path, query, sent, body, answer.status, parsed if data else None)
+                self.violations += self.validator.check(*exchange)
             return Answer(answer.status, parsed, dict(answer.headers))
 
     async def events(self, name: str) -> list[dict[str, Any]]:
@@ -138,9 +151,13 @@ async def git(cwd: Path, *args: str, ok: bool = True) -> str:
 @asynccontextmanager
 async def flow(tmp: Path, *, private: bool = False, files: Mapping[str, str] | None = None) -> AsyncIterator[Flow]:
     received: list[tuple[str, dict[str, Any]]] = []
+    violations: list[str] = []
 
     async def take(request: web.Request) -> web.Response:
-        received.append((request.headers["X-GitHub-Event"], await request.json()))
+        event, payload = request.headers["X-GitHub-Event"], await request.json()
+        received.append((event, payload))
+        if event not in UNDESCRIBED:
+            violations.extend(webhooks.check(event, payload, request.headers))
         return web.Response(status=202)
 
     server = web.Application()
@@ -158,7 +175,12 @@ async def flow(tmp: Path, *, private: bool = False, files: Mapping[str, str] | N
             roles = {"wim": Role.WRITE, "rob": Role.READ}
             repo = hub.create_repo(owner, "demo", private=private, files=given, roles=roles)
             installation = hub.install(app, owner, [repo])
-            yield Flow(hub, owner, writer, reader, repo, app, installation, http, tmp, received)
+            made = Flow(hub, owner, writer, reader, repo, app, installation, http, tmp, received)
+            made.violations = violations
+            yield made
+            await hub.settle()
+            if violations:
+                pytest.fail("not as GitHub describes it:\n" + "\n".join(sorted(set(violations))), pytrace=False)
     finally:
         await runner.cleanup()
 
