@@ -246,7 +246,7 @@ class Hooks:
         return delivery
 
     def _dispatch(self, delivery: Delivery) -> None:
-        fault = next((x for x in self.faults if x.takes(delivery, self.hub.rng)), None)
+        fault = next((x for x in self.faults if x.takes(delivery, self.hub.hook_rng)), None)
         kind = None if fault is None else fault.kind
         if kind is HookFaultKind.DROP:
             delivery.delivered_at = self.hub.now()

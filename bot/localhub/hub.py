@@ -83,7 +83,11 @@ class Hub:
         """An empty world below `root`; `clock` returns aware times, `seed` drives the faults."""
         self.root = root
         self.clock = clock
-        self.rng = random.Random(seed)  # noqa: S311 - repeatable faults, nothing secret
+        # A stream each, so that the number of requests does not change which webhook is lost.
+        self.guids, self.hook_rng, self.fault_rng = (
+            random.Random(f"{seed}/{use}")  # noqa: S311 - repeatable faults, nothing secret
+            for use in ("guids", "hooks", "faults")
+        )
         self.accounts: dict[int, Account] = {}
         self.apps: dict[int, App] = {}
         self.installations: dict[int, Installation] = {}
@@ -95,7 +99,7 @@ class Hub:
         self.correlation_header = "X-Correlation-Id"
         """The request header that the log keeps."""
         self.log = RequestLog()
-        self.faults = Faults(self.rng)
+        self.faults = Faults(self.fault_rng)
         self.limits = Limits(self.now)
         self.tokens = Tokens(self)
         self.hooks = Hooks(self)
@@ -185,7 +189,7 @@ class Hub:
 
     def new_guid(self) -> str:
         """A GUID from the seeded random numbers."""
-        return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+        return str(uuid.UUID(int=self.guids.getrandbits(128), version=4))
 
     def node_id(self, prefix: str, number: int) -> str:
         """An opaque node id such as `I_kwMTAwMg`."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bot.localhub.core import HookFault, HookFaultKind
-from tests.localhub.support import SECRET, World
+from tests.localhub.support import SECRET, World, world
 
 
 async def quiet(w: World) -> None:
@@ -208,3 +210,21 @@ async def test_changed_permissions_are_announced(w: World) -> None:
     path = f"/app/installations/{w.installation.id}/access_tokens"
     body = {"permissions": {"issues": "write"}}
     assert (await w.call("POST", path, body, token=w.jwt())).status == 422
+
+
+async def test_random_faults_repeat_with_the_seed(tmp_path: Path) -> None:
+    async def lost(name: str, seed: int, extra_requests: int) -> list[int]:
+        async with world(tmp_path / name, seed=seed) as w:
+            await quiet(w)
+            fault = HookFault(HookFaultKind.DROP, event="issues", count=None, chance=0.5)
+            w.hub.hooks.faults.append(fault)
+            for _ in range(extra_requests):
+                await w.call("GET", "/meta")
+            open_issues(w, 20)
+            await w.hub.settle()
+            return sorted(set(range(1, 21)) - set(numbers(w)))
+
+    first = await lost("a", 7, 0)
+    assert first
+    assert await lost("b", 7, 5) == first
+    assert await lost("c", 8, 0) != first
