@@ -1,0 +1,329 @@
+"""Intake and routing: each delivery and command counts once, touches find the items they belong to."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from bot.domain.intake import InstallationChange, Intake, SeenRepo, Touch, TouchKind
+from bot.domain.model import AttemptPhase, Key, RepoId, RepoKey, WorkerReport
+from bot.store.engine import SqliteStore
+from bot.store.errors import StoreClosed
+from bot.store.inbox import SqlInbox
+from bot.store.ledger import SqlLedger
+from bot.store.router import Router
+from tests.store.support import (
+    ISSUE,
+    OTHER_TENANT,
+    REPO,
+    START,
+    StillClock,
+    a_pull,
+    a_repo,
+    an_attempt,
+    an_intent,
+    an_item,
+    ask,
+    fresh_store,
+)
+
+HEAD = "d" * 40
+SEEN = SeenRepo(REPO, "octo/widgets", 5, private=False, default_branch="main")
+NEW_REPO = RepoKey(REPO.installation, RepoId(20))
+
+
+@pytest.fixture
+def inbox(store: SqliteStore) -> SqlInbox:
+    return SqlInbox(store)
+
+
+@pytest.fixture
+def router(store: SqliteStore) -> Router:
+    return Router(store, fail)
+
+
+def fail(error: BaseException) -> None:
+    raise AssertionError("the router met an error") from error
+
+
+def touch(kind: TouchKind, value: str = "", hint: str = "", repo: RepoKey = REPO) -> Touch:
+    return Touch(kind, repo.installation, repo.repo, value, hint)
+
+
+async def keys_for(inbox: SqlInbox, router: Router, *touches: Touch) -> list[Key]:
+    assert await inbox.accept("guid-keys", "event", None, Intake(touches=touches), None)
+    return await router.route()
+
+
+@pytest.fixture
+async def working(store: SqliteStore) -> SqliteStore:
+    """The item has a live attempt on run 55 with a reported head, and a pull request."""
+
+    def set_up(tx: SqlLedger) -> None:
+        attempt = an_attempt(run_id=55)
+        report = WorkerReport(succeeded=True, at=START, head_sha=HEAD)
+        tx.insert_attempt(attempt)
+        tx.save_attempt(attempt, replace(attempt, phase=AttemptPhase.RUNNING, report=report))
+        tx.save_item(an_item(), replace(an_item(), pull=a_pull(70, sha="a" * 40, branch="tgs/7-pull")))
+
+    await store.write(set_up)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("touched", "expected"),
+    [
+        pytest.param(touch(TouchKind.ISSUE, "7"), [ISSUE], id="an issue that is an item"),
+        pytest.param(touch(TouchKind.ISSUE, "8"), [], id="an issue that is no item"),
+        pytest.param(
+            touch(TouchKind.ISSUE, "8", "track"), [replace(ISSUE, number=8)], id="an issue that may become an item"
+        ),
+        pytest.param(touch(TouchKind.ISSUE, "seven", "track"), [], id="an issue without a number"),
+        pytest.param(touch(TouchKind.ISSUE, "9" * 30, "track"), [], id="a number beyond all issues"),
+        pytest.param(touch(TouchKind.RUN, "55"), [ISSUE], id="the run of an attempt"),
+        pytest.param(touch(TouchKind.RUN, "56", "completed"), [], id="somebody else's run"),
+        pytest.param(touch(TouchKind.HEAD, HEAD), [ISSUE], id="the head that a live attempt reported"),
+        pytest.param(touch(TouchKind.HEAD, "a" * 40), [ISSUE], id="the head of an item's pull request"),
+        pytest.param(touch(TouchKind.HEAD, "e" * 40), [], id="an unknown head"),
+        pytest.param(touch(TouchKind.PULL, "70"), [ISSUE], id="an item's pull request"),
+        pytest.param(touch(TouchKind.PULL, "7"), [], id="a pull request with the number of an issue"),
+        pytest.param(touch(TouchKind.BRANCH, "tgs/7-add-a-door"), [ISSUE], id="the branch of an attempt"),
+        pytest.param(touch(TouchKind.BRANCH, "tgs/7-pull"), [ISSUE], id="the branch of a pull request"),
+        pytest.param(touch(TouchKind.BRANCH, "main"), [], id="somebody's branch"),
+        pytest.param(touch(TouchKind.REPO), [REPO], id="the repository"),
+        pytest.param(touch(TouchKind.REPO, repo=NEW_REPO), [], id="an unknown repository"),
+        pytest.param(Touch(TouchKind.INSTALLATION, REPO.installation, None), [REPO], id="the installation"),
+        pytest.param(touch(TouchKind.ISSUE, "7", repo=OTHER_TENANT), [], id="the same issue of another tenant"),
+        pytest.param(touch(TouchKind.RUN, "55", repo=OTHER_TENANT), [], id="the same run of another tenant"),
+    ],
+)
+async def test_a_touch_finds(working: SqliteStore, touched: Touch, expected: list[Key]) -> None:
+    assert await keys_for(SqlInbox(working), Router(working, fail), touched) == expected
+    rows = await working.read(lambda tx: tx.key_rows(None))
+    assert [(row.key, row.wanted, row.seen) for row in rows] == [(str(key), 1, 0) for key in expected]
+
+
+async def test_touches_of_one_item_make_one_key(working: SqliteStore) -> None:
+    touches = (touch(TouchKind.RUN, "55"), touch(TouchKind.PULL, "70"), touch(TouchKind.ISSUE, "7", "track"))
+
+    assert await keys_for(SqlInbox(working), Router(working, fail), *touches) == [ISSUE]
+
+
+async def test_the_end_of_a_run_leaves_its_word_on_the_live_attempt(working: SqliteStore) -> None:
+    before = await working.read(lambda tx: tx.live_attempt(ISSUE))
+    await keys_for(SqlInbox(working), Router(working, fail), touch(TouchKind.RUN, "55", "completed"))
+    after = await working.read(lambda tx: tx.live_attempt(ISSUE))
+
+    assert before is not None
+    assert after == replace(before, run_hint="completed", revision=before.revision + 1)
+
+
+async def test_a_run_that_ended_before_its_id_was_stored_leaves_its_word_all_the_same(
+    store: SqliteStore, inbox: SqlInbox, router: Router
+) -> None:
+    attempt = an_attempt()
+    await store.write(lambda tx: tx.insert_attempt(attempt))
+
+    assert await keys_for(inbox, router, touch(TouchKind.RUN, "55", "completed")) == []
+    await store.write(lambda tx: tx.save_attempt(attempt, replace(attempt, run_id=55)))
+    stored = await store.read(lambda tx: tx.attempt(attempt.id))
+    assert stored is not None
+    assert stored.run_hint == "completed"
+
+
+async def test_a_repeated_delivery_has_no_effect(store: SqliteStore, inbox: SqlInbox, path: Path) -> None:
+    intake = Intake(touches=(touch(TouchKind.ISSUE, "7"),), intents=(an_intent(),), repos=(SEEN,))
+    other = Intake(touches=(touch(TouchKind.REPO),), intents=(an_intent("comment:2:0"),))
+
+    assert await inbox.accept("guid", "issue_comment", "created", intake, b"{}")
+    assert not await inbox.accept("guid", "issue_comment", "created", other, b"{}")
+    assert ask(path, "SELECT count(*) FROM touches") == [(1,)]
+    assert await store.read(lambda tx: [intent.id for intent in tx.open_intents(ISSUE)]) == ["comment:1:0"]
+
+
+async def test_a_command_that_comes_again_under_another_delivery_runs_once(store: SqliteStore, inbox: SqlInbox) -> None:
+    await inbox.accept("guid-1", "issue_comment", "created", Intake(intents=(an_intent(),)), None)
+    await store.write(lambda tx: tx.settle_intent("comment:1:0", "done", START))
+
+    assert await inbox.accept("guid-2", "issue_comment", "created", Intake(intents=(an_intent(),)), None)
+    assert await store.read(lambda tx: tx.open_intents(ISSUE)) == []
+
+
+async def test_a_command_on_an_issue_that_is_no_item_is_looked_at(inbox: SqlInbox, router: Router) -> None:
+    elsewhere = replace(ISSUE, number=99)
+    await inbox.accept("guid", "issue_comment", "created", Intake(intents=(an_intent(key=elsewhere),)), None)
+
+    assert await router.route() == [elsewhere]
+
+
+async def test_a_delivery_that_asks_for_nothing_is_stored_and_not_routed(
+    inbox: SqlInbox, router: Router, path: Path
+) -> None:
+    assert await inbox.accept("guid", "star", "created", Intake(), None)
+
+    assert await router.route() == []
+    assert ask(path, "SELECT guid, event, action, body, routed_at IS NOT NULL FROM deliveries") == [
+        ("guid", "star", "created", None, 1)
+    ]
+
+
+async def test_all_of_a_delivery_is_stored_or_nothing(path: Path, clock: StillClock) -> None:
+    async with fresh_store(path, clock) as store:
+        broken = replace(an_intent(), created_at=START.replace(tzinfo=None))
+        with pytest.raises(Exception, match="without a zone"):
+            await SqlInbox(store).accept(
+                "guid", "issue_comment", "created", Intake(touches=(touch(TouchKind.REPO),), intents=(broken,)), None
+            )
+
+    assert ask(path, "SELECT (SELECT count(*) FROM deliveries), (SELECT count(*) FROM touches)") == [(0, 0)]
+
+
+async def test_a_closed_store_accepts_nothing(path: Path, clock: StillClock) -> None:
+    store = fresh_store(path, clock)
+    await store.close()
+
+    with pytest.raises(StoreClosed):
+        await SqlInbox(store).accept("guid", "push", None, Intake(), None)
+
+
+async def test_the_router_is_nudged_after_the_commit_and_only_for_news(store: SqliteStore, path: Path) -> None:
+    nudges: list[int] = []
+    inbox = SqlInbox(store, lambda: nudges.append(ask(path, "SELECT count(*) FROM deliveries")[0][0]))
+
+    await inbox.accept("one", "push", None, Intake(touches=(touch(TouchKind.REPO),)), None)
+    await inbox.accept("one", "push", None, Intake(touches=(touch(TouchKind.REPO),)), None)
+    await inbox.accept("two", "star", None, Intake(), None)
+
+    assert nudges == [1]
+
+
+async def test_what_was_committed_before_a_crash_is_routed_after_it(path: Path, clock: StillClock) -> None:
+    async with fresh_store(path, clock) as store:
+        await store.write(lambda tx: tx.put_repo(a_repo()))
+        await SqlInbox(store).accept("guid", "push", None, Intake(touches=(touch(TouchKind.REPO),)), None)
+
+    async with fresh_store(path, clock) as store:
+        assert await Router(store, fail).route_all() == [REPO]
+        assert await Router(store, fail).route_all() == []
+
+
+async def test_a_running_router_survives_an_error_and_routes_what_is_left(path: Path, clock: StillClock) -> None:
+    errors: list[BaseException] = []
+    routed = asyncio.Event()
+    trouble = [OSError("the disk is away")]
+
+    def disk() -> None:
+        if armed and trouble:
+            raise trouble.pop()
+
+    async def no_wait(_: float) -> None:
+        await asyncio.sleep(0)
+
+    armed: list[bool] = []
+    async with fresh_store(path, clock, before_commit=disk) as store:
+        await store.write(lambda tx: tx.put_repo(a_repo()))
+        router = Router(store, errors.append, sleep=no_wait)
+        store.on_marked(lambda *_, **__: routed.set())
+        await SqlInbox(store, router.nudge).accept("g", "push", None, Intake(touches=(touch(TouchKind.REPO),)), None)
+        armed.append(True)
+        task = asyncio.create_task(router.run())
+        await asyncio.wait_for(routed.wait(), 10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert "the disk is away" in str(errors[0])
+    assert ask(path, "SELECT key FROM keys") == [(str(REPO),)]
+
+
+# --- repositories and installations
+
+
+async def accept(inbox: SqlInbox, intake: Intake) -> None:
+    assert await inbox.accept(uuid4().hex, "event", None, intake, None)
+
+
+def change(
+    *,
+    active: bool = True,
+    removed: bool = False,
+    permissions: tuple[tuple[str, str], ...] | None = None,
+    added: tuple[SeenRepo, ...] = (),
+    taken: tuple[RepoId, ...] = (),
+) -> Intake:
+    return Intake(
+        installation=InstallationChange(
+            REPO.installation, 5, "octo", active, removed, permissions, repos_added=added, repos_removed=taken
+        )
+    )
+
+
+async def test_a_repository_is_remembered_as_first_seen_and_follows_what_payloads_say(
+    store: SqliteStore, inbox: SqlInbox
+) -> None:
+    first = SeenRepo(NEW_REPO, "octo/new", 5, private=True)
+    renamed = SeenRepo(NEW_REPO, "octo/renamed", 6, private=False, default_branch="trunk", archived=True)
+    vague = SeenRepo(NEW_REPO, "octo/renamed", 6, private=False)
+
+    await accept(inbox, Intake(repos=(first,)))
+    stored = await store.read(lambda tx: tx.repo(NEW_REPO))
+    assert stored is not None
+    assert (stored.full_name, stored.private, stored.default_branch, stored.active) == ("octo/new", True, "", True)
+
+    for seen in (renamed, renamed, vague):
+        await accept(inbox, Intake(repos=(seen,)))
+    after = await store.read(lambda tx: tx.repo(NEW_REPO))
+    assert after == replace(
+        stored, full_name="octo/renamed", owner_id=6, private=False, default_branch="trunk", archived=True, revision=1
+    )
+
+
+async def test_a_decision_made_before_a_rename_is_refused_as_stale(store: SqliteStore, inbox: SqlInbox) -> None:
+    before = a_repo()
+    await accept(inbox, Intake(repos=(replace(SEEN, full_name="octo/gadgets"),)))
+
+    assert not await store.write(lambda tx: tx.save_repo(before, replace(before, preflight_ok=True)))
+
+
+async def test_suspension_and_return_of_an_installation_reach_its_repositories(
+    store: SqliteStore, inbox: SqlInbox
+) -> None:
+    await store.write(lambda tx: tx.put_repo(a_repo(OTHER_TENANT)))
+    await accept(inbox, change(active=False))
+    suspended = await store.read(lambda tx: tx.repos())
+    await accept(inbox, change(active=True, permissions=(("issues", "write"),)))
+    back = await store.read(lambda tx: tx.repo(REPO))
+
+    assert [(repo.key, repo.active) for repo in suspended] == [(REPO, False), (OTHER_TENANT, True)]
+    assert back is not None
+    assert (back.active, back.permission("issues")) == (True, "write")
+
+
+async def test_a_repository_that_was_taken_out_comes_back_only_when_added(store: SqliteStore, inbox: SqlInbox) -> None:
+    async def active() -> bool:
+        repo = await store.read(lambda tx: tx.repo(REPO))
+        assert repo is not None
+        return repo.active
+
+    await accept(inbox, change(taken=(REPO.repo,)))
+    assert not await active()
+    await accept(inbox, Intake(repos=(SEEN,)))
+    assert not await active(), "a late webhook mentions it"
+    await accept(inbox, change(active=True))
+    assert not await active(), "the installation was changed otherwise"
+    await accept(inbox, change(added=(SEEN,)))
+    assert await active()
+
+
+async def test_a_repository_that_is_new_takes_the_state_of_its_installation(
+    store: SqliteStore, inbox: SqlInbox
+) -> None:
+    await accept(inbox, change(active=False, removed=True, permissions=(("issues", "read"),)))
+    await accept(inbox, Intake(repos=(SeenRepo(NEW_REPO, "octo/new", 5, private=False),)))
+
+    repo = await store.read(lambda tx: tx.repo(NEW_REPO))
+    assert repo is not None
+    assert (repo.active, repo.permissions) == (False, (("issues", "read"),))
