@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 from datetime import UTC
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from bot.errors import SettingsError
@@ -75,5 +76,6 @@ def dump_command(url: str) -> str | None:
         return None
     if parsed.get_backend_name() != "postgresql":
         return None
-    shown = parsed.set(drivername="postgresql", password=None).render_as_string(hide_password=True)
-    return f"pg_dump --format=custom --file=tgs.dump {shown}"
+    # Built anew: a password may also stand in the query.
+    shown = URL.create("postgresql", parsed.username, None, parsed.host, parsed.port, parsed.database)
+    return f"pg_dump --format=custom --file=tgs.dump {shlex.quote(shown.render_as_string())}"

@@ -1,0 +1,153 @@
+"""Pruning, and that no usable secret ever reaches the disk."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bot.domain.intake import InstallationChange, Intake, Touch, TouchKind
+from bot.domain.model import AttemptId, IssueKey
+from bot.protocols import Audit, LockRow, OutboxRow
+from bot.store.backup import backup
+from bot.store.engine import SqliteStore
+from bot.store.inbox import SqlInbox
+from bot.store.ledger import SqlLedger
+from bot.store.prune import CHUNK, prune
+from bot.store.router import Router
+from tests.store.support import (
+    ISSUE,
+    OTHER_TENANT,
+    REPO,
+    START,
+    StillClock,
+    a_repo,
+    an_attempt,
+    an_intent,
+    an_item,
+    ask,
+    fresh_store,
+    url_of,
+)
+
+TOUCHING = Intake(touches=(Touch(TouchKind.REPO, REPO.installation, REPO.repo),))
+DAY = timedelta(days=1)
+
+
+def fail(error: BaseException) -> None:
+    raise AssertionError("the router met an error") from error
+
+
+async def test_bodies_go_after_a_week_and_routed_deliveries_after_a_month(store: SqliteStore, path: Path) -> None:
+    inbox = SqlInbox(store)
+    await inbox.accept("guid", "issues", "opened", TOUCHING, b"somebody's words")
+    await Router(store, fail).route_all()
+
+    assert (await prune(store, START + 7 * DAY)).bodies == 0
+    assert (await prune(store, START + 8 * DAY)).bodies == 1
+    assert ask(path, "SELECT guid, body FROM deliveries") == [("guid", None)]
+    assert (await prune(store, START + 30 * DAY)).deliveries == 0
+    assert (await prune(store, START + 31 * DAY)).deliveries == 1
+    assert ask(path, "SELECT (SELECT count(*) FROM deliveries), (SELECT count(*) FROM touches)") == [(0, 0)]
+
+
+async def test_a_delivery_that_was_never_routed_is_kept_however_old(store: SqliteStore, path: Path) -> None:
+    await SqlInbox(store).accept("guid", "issues", "opened", TOUCHING, None)
+
+    assert (await prune(store, START + 400 * DAY)).deliveries == 0
+    assert ask(path, "SELECT count(*) FROM touches") == [(1,)]
+
+
+async def test_more_than_one_chunk_is_forgotten(store: SqliteStore, path: Path) -> None:
+    def many(tx: SqlLedger) -> None:
+        for number in range(CHUNK + 3):
+            tx.use_jti(f"jti-{number}", START)
+
+    await store.write(many)
+
+    assert (await prune(store, START + 2 * DAY)).secrets == CHUNK + 3
+    assert ask(path, "SELECT count(*) FROM jtis") == [(0,)]
+
+
+async def test_what_a_removed_installation_left_goes_after_a_month_and_nothing_of_others(
+    store: SqliteStore, path: Path, clock: StillClock
+) -> None:
+    other_issue = IssueKey(OTHER_TENANT.installation, OTHER_TENANT.repo, 7)
+
+    def fill(tx: SqlLedger) -> None:
+        tx.put_repo(a_repo(OTHER_TENANT))
+        tx.insert_item(an_item(other_issue))
+        for number, key in enumerate((ISSUE, other_issue)):
+            id_ = AttemptId(f"att_{number}")
+            tx.insert_attempt(replace(an_attempt(id_, key)))
+            tx.put_token(hashlib.sha256(id_.encode()).hexdigest(), "heartbeat", id_, 1, START + 365 * DAY)
+            tx.take_locks([LockRow(key.repo_key, "src/**", key.number, id_, START)])
+            tx.put_intent(an_intent(f"comment:{number}:0", key))
+            tx.plan(OutboxRow(f"act-{number}", "comment", key, key.repo_key, 1, START, None, None, 0))
+            tx.audit(Audit(at=START, key=key, kind="claimed", actor="bot", cause="label"))
+            tx.note_reply(key, 1, START + 30 * DAY)
+            tx.put_thought_blob(key.repo_key, "b" * 40, "text")
+            tx.mark(key)
+
+    await store.write(fill)
+    removal = InstallationChange(REPO.installation, 5, "octo", active=False, removed=True)
+    await SqlInbox(store).accept("guid", "installation", "deleted", Intake(installation=removal), None)
+    await Router(store, fail).route_all()
+    owners = ["items", "attempts", "locks", "intents", "outbox", "events", "replies", "thought_blobs", "repos"]
+
+    assert (await prune(store, START + 30 * DAY)).installations == 0
+    assert (await prune(store, START + 30 * DAY + timedelta(minutes=1))).installations == 1
+    for table in owners:
+        assert ask(path, f"SELECT DISTINCT installation FROM {table}") == [(2,)], table  # noqa: S608 - own words
+    assert ask(path, "SELECT key FROM keys") == [(str(other_issue),)]
+    assert ask(path, "SELECT attempt FROM tokens") == [("att_1",)]
+
+
+async def test_the_history_of_a_living_installation_cannot_be_purged(store: SqliteStore, path: Path) -> None:
+    await store.write(lambda tx: tx.audit(Audit(at=START, key=ISSUE, kind="claimed", actor="bot", cause="label")))
+    await prune(store, START + 1000 * DAY)
+
+    assert ask(path, "SELECT count(*) FROM events") == [(1,)]
+
+
+def everything_beside(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.parent.iterdir()}
+
+
+def remember(text: str, tx: SqlLedger) -> None:
+    tx.put_token(text, "activate", AttemptId("att_1"), 1, START)
+
+
+async def test_no_secret_reaches_database_log_or_backup(path: Path, clock: StillClock) -> None:
+    secrets = [f"tgs_secret_{number}_0123456789abcdef" for number in range(20)]
+    digests = [hashlib.sha256(secret.encode()).hexdigest() for secret in secrets]
+    async with fresh_store(path, clock) as store:
+        for secret, digest in zip(secrets, digests, strict=True):
+            with pytest.raises(ValueError, match="SHA-256") as refused:
+                await store.write(partial(remember, secret))
+            assert secret not in str(refused.value)
+            await store.write(partial(remember, digest))
+        assert await store.write(lambda tx: tx.use_token(digests[0]))
+        await store.write(lambda tx: tx.drop_tokens(AttemptId("att_2")))
+        copy = backup(url_of(path), clock)
+        contents = everything_beside(path)
+
+    assert {path.name, f"{path.name}-wal", copy.name} <= set(contents)
+    assert any(digests[0].encode() in raw for raw in contents.values()), "the search would find what is there"
+    found = [(name, secret) for name, raw in contents.items() for secret in secrets if secret.encode() in raw]
+    assert found == []
+
+
+async def test_a_forgotten_body_is_gone_from_the_file_and_not_only_from_the_table(
+    path: Path, clock: StillClock
+) -> None:
+    words = b"words that somebody wants back " * 300
+    async with fresh_store(path, clock) as store:
+        await SqlInbox(store).accept("guid", "issues", "opened", Intake(), words)
+        await prune(store, START + 8 * DAY)
+
+    assert words[:31] not in everything_beside(path)[path.name]
