@@ -174,3 +174,46 @@ async def test_the_endpoint_wants_credentials(w: World) -> None:
     body = {"query": "{ viewer { login } }"}
     assert (await w.call("POST", w.hub.graphql_url, body, token="")).status == 401
     assert (await w.call("POST", w.hub.graphql_url, {"query": 1})).status == 400
+
+
+async def test_pull_requests_are_labelable_and_leave_their_draft(w: World) -> None:
+    await w.call(
+        "PUT",
+        f"/repos/{w.repo.full_name}/contents/new.txt",
+        {"message": "Add a file", "content": "eA==", "branch": "main"},
+    )
+    head = (await w.hub.git.refs(w.repo))["refs/heads/main"]
+    body = {"ref": "refs/heads/topic", "sha": head}
+    assert (await w.call("POST", f"/repos/{w.repo.full_name}/git/refs", body)).status == 201
+    await w.call(
+        "PUT",
+        f"/repos/{w.repo.full_name}/contents/more.txt",
+        {"message": "Add more", "content": "eA==", "branch": "topic"},
+    )
+    made = await w.call(
+        "POST", f"/repos/{w.repo.full_name}/pulls", {"title": "More", "head": "topic", "base": "main", "draft": True}
+    )
+    assert made.status == 201, made.body
+    label = w.hub.labels.create(w.repo, "tgs:automerge", None).node_id
+    mutation = """mutation($p: ID!, $l: [ID!]!) {
+      addLabelsToLabelable(input: {labelableId: $p, labelIds: $l}) {
+        labelable { ... on PullRequest { number labels(first: 2) { nodes { name } } } } }
+      markPullRequestReadyForReview(input: {pullRequestId: $p}) { pullRequest { isDraft } } }"""
+    data = (await w.graphql(mutation, p=made.body["node_id"], l=[label]))["data"]
+    labelled = data["addLabelsToLabelable"]["labelable"]
+    assert labelled["labels"]["nodes"] == [{"name": "tgs:automerge"}]
+    assert data["markPullRequestReadyForReview"]["pullRequest"]["isDraft"] is False
+    query = """query($n: Int!) { repository(owner: "olive", name: "demo") {
+      pullRequest(number: $n) { state headRefName headRefOid baseRefName merged } } }"""
+    found = (await w.graphql(query, n=labelled["number"]))["data"]["repository"]["pullRequest"]
+    assert (found["state"], found["headRefName"], found["merged"]) == ("OPEN", "topic", False)
+    as_issue = await w.call("GET", f"/repos/{w.repo.full_name}/issues/{labelled['number']}")
+    assert as_issue.body["pull_request"]["merged_at"] is None
+    assert as_issue.body["draft"] is False
+    listed = (await w.call("GET", f"/repos/{w.repo.full_name}/issues")).body
+    assert [x["number"] for x in listed] == [labelled["number"]]
+    page = await w.call("GET", f"{w.hub.html_url}/olive/demo/pull/{labelled['number']}", token="")
+    assert "more.txt" in page.body
+    await w.hub.settle()
+    assert "pull_request.labeled" in w.receiver.names()
+    assert "pull_request.ready_for_review" in w.receiver.names()
