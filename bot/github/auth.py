@@ -139,10 +139,6 @@ class Auth(Protocol):
         """The App's id; None when this is a person."""
         ...
 
-    def app(self) -> TokenSource:
-        """The credential for `/app` endpoints. Raises Forbidden when there is none."""
-        ...
-
     def installation(self, installation: InstallationId) -> TokenSource: ...
 
     async def permissions(self, installation: InstallationId) -> Mapping[str, str]: ...
@@ -168,9 +164,6 @@ class AppAuth:
     @property
     def app_id(self) -> int | None:
         return self._jwt.app_id
-
-    def app(self) -> TokenSource:
-        return self._jwt
 
     def installation(self, installation: InstallationId) -> TokenSource:
         return _InstallationSource(self, installation)
@@ -242,9 +235,6 @@ class TokenAuth:
     @property
     def app_id(self) -> int | None:
         return None
-
-    def app(self) -> TokenSource:
-        raise Forbidden("this needs the App's credentials; a personal token was given")
 
     def installation(self, installation: InstallationId) -> TokenSource:
         del installation  # a person's token reaches whatever the person reaches

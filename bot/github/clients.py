@@ -6,11 +6,13 @@ Promise: a client is made once per installation and kept, because it carries the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import aiohttp
 from pydantic import SecretStr
 
 from bot.domain.model import InstallationId
+from bot.errors import Forbidden
 from bot.github.auth import AppAuth, AppJwt, Auth, FixedToken, PrivateKey, TokenAuth
 from bot.github.calls import Origin, TokenSource
 from bot.github.client import GitHubClient
@@ -21,30 +23,42 @@ APP_WRITE_SPACING = 0.0
 """Seconds: minting tokens and asking for redelivery create nothing people see, so they need no spacing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """What all clients of a deployment are made of."""
+
+    session: aiohttp.ClientSession
+    origin: Origin
+    clock: Clock
+    sleep: Sleep
+    jitter: Callable[[], float]
+
+    def make(self, tokens: TokenSource, write_spacing: float) -> GitHubClient:
+        """A client with its own limits and ETag cache."""
+        limits = Limits(self.clock, self.sleep, write_spacing=write_spacing)
+        return GitHubClient(self.session, self.origin, tokens, limits, sleep=self.sleep, jitter=self.jitter)
+
+
 class Clients:
-    """The clients of one deployment."""
+    """The clients of one deployment: of an App (`of_app`), or the one of a person's token (`of_token`)."""
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
-        origin: Origin,
+        maker: Maker,
+        auth: Auth,
         *,
-        clock: Clock,
-        sleep: Sleep,
-        jitter: Callable[[], float],
+        app: GitHubClient | None = None,
+        single: GitHubClient | None = None,
         write_spacing: float = WRITE_SPACING,
     ) -> None:
-        """`write_spacing` in seconds; `sleep` takes seconds; `jitter` returns a number in [0, 1)."""
-        self._session = session
-        self._origin = origin
-        self._sleep = sleep
-        self._jitter = jitter
+        """`write_spacing` in seconds; `single` serves every installation."""
+        self._maker = maker
+        self._app = app
+        self._single = single
         self._spacing = write_spacing
         self._by_installation: dict[InstallationId, GitHubClient] = {}
-        self._single: GitHubClient | None = None
-        self._app: GitHubClient | None = None
-        self.clock = clock
-        self.auth: Auth = TokenAuth(SecretStr(""))
+        self.auth = auth
+        self.clock = maker.clock
 
     @classmethod
     def of_app(
@@ -59,13 +73,11 @@ class Clients:
         jitter: Callable[[], float],
         write_spacing: float = WRITE_SPACING,
     ) -> Clients:
-        """The clients of a GitHub App."""
-        clients = cls(session, origin, clock=clock, sleep=sleep, jitter=jitter, write_spacing=write_spacing)
+        """The clients of a GitHub App. `sleep` takes seconds; `jitter` returns a number in [0, 1)."""
+        maker = Maker(session, origin, clock, sleep, jitter)
         app_jwt = AppJwt(app_id, key, clock)
-        app_client = clients._make(app_jwt, APP_WRITE_SPACING)
-        clients._app = app_client
-        clients.auth = AppAuth(app_jwt, app_client.request, clock)
-        return clients
+        app = maker.make(app_jwt, APP_WRITE_SPACING)
+        return cls(maker, AppAuth(app_jwt, app.request, clock), app=app, write_spacing=write_spacing)
 
     @classmethod
     def of_token(
@@ -80,10 +92,8 @@ class Clients:
         write_spacing: float = WRITE_SPACING,
     ) -> Clients:
         """The one client of a person's token, whatever installation is asked for."""
-        clients = cls(session, origin, clock=clock, sleep=sleep, jitter=jitter, write_spacing=write_spacing)
-        clients.auth = TokenAuth(token)
-        clients._single = clients._make(FixedToken(token), write_spacing)
-        return clients
+        maker = Maker(session, origin, clock, sleep, jitter)
+        return cls(maker, TokenAuth(token), single=maker.make(FixedToken(token), write_spacing))
 
     @property
     def is_app(self) -> bool:
@@ -92,8 +102,7 @@ class Clients:
     def app(self) -> GitHubClient:
         """The client with the App's JWT. Raises Forbidden for a person's token."""
         if self._app is None:
-            self.auth.app()
-            raise AssertionError("an App has a client")
+            raise Forbidden("this needs the App's credentials; a personal token was given")
         return self._app
 
     def installation(self, installation: InstallationId) -> GitHubClient:
@@ -101,13 +110,13 @@ class Clients:
             return self._single
         client = self._by_installation.get(installation)
         if client is None:
-            client = self._make(self.auth.installation(installation), self._spacing)
+            client = self._maker.make(self.auth.installation(installation), self._spacing)
             self._by_installation[installation] = client
         return client
 
     def holding(self, token: SecretStr) -> GitHubClient:
         """A client of its own for one handed-out token, to revoke it."""
-        return self._make(FixedToken(token), APP_WRITE_SPACING)
+        return self._maker.make(FixedToken(token), APP_WRITE_SPACING)
 
     def usage(self) -> Mapping[InstallationId | None, GithubUsage]:
         """Counters per installation; None stands for the App itself or a person's token."""
@@ -118,7 +127,3 @@ class Clients:
         if own is not None:
             found[None] = own.limits.usage
         return found
-
-    def _make(self, tokens: TokenSource, spacing: float) -> GitHubClient:
-        limits = Limits(self.clock, self._sleep, write_spacing=spacing)
-        return GitHubClient(self._session, self._origin, tokens, limits, sleep=self._sleep, jitter=self._jitter)

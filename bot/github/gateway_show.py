@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, assert_never
 
 from cachetools import TTLCache
 
 from bot.domain.model import IssueKey, RepoKey
 from bot.errors import Conflict, Forbidden, Invalid, NotFound, RateLimited, Suspended
-from bot.github.answers import GraphqlError
+from bot.github.answers import GraphqlError, Refusal, classify_graphql, error_of
 from bot.github.base import Vars
-from bot.github.batch import Batch, Nodes, Part, compile_batch, parts_of
+from bot.github.batch import Nodes, Part, compile_batch, parts_of
 from bot.github.calls import call
 from bot.github.clients import Clients
 from bot.github.gateway_issues import MAX_NODES, check_text
@@ -31,6 +32,9 @@ from bot.protocols import Visible, VisibleOutcome
 
 NODE_TTL = 3600.0
 """Seconds a looked-up node id is trusted: ids last, but a label can be deleted and made anew under its name."""
+
+OF_ONE_PART = frozenset({Refusal.NOT_FOUND, Refusal.FORBIDDEN, Refusal.CONFLICT, Refusal.INVALID})
+"""Refusals that say something about the part they name; any other (a hiccup, a limit) says nothing about it."""
 
 COMMENT_ID = "query($id: ID!) { node(id: $id) { ... on IssueComment { databaseId } } }"
 
@@ -88,14 +92,13 @@ class ShowVerbs(PullVerbs):
             return parts_of(visible)  # a server without GraphQL; a missing issue shows itself again by REST
         if any(error.unknown_field for error in answer.errors):
             return parts_of(visible)  # refused as a whole: the server lacks one of the mutations
-        stale = self._note(repo, visible, batch, answer.data, answer.errors, shown)
+        stale = self._note(repo, visible, answer.data, answer.errors, shown)
         return (*left, *stale)
 
     def _note(
         self,
         repo: RepoKey,
         visible: Visible,
-        batch: Batch,
         data: Any,
         errors: tuple[GraphqlError, ...],
         shown: _Shown,
@@ -104,10 +107,10 @@ class ShowVerbs(PullVerbs):
         stale: list[Part] = []
         for error in errors:
             part = Part(error.field) if error.field in set(Part) else None
-            if part is None:
-                for unknown in batch.variables:
-                    shown.failed.setdefault(Part(unknown), error.message)
-            elif error.kind == "NOT_FOUND" and part in {Part.ADD_LABELS, Part.ASSIGN, Part.UNASSIGN}:
+            refusal = classify_graphql(error)
+            if part is None or refusal not in OF_ONE_PART:
+                raise error_of(refusal, error.message, status=HTTPStatus.OK, request="POST graphql:show", write=True)
+            if refusal is Refusal.NOT_FOUND and part in {Part.ADD_LABELS, Part.ASSIGN, Part.UNASSIGN}:
                 self._forget_nodes(repo, visible)
                 stale.append(part)
             else:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from bot.domain.facts import Ci, ContentEdit, RunStatus
 from bot.domain.model import Person, RepoKey
-from bot.errors import Conflict, Invalid, NotFound, Unavailable
+from bot.errors import Conflict, Forbidden, Invalid, NotFound, Suspended, Unavailable
 from bot.github.calls import Origin
 from bot.github.client import open_session
 from bot.github.gateway import Gateway, token_gateway
@@ -470,11 +470,25 @@ async def test_a_part_that_failed_is_named_with_githubs_message(s: Script, data:
     assert outcome.comment_body is None
 
 
-async def test_a_failure_of_the_whole_batch_names_all_its_parts(s: Script) -> None:
-    data = {"remove_labels": None, "add_labels": None, "comment_body": None}
-    s.on("POST graphql", graphql({"data": data, "errors": [{"type": "FORBIDDEN", "message": "no"}]}))
-    outcome = await s.gateway.show(REPO, WANTED)
-    assert dict(outcome.failed) == {"remove_labels": "no", "add_labels": "no", "comment_body": "no"}
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        pytest.param({"type": "FORBIDDEN", "message": "no"}, Forbidden, id="an error that names no part"),
+        pytest.param(
+            {"message": "Something went wrong", "path": ["comment_body"]}, Unavailable, id="a hiccup in a part"
+        ),
+        pytest.param(
+            {"type": "FORBIDDEN", "message": "This installation has been suspended", "path": ["add_labels"]},
+            Suspended,
+            id="a suspension",
+        ),
+    ],
+)
+async def test_trouble_that_says_nothing_about_a_part_is_raised(s: Script, error: Any, kind: type[Exception]) -> None:
+    data = {"remove_labels": {}, "add_labels": {}, "comment_body": None}
+    s.on("POST graphql", graphql({"data": data, "errors": [error]}))
+    with pytest.raises(kind):
+        await s.gateway.show(REPO, WANTED)
 
 
 async def test_a_batch_whose_answer_was_lost_is_uncertain_and_not_repeated(s: Script) -> None:
