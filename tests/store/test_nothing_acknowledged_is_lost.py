@@ -1,0 +1,78 @@
+"""What was acknowledged is on disk, however the process ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bot.store.engine import open_store
+from bot.store.router import Router
+from tests.store.support import CountedIds, StillClock, ask, url_of
+
+ROOT = Path(__file__).parents[2]
+KILLS = 6
+
+
+def victim(path: Path, prefix: str, mode: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.store.victim", str(path), prefix, mode],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def acknowledged(process: subprocess.Popen[str], *, kill_after: int | None) -> list[str]:
+    """The deliveries the process acknowledged; it is killed once there are so many."""
+    guids: list[str] = []
+    assert process.stdout is not None
+    with process.stdout as lines:
+        for line in lines:
+            if not line.endswith("\n"):
+                break  # cut off in the middle of a word: nobody read that
+            guids.append(line.strip())
+            if len(guids) == kill_after:
+                process.kill()
+    assert process.wait(20) == -signal.SIGKILL
+    return guids
+
+
+def stored(path: Path) -> set[str]:
+    return {row[0] for row in ask(path, "SELECT guid FROM deliveries")}
+
+
+def fail(error: BaseException) -> None:
+    raise AssertionError("the router met an error") from error
+
+
+async def test_kill_under_load_loses_no_acknowledged_delivery(path: Path) -> None:
+    known: list[str] = []
+    for round_ in range(KILLS):
+        known += acknowledged(victim(path, f"round{round_}", "load"), kill_after=200 + 150 * round_)
+        assert set(known) <= stored(path)
+
+    counts = "SELECT (SELECT count(*) FROM deliveries), (SELECT count(DISTINCT delivery) FROM touches)"
+    deliveries, touched = ask(path, counts)[0]
+    assert deliveries == touched, "a delivery and its touches are stored together"
+    async with open_store(url_of(path), StillClock(), CountedIds()) as store:
+        assert len(await Router(store, fail).route_all()) > 0
+    assert ask(path, "SELECT count(*) FROM deliveries WHERE routed_at IS NULL") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "kept"),
+    [
+        pytest.param("before", False, id="before the commit: the delivery is not there and was not acknowledged"),
+        pytest.param("after", True, id="after the commit: it is there although nobody was told"),
+    ],
+)
+def test_a_crash_around_the_commit(path: Path, mode: str, kept: bool) -> None:
+    guids = acknowledged(victim(path, "one", mode), kill_after=None)
+
+    assert guids == ["one-0"]
+    assert stored(path) == ({"one-0", "one-1"} if kept else {"one-0"})
+    assert ask(path, "PRAGMA integrity_check") == [("ok",)]
