@@ -1,7 +1,8 @@
 """Locks on paths: which patterns may touch the same file, and who is in the way.
 
 Promise: conservative. When two patterns might match one path they overlap; a lock on `src` covers everything below it,
-because nobody knows from the text whether it is a file or a folder. Paths are compared NFC-normalised and
+because nobody knows from the text whether it is a file or a folder (only beside a pattern that matches at any depth is
+a name with an extension taken for a file). Paths are compared NFC-normalised and
 case-folded, as on the file systems where agents work. Taking the locks (all or nothing) is the claim transaction's
 business; this module only says what conflicts.
 
@@ -32,6 +33,7 @@ MAX_LOCKS_FILE: Final = 1_000_000
 """Characters of a lock file that is imported; a larger one was not written by the export."""
 
 READ_PREFIX: Final = "read:"
+_FILE = re.compile(r"[^*?\[]*[^.*?\[]\.[A-Za-z0-9_]{1,10}|[^/]*\*\.[A-Za-z0-9_]{1,10}")
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -129,7 +131,9 @@ def overlap(a: str, b: str) -> bool:
     while todo:
         i, j = todo.pop()
         if i == len(left) or j == len(right):
-            return True
+            if _covers(left, right[j:]) if i == len(left) else _covers(right, left[i:]):
+                return True
+            continue
         steps: list[tuple[int, int]] = []
         if left[i] == "**":
             steps += [(i + 1, j), (i, j + 1)]
@@ -142,6 +146,14 @@ def overlap(a: str, b: str) -> bool:
                 seen.add(step)
                 todo.append(step)
     return False
+
+
+def _covers(used: list[str], rest: list[str]) -> bool:
+    """Whether what is left of one pattern may lie below the other one, which is used up."""
+    if not rest or rest == ["**"] or used[-1] == "**":
+        return True
+    # Only a gap reaches below it: then a name with an extension is taken for a file, else `*.md` would lock everything.
+    return not (rest[0] == "**" and _FILE.fullmatch(used[-1]))
 
 
 def _segments(pattern: str) -> list[str]:
