@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 
@@ -28,6 +28,7 @@ from bot.github.gateway import Gateway, app_gateway
 from bot.github.whoami import whoami
 from bot.metrics import Metrics
 from bot.people import People
+from bot.protocols import Clock, Ids
 from bot.queue.memory import MemoryQueue
 from bot.settings import Settings
 from bot.store.engine import SqliteStore, open_store
@@ -69,14 +70,26 @@ class Parts:
 PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)
 
 
-async def open_parts(settings: Settings, session: aiohttp.ClientSession) -> Parts:
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the process takes from outside; tests bring a clock they can move and hooks around each commit."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    ids: Ids = field(default_factory=RandomIds)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    chance: Callable[[], float] = random.random
+    before_commit: Callable[[], None] | None = None
+    after_commit: Callable[[], None] | None = None
+
+
+async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: World) -> Parts:
     """Open everything that has a state. Raises SettingsError."""
-    clock, ids, metrics = SystemClock(), RandomIds(), Metrics(version("tgs-bot"))
+    clock, ids, metrics = world.clock, world.ids, Metrics(version("tgs-bot"))
     url = settings.database.get_secret_value()
     prepared = await asyncio.to_thread(prepare, url, clock)
     if prepared.backup is not None:
         log.info("database_backed_up", path=str(prepared.backup))
-    store = open_store(url, clock, ids)
+    store = open_store(url, clock, ids, before_commit=world.before_commit, after_commit=world.after_commit)
 
     async def name_of(key: RepoKey) -> str:
         repo = await store.read(lambda tx: tx.repo(key))
@@ -89,8 +102,8 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession) -> Part
         PrivateKey(settings.key().get_secret_value()),
         names=name_of,
         clock=clock,
-        sleep=asyncio.sleep,
-        jitter=random.random,
+        sleep=world.sleep,
+        jitter=world.chance,
         write_spacing=settings.write_spacing_seconds,
     )
     engine = build_engine(
@@ -103,7 +116,7 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession) -> Part
         allowed_accounts=settings.allowed_accounts,
         disabled=settings.disabled,
     )
-    queue = MemoryQueue(StoreKeyRows(store), now=clock.now, chance=random.random, on_error=_on_pass_error)
+    queue = MemoryQueue(StoreKeyRows(store), now=clock.now, chance=world.chance, on_error=_on_pass_error)
     store.on_marked(queue.wake)
     router = Router(store, lambda error: log.error("routing_failed", exc_info=error))
     return Parts(settings, store, github, engine, queue, router, SqlInbox(store, router.nudge))
@@ -113,20 +126,20 @@ def _on_pass_error(key: str | None, error: BaseException) -> None:
     log.warning("pass_failed", key=key, error=type(error).__name__, message=str(error))
 
 
-async def create_app(settings: Settings) -> web.Application:
+async def create_app(settings: Settings, world: World | None = None) -> web.Application:
     """The application with everything open but nothing running; it runs between start-up and clean-up.
 
     Raises SettingsError.
     """
     session = aiohttp.ClientSession()
     try:
-        parts = await open_parts(settings, session)
+        parts = await open_parts(settings, session, world or World())
     except BaseException:
         await session.close()
         raise
     app = web.Application(client_max_size=MAX_BODY, middlewares=[problems])
     app[PARTS] = parts
-    for routes in _routes(parts, session):
+    for routes in routes_of(parts, session):
         app.add_routes(routes)
 
     async def life(_: web.Application) -> AsyncIterator[None]:
@@ -141,7 +154,7 @@ async def create_app(settings: Settings) -> web.Application:
     return app
 
 
-def _routes(parts: Parts, session: aiohttp.ClientSession) -> list[list[web.RouteDef]]:
+def routes_of(parts: Parts, session: aiohttp.ClientSession) -> list[list[web.RouteDef]]:
     """Every route; who may call each is said where it is defined."""
     settings, engine, clock = parts.settings, parts.engine, parts.store.clock
     origin = Origin(settings.github_api_url, settings.graphql_url)

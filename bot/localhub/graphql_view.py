@@ -140,7 +140,37 @@ class View:
             "__typename": "Issue",
             "state": item.state.upper(),
             "stateReason": lambda _info, **_: None if reason is None else reason.upper(),
+            "lastEditedAt": present.time(item.body_edits[-1][0]) if item.body_edits else None,
+            "editor": self.account(item.body_edits[-1][1]) if item.body_edits else None,
+            "userContentEdits": lambda _info, **window: self._content_edits(item, **window),
         }
+
+    def _content_edits(
+        self,
+        item: Issue,
+        first: int | None = None,
+        last: int | None = None,
+        after: str | None = None,
+        before: str | None = None,
+    ) -> Json:
+        """The history of the body, newest first; once it was edited, its oldest entry is the text as opened."""
+        history = [(item.created_at, item.user), *item.body_edits] if item.body_edits else []
+        entries: list[Json] = [
+            {
+                "__typename": "UserContentEdit",
+                "id": f"{item.node_id}-{number}",
+                "createdAt": present.time(at),
+                "editedAt": present.time(at),
+                "editor": self.account(who),
+            }
+            for number, (at, who) in enumerate(history)
+        ]
+        entries.reverse()
+        end = int(base64.b64decode(before)) if before else len(entries)
+        start = max(end - last, 0) if last is not None else 0
+        return connection(
+            entries[:end], first or (end - start), after or base64.b64encode(str(start).encode()).decode()
+        )
 
     def _pull(self, item: Issue) -> Json:
         payload = self.hub.pulls.payload(item)

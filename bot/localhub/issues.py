@@ -140,6 +140,7 @@ class Issues:
         if body is not None and body != item.body and len(body.encode()) <= MAX_BODY_BYTES:
             changes["body"] = {"from": item.body or ""}
             item.body, item.updated_at = body, self.hub.now()
+            item.body_edits.append((item.updated_at, actor.user))
         if changes:
             self.emit(item, "edited", actor, {"changes": changes})
 

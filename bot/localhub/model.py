@@ -206,6 +206,8 @@ class Issue:
     sub_issues: list[Issue] = field(default_factory=list)
     deleted: bool = False
     transferred_to: Issue | None = None
+    body_edits: list[tuple[datetime, Account]] = field(default_factory=list)
+    """When and by whom the body was changed after the issue was opened, oldest first."""
 
     def label(self, name: str) -> Label | None:
         """The label with that name on this issue; names are compared without case."""

@@ -1,0 +1,528 @@
+"""The language of the scenario tests: a whole bot and a whole local GitHub, over real HTTP, on one virtual clock.
+
+`world.label(issue, "tgs:ready")` is what a person does; `await world.settle()` lets webhooks arrive and the queue run
+until nothing is due; `world.bot_said(issue)` reads (and ticks off) the bot's new comments. At the end the world
+fails the test on comments nobody read, errors nobody expected, and keys that are still due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from bot.app import Parts, World as Outside, open_parts, routes_of
+from bot.domain.labels import states_shown
+from bot.domain.model import Attempt, InstallationId, IssueKey, Item, RepoId, RepoKey, RepoRecord
+from bot.localhub.actions_model import Conclusion, Job, Run
+from bot.localhub.core import Account, Actor, ActorKind, App, Hub, Installation, Repository
+from bot.localhub.core import Role as HubRole
+from bot.localhub.runner import ManualRunner
+from bot.settings import Settings
+from bot.web.api.problems import problems
+from bot.workflows import render_run_workflow
+
+START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
+PERMISSIONS = dict.fromkeys(("actions", "checks", "contents", "issues", "pull_requests"), "write") | {
+    "statuses": "read"
+}
+EVENTS = [
+    "check_run", "check_suite", "issue_comment", "issues", "label", "pull_request", "pull_request_review", "push",
+    "repository", "status", "workflow_job", "workflow_run",
+]  # fmt: skip
+SECRET = "a webhook secret for one test run"
+AUTO_POLICY = "mirror:\n  auto_ready: true\nagent:\n  adapter: scripted\nallow_unisolated: true\n"
+MAX_ROUNDS = 400
+
+
+class FakeClock:
+    """A clock that moves only when told to."""
+
+    def __init__(self, start: datetime = START) -> None:
+        self._now = start
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, by: timedelta) -> None:
+        self._now += by
+
+
+class CountingIds:
+    """Ids that repeat from run to run."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def new(self, prefix: str) -> str:
+        self._count += 1
+        return f"{prefix}{self._count:06d}"
+
+
+@dataclass
+class Bot:
+    """One process of the bot."""
+
+    parts: Parts
+    runner: web.AppRunner
+    session: aiohttp.ClientSession
+
+    async def stop(self) -> None:
+        await self.runner.cleanup()
+        await self.parts.store.close()
+        await self.session.close()
+
+
+@dataclass
+class World:
+    """Everything in one test."""
+
+    hub: Hub
+    clock: FakeClock
+    tmp: Path
+    app: App
+    owner: Account
+    maria: Account
+    tom: Account
+    rita: Account
+    repo: Repository
+    port: int
+    ids: CountingIds = field(default_factory=CountingIds)
+    installation: Installation | None = None
+    bot: Bot | None = None
+    errors: list[tuple[str, BaseException]] = field(default_factory=list)
+    expected_errors: bool = False
+    leave_due: bool = False
+    before_commit: Callable[[], None] | None = None
+    after_commit: Callable[[], None] | None = None
+    _read: set[int] = field(default_factory=set)
+    _runs: dict[int, RunByHand] = field(default_factory=dict)
+    http: aiohttp.ClientSession | None = None
+
+    # --- the bot -----------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def settings(self, **changes: Any) -> Settings:
+        values: dict[str, Any] = {
+            "app_id": self.app.id,
+            "private_key": self.app.private_key_pem,
+            "webhook_secret": SECRET,
+            "github_api_url": self.hub.api_url,
+            "github_graphql_url": self.hub.graphql_url,
+            "github_url": self.hub.html_url,
+            "oidc_issuer": self.hub.oidc_issuer,
+            "data_dir": self.tmp / "data",
+            "port": self.port,
+            "public_url": self.url,
+            "allowed_accounts": str(self.owner.id),
+            "write_spacing_seconds": 0,
+        }
+        return Settings(**(values | changes))
+
+    async def sleep(self, seconds: float) -> None:
+        """The bot's waiting between retries costs virtual time only."""
+        self.clock.advance(timedelta(seconds=seconds))
+        await asyncio.sleep(0)
+
+    async def start_bot(self) -> None:
+        session = aiohttp.ClientSession()
+        outside = Outside(
+            clock=self.clock,
+            ids=self.ids,
+            sleep=self.sleep,
+            chance=lambda: 0.5,
+            before_commit=self.before_commit,
+            after_commit=self.after_commit,
+        )
+        parts = await open_parts(self.settings(), session, outside)
+        app = web.Application(middlewares=[problems])
+        for routes in routes_of(parts, session):
+            app.add_routes(routes)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.port).start()
+        self.bot = Bot(parts, runner, session)
+        await parts.queue.load()
+        await self.sweep()
+
+    async def stop_bot(self) -> None:
+        if self.bot is not None:
+            bot, self.bot = self.bot, None
+            await bot.stop()
+
+    async def restart_bot(self) -> None:
+        await self.stop_bot()
+        await self.start_bot()
+
+    @property
+    def parts(self) -> Parts:
+        assert self.bot is not None
+        return self.bot.parts
+
+    async def sweep(self) -> None:
+        with contextlib.suppress(Exception):
+            await self.parts.engine.sweep.once()
+
+    async def handle(self, key: str) -> Any:
+        try:
+            return await self.parts.engine.handle(key)
+        except Exception as error:
+            self.errors.append((key, error))
+            raise
+
+    async def settle(self) -> None:
+        """Webhooks arrive, keys are looked at, until nothing is due at this moment."""
+        for _ in range(MAX_ROUNDS):
+            await self.hub.settle()
+            await self.parts.router.route_all()
+            ran = await self.parts.queue.step(self.handle)
+            if ran is None:
+                await self.hub.settle()
+                if not await self.parts.router.route_all() and self.parts.queue.idle():
+                    return
+        raise AssertionError("the world does not come to rest")
+
+    async def after(self, by: timedelta) -> None:
+        """Time passes; whatever becomes due on the way is done at its time."""
+        end = self.clock.now() + by
+        await self.settle()
+        while True:
+            due = self.parts.queue.next_time()
+            if due is None or due > end:
+                break
+            self.clock.advance(max(due - self.clock.now(), timedelta(milliseconds=1)))
+            await self.settle()
+        self.clock.advance(max(end - self.clock.now(), timedelta(0)))
+        await self.settle()
+
+    # --- people ------------------------------------------------------------------------------------
+
+    def as_(self, who: Account) -> Actor:
+        return Actor(ActorKind.USER, who)
+
+    async def install(self) -> None:
+        self.installation = self.hub.install(self.app, self.owner, [self.repo], by=self.owner)
+        await self.settle()
+
+    def issue(
+        self,
+        title: str = "Add a greeting",
+        body: str = "It should say hello.",
+        *,
+        by: Account | None = None,
+        labels: list[str] | None = None,
+    ) -> int:
+        actor = self.as_(by or self.maria)
+        return self.hub.issues.open(self.repo, title, body, actor=actor, labels=labels or []).number
+
+    def record(self, number: int) -> Any:
+        return self.repo.issues[number]
+
+    def label(self, number: int, name: str, *, by: Account | None = None) -> None:
+        self.hub.labels.add(self.record(number), [name], self.as_(by or self.maria))
+
+    def unlabel(self, number: int, name: str, *, by: Account | None = None) -> None:
+        self.hub.labels.remove(self.record(number), name, self.as_(by or self.maria))
+
+    def comment(self, number: int, text: str, *, by: Account | None = None) -> int:
+        return self.hub.comments.create(self.record(number), text, self.as_(by or self.maria)).id
+
+    def close(self, number: int, *, by: Account | None = None, reason: str = "completed") -> None:
+        self.hub.issues.set_state(self.record(number), "closed", self.as_(by or self.maria), reason=reason)
+
+    def reopen(self, number: int, *, by: Account | None = None) -> None:
+        self.hub.issues.set_state(self.record(number), "open", self.as_(by or self.maria))
+
+    def edit(self, number: int, *, by: Account, title: str | None = None, body: str | None = None) -> None:
+        self.hub.issues.edit(self.record(number), self.as_(by), title=title, body=body)
+
+    def push(self, files: Mapping[str, str | None], *, by: Account | None = None, branch: str | None = None) -> str:
+        return self.hub.git.commit(self.repo, files, by=by or self.maria, branch=branch)
+
+    def thought(self, hash_: str, title: str, *, front: str = "", by: Account | None = None) -> str:
+        """Commit a thought; its folder."""
+        folder = f"tgs/thoughts/{hash_}-{title}"
+        matter = f"---\n{front}\n---\n" if front else ""
+        self.push(
+            {f"{folder}/research.md": "# Research\n", f"{folder}/plan.md": f"{matter}# Plan for {title}\n"}, by=by
+        )
+        return folder
+
+    # --- what is seen ------------------------------------------------------------------------------
+
+    def labels(self, number: int) -> set[str]:
+        return {label.name for label in self.record(number).labels}
+
+    def state(self, number: int) -> str | None:
+        """The one state label, without its prefix; fails when there are several."""
+        shown = states_shown(self.labels(number))
+        assert len(shown) <= 1, f"#{number} shows {shown}"
+        return shown[0].value if shown else None
+
+    def comments(self, number: int) -> list[Any]:
+        return [c for c in self.record(number).comments if c.user is self.app.bot]
+
+    def status(self, number: int) -> str:
+        """The one status comment."""
+        found = [c.body for c in self.comments(number) if "<!-- tgs:status -->" in c.body]
+        assert len(found) == 1, f"{len(found)} status comments on #{number}"
+        return found[0]
+
+    def bot_said(self, number: int) -> list[str]:
+        """The bot's comments that were not read before, without the status comment."""
+        fresh = [c for c in self.comments(number) if c.id not in self._read and "<!-- tgs:status -->" not in c.body]
+        self._read.update(c.id for c in fresh)
+        return [c.body for c in fresh]
+
+    def reactions(self, comment_id: int) -> set[str]:
+        for issue in self.repo.issues.values():
+            for comment in issue.comments:
+                if comment.id == comment_id:
+                    return {r.content for r in comment.reactions if r.user is self.app.bot}
+        raise AssertionError(f"no comment {comment_id}")
+
+    def pulls(self) -> list[Any]:
+        return self.hub.pulls.all(self.repo)
+
+    def runs(self) -> list[Run]:
+        return [r for r in self.hub.actions.runs_of(self.repo) if r.workflow.path.endswith("tgs-server-run.yml")]
+
+    def run(self, index: int = -1) -> RunByHand:
+        """The newest dispatched run (or the one at `index` in the order of their start)."""
+        runs = sorted(self.runs(), key=lambda r: r.id)
+        assert runs, "no run was dispatched"
+        run = runs[index]
+        if run.id not in self._runs:
+            self._runs[run.id] = RunByHand(self, run)
+        return self._runs[run.id]
+
+    # --- the ledger --------------------------------------------------------------------------------
+
+    @property
+    def repo_key(self) -> RepoKey:
+        assert self.installation is not None
+        return RepoKey(InstallationId(self.installation.id), RepoId(self.repo.id))
+
+    def key(self, number: int) -> IssueKey:
+        return IssueKey(self.repo_key.installation, self.repo_key.repo, number)
+
+    async def item(self, number: int) -> Item | None:
+        return await self.parts.store.read(lambda tx: tx.item(self.key(number)))
+
+    async def attempts(self, number: int) -> list[Attempt]:
+        return await self.parts.store.read(lambda tx: tx.attempts(self.key(number)))
+
+    async def repo_record(self) -> RepoRecord:
+        found = await self.parts.store.read(lambda tx: tx.repo(self.repo_key))
+        assert found is not None
+        return found
+
+    # --- the end -----------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Nothing unread, nothing failed, nothing due."""
+        if not self.expected_errors:
+            assert not self.errors, f"unexpected errors: {self.errors}"
+        record = getattr(self.repo, "issues", {})
+        for number in record:
+            left = self.bot_said(number)
+            assert not left, f"unread comments of the bot on #{number}: {left}"
+        if self.bot is not None and not self.leave_due:
+            assert self.parts.queue.idle(), "keys are still due"
+
+
+@dataclass
+class RunByHand:
+    """A worker played by the test: every call is the real HTTP call, with real OIDC tokens of the local GitHub."""
+
+    world: World
+    run: Run
+    attempt: str = ""
+    fence: int = 0
+    handoff: str = ""
+    token: str = ""
+    context: dict[str, Any] = field(default_factory=dict)
+
+    def job(self, name: str) -> Job:
+        return self.run.jobs[name]
+
+    async def call(self, method: str, path: str, bearer: str, body: object | None = None) -> tuple[int, Any]:
+        session = self.world.http
+        assert session is not None
+        async with session.request(
+            method, f"{self.world.url}/api/v1{path}", json=body, headers={"Authorization": f"Bearer {bearer}"}
+        ) as answer:
+            text = await answer.text()
+            return answer.status, (await answer.json(content_type=None) if text else None)
+
+    def oidc(self, job: str, purpose: str, **overrides: object) -> str:
+        audience = str(overrides.pop("aud", f"{self.world.url}/{purpose}"))
+        return self.world.hub.oidc.mint(self.run, self.job(job), audience, overrides)
+
+    async def activate(self, **overrides: object) -> int:
+        self.world.hub.actions.job_started(self.job("start"))
+        claim_id = str(self.run.inputs.get("claim_id", ""))
+        status, body = await self.call(
+            "POST", "/runs/activate", self.oidc("start", "start", **overrides),
+            {"claim_id": claim_id or None, "issue": int(self.run.inputs["issue"])},
+        )  # fmt: skip
+        if status == 200:
+            self.attempt, self.fence, self.handoff = body["attempt"], body["fence"], body["handoff"]
+        return status
+
+    async def hand_over(self) -> int:
+        status, body = await self.call(
+            "POST", f"/attempts/{self.attempt}/handoff", "none", {"fence": self.fence, "code": self.handoff}
+        )
+        if status == 200:
+            self.token, self.context = body["attempt_token"], body["context"]
+        return status
+
+    async def start(self) -> None:
+        """The start job and the beginning of the agent's."""
+        assert await self.activate() == 200
+        self.world.hub.actions.job_finished(
+            self.job("start"), Conclusion.SUCCESS,
+            {"attempt": self.attempt, "fence": str(self.fence), "handoff": self.handoff},
+        )  # fmt: skip
+        self.world.hub.actions.job_started(self.job("agent"))
+        assert await self.hand_over() == 200
+        await self.world.settle()
+
+    async def beat(self, step: int = 0, total: int = 0, text: str = "") -> tuple[int, Any]:
+        progress = {"step": step, "total": total, "text": text} if total else None
+        return await self.call(
+            "POST", f"/attempts/{self.attempt}/heartbeat", self.token, {"fence": self.fence, "progress": progress}
+        )
+
+    async def report(self, *, succeeded: bool = True, reason: str | None = None, detail: str = "") -> int:
+        status, _ = await self.call(
+            "POST", f"/attempts/{self.attempt}/report", self.token,
+            {"fence": self.fence, "succeeded": succeeded, "reason": reason, "detail": detail,
+             "summary": "Did it.", "bundle_digest": "0" * 64 if succeeded else None, "isolation": "none"},
+        )  # fmt: skip
+        return status
+
+    async def fail(self, reason: str, detail: str = "") -> None:
+        """The agent's job reports a failure and the run ends."""
+        assert await self.report(succeeded=False, reason=reason, detail=detail) == 200
+        self.end(Conclusion.FAILURE)
+        await self.world.settle()
+
+    def end(self, conclusion: Conclusion) -> None:
+        self.world.hub.actions.finish(self.run, conclusion)
+
+    async def grant(self, **overrides: object) -> tuple[int, Any]:
+        return await self.call(
+            "POST", f"/attempts/{self.attempt}/publish-token", self.oidc("publish", "publish", **overrides),
+            {"fence": self.fence, "bundle_digest": "0" * 64, "head_sha": "0" * 40, "base_sha": "0" * 40},
+        )  # fmt: skip
+
+    def to_publish(self) -> None:
+        self.world.hub.actions.job_finished(self.job("agent"), Conclusion.SUCCESS)
+        self.world.hub.actions.job_started(self.job("publish"))
+
+    async def publish(self, files: Mapping[str, str] | None = None) -> str:
+        """From the agent's success to the published branch; the head SHA."""
+        assert await self.report() == 200
+        self.to_publish()
+        status, grant = await self.grant()
+        assert status == 200, grant
+        changes = dict(files or {"hello.txt": f"hello from #{self.context['issue']}\n"})
+        thought = self.context.get("thought")
+        if thought:
+            changes[f"{thought['dir']}/implementation.md"] = "# Done\n"
+        sha = self.world.hub.git.commit(
+            self.world.repo, changes, by=self.world.app.bot, branch=grant["branch"],
+            parent=self.context["existing_branch_sha"] or self.context["base_sha"],
+        )  # fmt: skip
+        status, body = await self.call(
+            "POST", f"/attempts/{self.attempt}/published", self.oidc("publish", "publish"),
+            {"fence": self.fence, "head_sha": sha},
+        )  # fmt: skip
+        assert status == 200, body
+        self.world.hub.actions.job_finished(self.job("publish"), Conclusion.SUCCESS)
+        await self.world.settle()
+        return sha
+
+    async def work(self, files: Mapping[str, str] | None = None) -> str:
+        """Everything a good run does."""
+        await self.start()
+        return await self.publish(files)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+CI = """\
+name: ci
+on: [push, pull_request]
+jobs:
+  test:
+    runs-on: ubuntu-latest
+    steps:
+      - run: "true"
+"""
+
+
+@asynccontextmanager
+async def new_world(
+    tmp: Path,
+    *,
+    policy: str | None = None,
+    files: Mapping[str, str] | None = None,
+    installed: bool = True,
+    bare: bool = False,
+    private: bool = True,
+) -> AsyncIterator[World]:
+    """A repository with people, an App and a bot. `bare` leaves out workflow file and environments."""
+    clock = FakeClock()
+    port = free_port()
+    async with Hub(root=tmp / "hub", clock=clock.now) as hub:
+        hub.actions.runner = ManualRunner(hub)
+        owner = hub.create_user("olga")
+        maria, tom, rita = (hub.create_user(name) for name in ("maria", "tom", "rita"))
+        content: dict[str, str] = {"README.md": "# Greeter\n", "hello.py": "print('hi')\n"}
+        if not bare:
+            content[".github/workflows/tgs-server-run.yml"] = render_run_workflow(
+                f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}/dist/tgs_bot-0.1.0-py3-none-any.whl", "0" * 64
+            )
+        if policy is not None:
+            content[".tgs/policy.yml"] = policy
+        repo = hub.create_repo(
+            owner,
+            "greeter",
+            private=private,
+            files=content | dict(files or {}),
+            roles={"maria": HubRole.WRITE, "tom": HubRole.TRIAGE, "rita": HubRole.READ},
+        )
+        if not bare:
+            hub.actions.environment(repo, "tgs-agent")
+            hub.actions.environment(repo, "tgs-publish")
+        app = hub.create_app(owner, "tgs", PERMISSIONS, EVENTS, f"http://127.0.0.1:{port}/webhook", SECRET)
+        world = World(hub, clock, tmp, app, owner, maria, tom, rita, repo, port)
+        async with aiohttp.ClientSession() as session:
+            world.http = session
+            await world.start_bot()
+            try:
+                if installed:
+                    await world.install()
+                yield world
+                world.check()
+            finally:
+                await world.stop_bot()
