@@ -35,14 +35,7 @@ from bot.localhub.model import (
     Repository,
     Role,
 )
-from bot.localhub.ports import (
-    ZERO_OID,
-    GitObject,
-    GitPort,
-    PullsPort,
-    RefConflictError,
-    RefUpdate,
-)
+from bot.localhub.ports import ZERO_OID, GitObject, RefConflictError, RefUpdate
 from bot.localhub.reqlog import LogEntry
 
 __all__ = [
@@ -59,7 +52,6 @@ __all__ = [
     "Fault",
     "FaultKind",
     "GitObject",
-    "GitPort",
     "Hook",
     "HookFault",
     "HookFaultKind",
@@ -71,7 +63,6 @@ __all__ = [
     "Label",
     "LogEntry",
     "Need",
-    "PullsPort",
     "Quota",
     "Reaction",
     "RefConflictError",

@@ -68,7 +68,7 @@ def _item(delivery: Delivery) -> Json:
 
 
 def _visible(request: Request) -> list[Delivery]:
-    hook, since = _hook(request), request.hub.now() - KEPT
+    hook, since = calling_app(request).hook, request.hub.now() - KEPT
     return [
         x
         for x in reversed(request.hub.hooks.deliveries)
