@@ -115,8 +115,9 @@ class OtherUid:
             "--no-new-privs",
             "--bounding-set=-all",
         )
+        # `env` looks the program up with the agent's rights; setpriv itself still searches folders as root.
         return await asyncio.create_subprocess_exec(
-            *lock, "--", *argv, cwd=cwd, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr,
+            *lock, "--", "env", "--", *argv, cwd=cwd, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr,
             start_new_session=True,
         )  # fmt: skip
 

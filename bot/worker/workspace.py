@@ -158,9 +158,10 @@ def read_agent_file(path: Path, limit: int = MAX_RESULT) -> bytes | None:
         return None
     except OSError as error:
         raise UserError(f"The agent's file {path.name} cannot be read: {error.strerror}.") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"The agent's file {path.name} is not a plain file.")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UserError(f"The agent's file {path.name} is not a plain file.")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise UserError(f"The agent's file {path.name} is larger than {limit} bytes.")

@@ -109,6 +109,8 @@ async def test_work_left_uncommitted_is_committed(tmp_path: Path) -> None:
     assert "new.txt" in git(origin.source, "ls-tree", "-r", "--name-only", "FETCH_HEAD")
 
 
+SIDE = "git checkout -q -b side; echo 1 > s; git add -A; git commit -qm s"
+
 REFUSED = {
     "an agent that did nothing has an empty result": ("true", FailureReason.AGENT_EMPTY_OUTPUT),
     "an agent that ends with an error has crashed": ("echo boom; exit 3", FailureReason.AGENT_CRASH),
@@ -128,8 +130,7 @@ REFUSED = {
     "a malformed result file is a crash": ("echo nonsense > $TGS_RESULT", FailureReason.AGENT_CRASH),
     "a result file that is a link is a crash": ('ln -s /etc/passwd "$TGS_RESULT"', FailureReason.AGENT_CRASH),
     "an agent that merges is refused": (
-        "git checkout -q -b side; echo 1 > s; git add -A; git commit -qm s\n"
-         "git checkout -q -; echo 2 > t; git add -A; git commit -qm t; git merge -q -m m side",
+        f"{SIDE}; git checkout -q -; echo 2 > t; git add -A; git commit -qm t; git merge -q -m m side",
         FailureReason.SECURITY_BUNDLE,
     ),
     "an agent that starts a new history is refused": (
@@ -283,6 +284,7 @@ async def test_the_agent_is_another_user_who_cannot_read_the_workers_files(tmp_p
     script = f"""
 id -u > who.txt
 cat /proc/$PPID/environ > seen.txt 2>&1; ls {tmp_path} >> seen.txt 2>&1; env >> seen.txt
+grep -E '^(CapEff|NoNewPrivs)' /proc/self/status > status.txt
 {DONE}"""
     (tmp_path / "private").mkdir(mode=0o700)
     async with world(tmp_path / "private", script, allow_unisolated=False) as (origin, bot):
@@ -291,6 +293,8 @@ cat /proc/$PPID/environ > seen.txt 2>&1; ls {tmp_path} >> seen.txt 2>&1; env >> 
         git(origin.source, "fetch", "-q", str(tmp_path / "private/out/bundle/tgs.bundle"), "HEAD")
     assert int(git(origin.source, "show", "FETCH_HEAD:who.txt")) >= 61_200
     assert ATTEMPT_TOKEN not in git(origin.source, "show", "FETCH_HEAD:seen.txt")
+    status = git(origin.source, "show", "FETCH_HEAD:status.txt").split()
+    assert status == ["CapEff:", "0000000000000000", "NoNewPrivs:", "1"]
 
 
 async def test_no_credential_reaches_argv_environment_log_or_disk(
