@@ -9,6 +9,7 @@ import pytest
 
 from bot.github.client import open_session
 from tests.github.hub import World, hub_world
+from tests.github.script import Script, script
 from tests.github.support import JumpingClock, Rig, Tokens, make_client, scripted_server
 
 
@@ -22,4 +23,10 @@ async def rig() -> AsyncIterator[Rig]:
 @pytest.fixture
 async def w(tmp_path: Path) -> AsyncIterator[World]:
     async with hub_world(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def s() -> AsyncIterator[Script]:
+    async with script() as made:
         yield made

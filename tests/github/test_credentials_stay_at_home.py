@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,16 @@ async def test_a_call_cannot_be_sent_elsewhere_by_gidgethubs_own_verbs(rig: Rig)
     assert rig.server.seen == []
 
 
+@pytest.fixture
+def everything_logged() -> Iterator[None]:
+    """The log at its most talkative, whatever the rest of the suite wants."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET))
+    yield
+    structlog.configure(**before)
+
+
+@pytest.mark.usefixtures("everything_logged")
 async def test_no_secret_is_logged_or_raised(
     rig: Rig, rsa_pem: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,8 @@ from bot.domain.model import Person, RepoKey, Role
 from bot.errors import Invalid, NotFound
 from bot.github.gateway import Gateway
 from tests.github.hub import World
+from tests.github.script import VIEW, Script
+from tests.github.support import ISSUE, REPO, reply
 
 
 async def test_a_repository_as_it_is(w: World) -> None:
@@ -100,6 +102,34 @@ async def test_a_repository_we_lost_does_not_look_like_one_without_the_thing(
     w.drop_tokens()
     with pytest.raises(NotFound):
         await look(w.gateway, w.key)
+
+
+async def test_a_rename_between_two_looks_is_followed(s: Script) -> None:
+    assert await s.gateway.pull(REPO, 3) is None
+    s.answers["GET /repos/o/r"] = reply(None, 301, Location="/repositories/42")
+    s.answers["GET /repositories/42"] = reply(VIEW | {"name": "new", "full_name": "o/new"})
+    s.answers["GET /repos/o/new/actions/workflows/w.yml"] = reply({"id": 1, "state": "active"})
+    assert await s.gateway.workflow_state(REPO, "w.yml") == "active"
+
+
+async def test_a_read_redirected_to_another_repository_is_not_ours(s: Script) -> None:
+    s.on("GET /issues/5/events", reply(None, 301, Location="/repositories/666/issues/5/events"))
+    s.answers["GET /repositories/666/issues/5/events"] = reply([])
+    with pytest.raises(NotFound, match="another repository"):
+        await s.gateway.label_events(ISSUE)
+
+
+async def test_a_read_redirected_to_our_repository_is_ours(s: Script) -> None:
+    s.on("GET /issues/5/events", reply(None, 301, Location="/repositories/42/issues/5/events"))
+    s.answers["GET /repositories/42/issues/5/events"] = reply([])
+    assert await s.gateway.label_events(ISSUE) == []
+
+
+async def test_an_id_that_answers_for_another_is_refused(s: Script) -> None:
+    s.answers["GET /repos/o/r"] = reply({"message": "Not Found"}, 404)
+    s.answers["GET /repositories/42"] = reply(VIEW | {"id": 666})
+    with pytest.raises(NotFound, match="another repository"):
+        await s.gateway.head(REPO, "main")
 
 
 async def test_a_file_with_its_blob(w: World) -> None:

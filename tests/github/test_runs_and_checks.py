@@ -2,77 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from aiohttp import web
-from pydantic import SecretStr
 
 from bot.domain.facts import Ci, ContentEdit, RunStatus
-from bot.domain.model import Person, RepoKey
-from bot.errors import Conflict, Forbidden, Invalid, NotFound, Suspended, Unavailable
-from bot.github.calls import Origin
-from bot.github.client import open_session
-from bot.github.gateway import Gateway, token_gateway
+from bot.domain.model import Person
+from bot.errors import Conflict, Invalid, NotFound, Unavailable
 from bot.github.gateway_repos import blob_sha
-from bot.protocols import Visible, VisibleOutcome
-from tests.github.support import ISSUE, REPO, START, JumpingClock, ScriptedServer, Seen, reply, scripted_server
-
-NAME = "/repos/o/r"
-VIEW = {
-    "id": REPO.repo,
-    "node_id": "R_1",
-    "name": "r",
-    "full_name": "o/r",
-    "owner": {"id": 1, "login": "o"},
-    "html_url": "https://github.example/o/r",
-    "size": 12,
-}
-Answering = web.Response | Callable[[Seen], web.Response]
-
-
-class Script:
-    """Answers by method and path; everything else is 404."""
-
-    def __init__(self, server: ScriptedServer, gateway: Gateway, clock: JumpingClock) -> None:
-        self.server, self.gateway, self.clock = server, gateway, clock
-        self.answers: dict[str, Answering] = {f"GET {NAME}": reply(VIEW)}
-        server.say(self.serve)
-
-    def on(self, what: str, answer: Answering) -> None:
-        """`what` is method and path below the repository, e.g. `GET /pulls/1`; GraphQL is `POST graphql`."""
-        method, path = what.split(" ", 1)
-        self.answers[f"{method} {'/graphql' if path == 'graphql' else NAME + path}"] = answer
-
-    def serve(self, seen: Seen) -> web.Response:
-        found = self.answers.get(f"{seen.method} {seen.path.partition('?')[0]}", reply({"message": "Not Found"}, 404))
-        if isinstance(found, web.Response):
-            return web.Response(status=found.status, body=found.body, headers=found.headers)
-        return found(seen)
-
-
-@pytest.fixture
-async def s() -> AsyncIterator[Script]:
-    async def name(key: RepoKey) -> str:
-        assert key == REPO
-        return "o/r"
-
-    async with scripted_server() as server, open_session() as session:
-        clock = JumpingClock()
-        origin = Origin(server.url, f"{server.url}/graphql")
-        gateway = token_gateway(
-            session,
-            origin,
-            SecretStr("t"),
-            names=name,
-            clock=clock,
-            sleep=clock.sleep,
-            jitter=lambda: 0.5,
-            write_spacing=0,
-        )
-        yield Script(server, gateway, clock)
+from tests.github.script import NAME, VIEW, Script, at, moment
+from tests.github.support import ISSUE, REPO, START, Seen, reply
 
 
 def run(**more: Any) -> dict[str, Any]:
@@ -311,14 +251,6 @@ async def test_a_merge_that_did_not_happen_is_a_conflict(s: Script, answer: web.
 # --- edits
 
 
-def at(minutes: int) -> str:
-    return (START + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def moment(minutes: int) -> datetime:
-    return START + timedelta(minutes=minutes)
-
-
 def who(id_: int | None, login: str, kind: str = "User") -> dict[str, Any]:
     return {"__typename": kind, "login": login} | ({"databaseId": id_} if id_ is not None else {})
 
@@ -424,82 +356,6 @@ async def test_edits_that_cannot_be_read_are_an_error(s: Script, answer: Any, ki
     s.on("POST graphql", reply(answer))
     with pytest.raises(kind):
         await s.gateway.content_edits(ISSUE)
-
-
-# --- visible changes
-
-
-FOUND = {"data": {"repository": {"id": "R_1", "l0": {"id": "L_b"}, "l1": {"id": "L_a"}}}}
-WANTED = Visible("I_1", 5, add_labels=("a",), remove_labels=("b",), comment_node="C_1", comment_body="text")
-
-
-def graphql(show: Any) -> Callable[[Seen], web.Response]:
-    """Answers look-ups of node ids and comments, and the mutation with `show`."""
-
-    def serve(seen: Seen) -> web.Response:
-        query = seen.body["query"]
-        if query.startswith("mutation"):
-            return reply(show)
-        return reply({"data": {"node": {"databaseId": 77}}} if "databaseId" in query else FOUND)
-
-    return serve
-
-
-async def test_a_server_without_one_of_the_mutations_gets_rest_calls(s: Script) -> None:
-    message = "Field 'updateIssueComment' doesn't exist on type 'Mutation'"
-    s.on("POST graphql", graphql({"data": None, "errors": [{"message": message}]}))
-    s.on("POST /issues/5/labels", reply([{"name": "a", "node_id": "L_a"}]))
-    s.on("DELETE /issues/5/labels/b", reply({"message": "Label does not exist"}, 404))
-    comment = {"id": 77, "node_id": "C_1", "created_at": at(0), "updated_at": at(1), "html_url": "u", "body": "text"}
-    s.on("PATCH /issues/comments/77", reply(comment))
-    assert await s.gateway.show(REPO, WANTED) == VisibleOutcome(None, "text", ())
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        pytest.param({"remove_labels": {}, "add_labels": {}, "comment_body": None}, id="with the other answers"),
-        pytest.param(None, id="with nothing else"),
-    ],
-)
-async def test_a_part_that_failed_is_named_with_githubs_message(s: Script, data: Any) -> None:
-    error = {"type": "FORBIDDEN", "path": ["comment_body"], "message": "Resource not accessible by integration"}
-    s.on("POST graphql", graphql({"data": data, "errors": [error]}))
-    outcome = await s.gateway.show(REPO, WANTED)
-    assert outcome.failed == (("comment_body", "Resource not accessible by integration"),)
-    assert outcome.comment_body is None
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        pytest.param({"type": "FORBIDDEN", "message": "no"}, Forbidden, id="an error that names no part"),
-        pytest.param(
-            {"message": "Something went wrong", "path": ["comment_body"]}, Unavailable, id="a hiccup in a part"
-        ),
-        pytest.param(
-            {"type": "FORBIDDEN", "message": "This installation has been suspended", "path": ["add_labels"]},
-            Suspended,
-            id="a suspension",
-        ),
-    ],
-)
-async def test_trouble_that_says_nothing_about_a_part_is_raised(s: Script, error: Any, kind: type[Exception]) -> None:
-    data = {"remove_labels": {}, "add_labels": {}, "comment_body": None}
-    s.on("POST graphql", graphql({"data": data, "errors": [error]}))
-    with pytest.raises(kind):
-        await s.gateway.show(REPO, WANTED)
-
-
-async def test_a_batch_whose_answer_was_lost_is_uncertain_and_not_repeated(s: Script) -> None:
-    def serve(seen: Seen) -> web.Response:
-        return reply(None, 502) if seen.body["query"].startswith("mutation") else reply(FOUND)
-
-    s.on("POST graphql", serve)
-    with pytest.raises(Unavailable) as caught:
-        await s.gateway.show(REPO, WANTED)
-    assert caught.value.uncertain
-    assert sum(seen.body["query"].startswith("mutation") for seen in s.server.seen if seen.body) == 1
 
 
 # --- repositories and files
