@@ -1,7 +1,8 @@
 """GitHub's own description of its API and webhooks, loaded from the trimmed copy and made usable for validation.
 
-Two habits of the description are corrected on loading: `nullable` beside an `enum` without null, and `nullable`
-beside `anyOf`/`oneOf`/`allOf`, both of which a strict reader would refuse although GitHub really sends null there.
+Three habits of the description are corrected on loading: `nullable` beside an `enum` without null, and `nullable`
+beside `anyOf`/`oneOf`/`allOf`, both of which a strict reader would refuse although GitHub really sends null there;
+and the account of an installation that is described as a user and an enterprise at once instead of one of them.
 Path parameters that may hold slashes (`contents/{path}`, `git/ref/{ref}`, …) are matched as such.
 """
 
@@ -115,9 +116,13 @@ def _anchored(schema: Json) -> Json:
 
 
 def _deepest(error: Any) -> Any:
-    """The error that tells most: in failed alternatives the one that got furthest into the value."""
+    """The error that tells most: in failed alternatives the one that got furthest into the value.
+
+    The alternative that would allow null is never the one that was meant, unless there is no other.
+    """
     while error.context:
-        error = max(error.context, key=lambda inner: (len(inner.absolute_path), -len(inner.absolute_schema_path)))
+        meant = [inner for inner in error.context if inner.validator_value != [None]] or error.context
+        error = max(meant, key=lambda inner: (len(inner.absolute_path), -len(inner.absolute_schema_path)))
     return error
 
 
@@ -159,12 +164,22 @@ def _specific(route: Route) -> tuple[int, int, str]:
     return (slashy, len(route.names) * 100 - len(route.template), route.template)
 
 
+def _both_user_and_enterprise(members: Json) -> bool:
+    """Whether an account is described as a user and an enterprise at once, which nothing can be."""
+    if not isinstance(members, list):
+        return False
+    required = [set(member.get("required", ())) for member in members if isinstance(member, dict)]
+    return any({"login"} <= names for names in required) and any({"slug", "name"} <= names for names in required)
+
+
 def _usable(node: Json) -> Json:
     if isinstance(node, list):
         return [_usable(item) for item in node]
     if not isinstance(node, dict):
         return node
     out = {key: _usable(value) for key, value in node.items()}
+    if _both_user_and_enterprise(out.get("allOf")):
+        out["anyOf"] = out.pop("allOf")
     if out.get("nullable") is not True:
         return out
     if isinstance(out.get("enum"), list) and None not in out["enum"]:
