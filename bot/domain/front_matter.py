@@ -21,7 +21,7 @@ from bot.domain.labels import PRIORITIES
 from bot.domain.locks import MAX_LOCKS, InvalidLock, parse_lock
 from bot.domain.model import Problem, WorkSpec
 from bot.domain.policy_model import BranchName, Name, Policy, Usd
-from bot.domain.yaml_source import Fault, Path, Value, YamlText, read_yaml
+from bot.domain.yaml_source import Fault, Path, Value, YamlText, complaint, read_yaml
 
 _Number = TypeVar("_Number", int, float)
 
@@ -107,7 +107,12 @@ class Qa(BaseModel):
 
 
 def _budget(value: object) -> object:
-    return {"usd": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+    return {"usd": value} if isinstance(value, int | float) and not isinstance(value, bool) else _section(value)
+
+
+def _section(value: object) -> object:
+    # The reader gives read-only maps; pydantic wants plain ones.
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 class FrontMatter(BaseModel):
@@ -138,7 +143,7 @@ class FrontMatter(BaseModel):
     budget: Annotated[Budget, BeforeValidator(_budget)] | None = None
     model: Name | None = None
     agent: Name | None = None
-    qa: Qa | None = None
+    qa: Annotated[Qa, BeforeValidator(_section)] | None = None
     automerge: bool = False
     acceptance: Annotated[
         tuple[Annotated[str, Field(max_length=1_000), AfterValidator(_one_line)], ...],
@@ -246,7 +251,7 @@ def _read(text: str, first_line: int, name: str) -> FrontMatterResult:
     try:
         matter = FrontMatter.model_validate(known)
     except ValidationError as error:
-        faults = {_fault(source, detail["loc"], detail["msg"]) for detail in error.errors()}
+        faults = {_fault(source, detail["loc"], complaint(detail["type"], detail["msg"])) for detail in error.errors()}
         ordered = sorted(faults, key=lambda fault: (fault.line, fault.column, fault.message))
         return FrontMatterResult(None, True, tuple(_problem(name, f) for f in ordered), tuple(warnings), positions)
     return FrontMatterResult(matter, True, (), tuple(warnings), positions)
@@ -256,8 +261,7 @@ def _fault(source: YamlText, location: tuple[int | str, ...], message: str) -> F
     path: Path = location
     while path and path not in source.positions:
         path = path[:-1]
-    said = message.removeprefix("Value error, ").replace("Input should be", "must be").rstrip(".")
-    return source.fault(path, f"`{'.'.join(str(part) for part in path)}` {said[:1].lower() + said[1:]}")
+    return source.fault(path, f"`{'.'.join(str(part) for part in path)}`: {message}")
 
 
 def _problem(name: str, fault: Fault, remedy: str = "Correct it there.", code: str = CODE_INVALID) -> Problem:

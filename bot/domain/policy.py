@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 
 from bot.domain.model import Problem, Role
 from bot.domain.policy_model import Policy, policy_hash
-from bot.domain.yaml_source import Fault, Path, Value, YamlText, read_yaml
+from bot.domain.yaml_source import Fault, Path, Value, YamlText, complaint, read_yaml
 
 POLICY_PATH: Final = ".tgs/policy.yml"
 MAX_POLICY_CHARS: Final = 65_536
@@ -61,7 +61,7 @@ def parse_policy(text: str) -> PolicyResult:
         policy = Policy.model_validate(known)
     except ValidationError as error:
         faults = {
-            _describe(source, detail["loc"], _KIND_TEXT.get(detail["type"], detail["msg"]), detail["input"])
+            _describe(source, detail["loc"], complaint(detail["type"], detail["msg"]), detail["input"])
             for detail in error.errors()
         }
         errors = tuple(_invalid(fault) for fault in sorted(faults, key=lambda f: (f.line, f.column, f.message)))
@@ -103,30 +103,13 @@ def _unknown(source: YamlText, path: Path, known: list[str]) -> Problem:
     return Problem(CODE_UNKNOWN_KEY, f"`{POLICY_PATH}`, line {line}, column {column}: unknown setting `{key}`.", remedy)
 
 
-_KIND_TEXT: Final = types.MappingProxyType(
-    {
-        "int_type": "must be a whole number",
-        "int_from_float": "must be a whole number",
-        "float_type": "must be a number",
-        "bool_type": "must be true or false",
-        "string_type": "must be a text",
-        "tuple_type": "must be a list",
-        "model_type": "must be a section of settings, one a line",
-        "is_instance_of": "must be a role: triage, write, maintain or admin",
-    }
-)
-"""Pydantic's words for wrong kinds, said for people who write YAML."""
-
-
 def _describe(source: YamlText, location: tuple[int | str, ...], message: str, value: object) -> Fault:
     path: Path = location
     while path and path not in source.positions:
         path = path[:-1]
     name = ".".join(str(part) for part in path) or "the file"
-    said = message.removeprefix("Value error, ").replace("Input should be", "must be")
-    said = (said[:1].lower() + said[1:]).rstrip(".")
     shown = repr(value) if isinstance(value, str | int | float) or value is None else type(value).__name__
-    return source.fault(path, f"`{name}`: {said} (found {shown[:60]})")
+    return source.fault(path, f"`{name}`: {message} (found {shown[:60]})")
 
 
 def _invalid(fault: Fault) -> Problem:

@@ -23,6 +23,27 @@ Path = tuple[str | int, ...]
 Value = None | bool | int | float | str | tuple["Value", ...] | Mapping[str, "Value"]
 
 
+_KIND_TEXT: Final = MappingProxyType(
+    {
+        "int_type": "must be a whole number",
+        "int_from_float": "must be a whole number",
+        "float_type": "must be a number",
+        "bool_type": "must be true or false",
+        "string_type": "must be a text",
+        "tuple_type": "must be a list",
+        "model_type": "must be a section of settings, one a line",
+        "is_instance_of": "must be a role: triage, write, maintain or admin",
+    }
+)
+"""Pydantic's words for wrong kinds, said for people who write YAML."""
+
+
+def complaint(kind: str, message: str) -> str:
+    """What a finding of pydantic (its type and message) says to somebody who wrote YAML."""
+    said = _KIND_TEXT.get(kind, message).removeprefix("Value error, ").replace("Input should be", "must be")
+    return (said[:1].lower() + said[1:]).rstrip(".")
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What is wrong and where. `line` and `column` count from 1; 0 means the whole text."""
