@@ -6,7 +6,8 @@ page contains a script, and a content policy forbids one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -28,6 +29,8 @@ PAGE_HEADERS = {
 }
 UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
 """Seconds and names, largest first, for "2 hours ago"."""
+LOG_TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z ")
+"""The runner's time stamp before each line."""
 EMOJI = {
     "+1": "👍",
     "-1": "👎",
@@ -86,6 +89,18 @@ def colors(label: Label) -> str:
     return f"background:#{label.color};color:{'#000' if bright else '#fff'}"
 
 
+def log_text(lines: Sequence[str]) -> str:
+    """A step's log for reading: without time stamps, with the runner's marks in words."""
+    out = []
+    for line in lines:
+        text = LOG_TIME.sub("", line)
+        if text == "##[endgroup]":
+            continue
+        text = text.replace("##[group]", "▾ ", 1).replace("##[error]", "Error: ", 1)
+        out.append(text.replace("##[warning]", "Warning: ", 1))
+    return "\n".join(out)
+
+
 def words(event: IssueEvent) -> str:
     """What an event says after the actor's name; a label is drawn behind it."""
     data = event.data
@@ -137,6 +152,7 @@ class Pages:
             "ago": partial(ago, now),
             "took": partial(took, now),
             "colors": colors,
+            "log_text": log_text,
             "emoji": EMOJI.__getitem__,
         }
 

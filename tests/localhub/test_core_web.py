@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.localhub.web_markdown import Markdown
+from bot.localhub.web_view import log_text
 from tests.localhub.support import Answer, World
 
 
@@ -134,3 +135,9 @@ async def test_a_commit_shows_its_changes(w: World) -> None:
     assert shown.status == 200
     assert "Initial commit" in shown.body
     assert "+# Demo" in shown.body
+
+
+def test_logs_are_shown_for_reading() -> None:
+    stamp = "2026-11-20T20:31:17.6792500Z "
+    lines = ["##[group]Run x", "x", "##[endgroup]", "##[error]exit code 3."]
+    assert log_text([stamp + x for x in lines]) == "▾ Run x\nx\nError: exit code 3."
