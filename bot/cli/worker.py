@@ -12,29 +12,18 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, assert_never
 
 import typer
 from pydantic import SecretStr
 
+from bot.cli.exits import Exit
 from bot.errors import LostClaim, Refused, TgsError, UserError
 
 app = typer.Typer(name="worker", help="The jobs of a run, as the workflow calls them.", no_args_is_help=True)
 
 ServerOption = Annotated[str, typer.Option("--server", envvar="TGS_SERVER_URL", help="The bot's address.")]
-
-
-class Exit(IntEnum):
-    """Exit codes of the `tgs` command that these jobs use."""
-
-    OK = 0
-    INTERNAL = 1
-    USAGE = 2
-    LOST_CLAIM = 5
-    REFUSED = 6
-    UPSTREAM = 7
 
 
 @app.command()

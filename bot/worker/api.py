@@ -112,9 +112,10 @@ class Api:
         body = {"fence": fence, "progress": progress}
         return _parse(Beat, await self._call("POST", f"/attempts/{attempt}/heartbeat", bearer, body, tries=1), "beat")
 
-    async def context(self, attempt: str, bearer: Bearer) -> ContextBundle:
+    async def context(self, attempt: str, fence: int, bearer: Bearer) -> ContextBundle:
         """The context of the attempt, as the bot holds it now."""
-        return _parse(ContextBundle, await self._call("GET", f"/attempts/{attempt}/context", bearer, None), "context")
+        answer = await self._call("GET", f"/attempts/{attempt}/context?fence={fence}", bearer, None)
+        return _parse(ContextBundle, answer, "context")
 
     async def report(self, attempt: str, bearer: Bearer, report: Mapping[str, object]) -> None:
         """Says how the job ended. `report` holds the fields of the report, the fence among them."""
@@ -180,14 +181,14 @@ class Api:
 
 
 async def _json(response: aiohttp.ClientResponse) -> Any:
-    raw = await response.content.read(MAX_ANSWER + 1)
-    if len(raw) > MAX_ANSWER:
-        return None
+    raw = b""
     while len(raw) <= MAX_ANSWER and (more := await response.content.read(MAX_ANSWER + 1 - len(raw))):
         raw += more
+    if len(raw) > MAX_ANSWER:
+        return None
     try:
         return json.loads(raw) if raw else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

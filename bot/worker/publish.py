@@ -82,7 +82,7 @@ async def publish(
     """Does the whole job. Raises LostClaim when the attempt is no longer ours before the push, and the API's errors."""
     if settings.agent_result is not JobResult.SUCCESS or not settings.bundle_digest:
         return await _agent_failed(settings, api, bearer)
-    context = await api.context(settings.attempt, bearer)
+    context = await api.context(settings.attempt, settings.fence, bearer)
     if context.attempt != settings.attempt or context.fence != settings.fence:
         raise LostClaim("the bot holds another attempt by now")
     with tempfile.TemporaryDirectory(prefix="tgs-publish-") as folder:

@@ -1,7 +1,7 @@
 """The `scripted` adapter: an agent that follows a list of steps, for tests and for showing the product.
 
 It does for real what an agent does: writes files, runs commands, commits, reports progress, fails, waits to be stopped.
-The script is YAML or JSON, in the thought's folder as `script.yml`, `.yaml` or `.json`, or where `agent.command` says.
+The script is YAML or JSON, in the thought's folder as `script.yml`, `.yaml` or `.json`, else where `agent.command` says.
 A step is one key with its value, and optionally `on_attempts: [n, …]`:
 
     steps:
@@ -96,7 +96,7 @@ def parse_script(text: str | bytes, name: str) -> Script:
     try:
         data: Any = yaml.safe_load(text)
         return Script.model_validate(data)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{name} is not valid YAML: {str(error).splitlines()[0]}") from None
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
@@ -120,11 +120,10 @@ class ScriptedAdapter:
 
     def _load(self, session: Session) -> Script:
         command, thought = session.context.agent.command, session.context.thought
-        if command:
-            candidates = [command[0]]
-        elif thought is not None:
-            candidates = [f"{thought.dir}/{name}" for name in NAMES]
-        else:
+        # A thought's own script goes before the general one of the policy.
+        candidates = [f"{thought.dir}/{name}" for name in NAMES] if thought is not None else []
+        candidates += command[:1]
+        if not candidates:
             raise UserError("There is no script.", "Name one in `agent.command`, or add script.yml to the thought.")
         for name in candidates:
             raw = read_agent_file(session.work / name, MAX_SCRIPT)
