@@ -135,6 +135,56 @@ async def test_a_key_marked_while_it_runs_runs_once_more(bench: Bench) -> None:
     assert bench.ran == ["a", "a"]
 
 
+async def test_a_mark_during_a_run_is_not_put_off_by_the_time_that_the_run_asks_for(bench: Bench) -> None:
+    async def marking(key: str) -> Result:
+        bench.ran.append(key)
+        if len(bench.ran) == 1:
+            await bench.rows.mark(key, 7)
+        return Result(next_due_at=START + 3600 * SECOND)
+
+    await bench.rows.mark("a")
+    while await bench.queue.step(marking):
+        pass
+
+    assert bench.ran == ["a", "a"]
+    assert bench.queue.next_time() == START + 3600 * SECOND
+
+
+async def test_a_mark_during_a_run_that_fails_is_not_put_off_by_the_back_off(bench: Bench) -> None:
+    async def marking(key: str) -> Result:
+        bench.ran.append(key)
+        if len(bench.ran) == 1:
+            await bench.rows.mark(key)
+            raise OSError
+        return Result()
+
+    await bench.rows.mark("a")
+    while await bench.queue.step(marking):
+        pass
+
+    assert bench.ran == ["a", "a"]
+
+
+class MarkedLate(StoreKeyRows):
+    """Somebody marks the key after its run was written down and before the queue has heard of that."""
+
+    marks = 1
+
+    async def finish(self, key: str, rev: int, next_due_at: datetime | None) -> KeyRow | None:
+        row = await super().finish(key, rev, next_due_at)
+        if self.marks:
+            self.marks -= 1
+            await self.mark(key)
+        return row
+
+
+async def test_a_mark_between_the_end_of_a_run_and_its_answer_is_not_lost(bench: Bench) -> None:
+    bench.queue = bench.another(MarkedLate(bench.store))
+    await bench.rows.mark("a")
+
+    assert await bench.steps() == ["a", "a"]
+
+
 async def test_a_wake_up_without_anything_to_do_runs_nothing(bench: Bench) -> None:
     await bench.rows.mark("a")
     assert await bench.steps() == ["a"]
