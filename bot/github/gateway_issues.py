@@ -13,7 +13,6 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -45,6 +44,7 @@ FRESH_LOOKS = 2
 EDITS = """
 query($owner: String!, $name: String!, $number: Int!, $last: Int!, $before: String) {
   repository(owner: $owner, name: $name) {
+    databaseId
     issue(number: $number) {
       createdAt
       lastEditedAt
@@ -263,7 +263,10 @@ class IssueVerbs(AppVerbs):
             if answer.errors:
                 error = answer.errors[0]
                 raise error_of(classify_graphql(error), error.message, status=200, request=f"POST graphql:{label}")
-            issue = _edited(answer.data, label)
+            repository = answer.data.get("repository")
+            if isinstance(repository, dict):
+                self._check_repo(key.repo_key, repository.get("databaseId"), f"POST graphql:{label}")
+            issue = _edited(repository, label)
             if issue.last_edited_at is None:
                 return []
             newest = ContentEdit(_who(issue.editor), issue.last_edited_at)
@@ -332,9 +335,8 @@ class IssueVerbs(AppVerbs):
         )
 
 
-def _edited(data: Mapping[str, Any], label: str) -> _Edited:
+def _edited(repository: object, label: str) -> _Edited:
     request = f"POST graphql:{label}"
-    repository = data.get("repository")
     issue = repository.get("issue") if isinstance(repository, dict) else None
     if issue is None:
         raise NotFound("there is no such issue", status=404, request=request)

@@ -143,10 +143,12 @@ class ShowVerbs(PullVerbs):
         """Asks for the node ids of the repository and of labels; what does not exist stays unknown."""
         owner, name = await self._name(repo)
         lines = [f"l{i}: label(name: {json.dumps(text)}) {{ id }}" for i, text in enumerate(labels)]
-        fields = " ".join(("id", *lines))
+        fields = " ".join(("id databaseId", *lines))
         document = f"query($owner: String!, $name: String!) {{ repository(owner: $owner, name: $name) {{ {fields} }} }}"
         client = self._client(repo.installation)
         answer = await client.graphql_call(document, {"owner": owner, "name": name}, label="nodes")
+        number = _dig(answer.data, "repository", "databaseId")
+        self._check_repo(repo, number if isinstance(number, int) else None, "POST graphql:nodes")
         found = _dig(answer.data, "repository", "id")
         if isinstance(found, str):
             self._repo_nodes[repo] = found

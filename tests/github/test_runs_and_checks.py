@@ -343,6 +343,10 @@ async def test_more_edits_than_we_read_end_with_an_unknown_editor(s: Script) -> 
     ("answer", "kind"),
     [
         pytest.param({"data": {"repository": {"issue": None}}}, NotFound, id="no such issue"),
+        pytest.param({"data": {"repository": None}}, NotFound, id="no such repository"),
+        pytest.param(
+            {"data": {"repository": {"databaseId": 666, "issue": {}}}}, NotFound, id="another repository under the name"
+        ),
         pytest.param({"data": {"repository": {"issue": {"x": 1}}}}, Unavailable, id="an answer of another shape"),
         pytest.param(
             {"data": None, "errors": [{"message": "Field 'lastEditedAt' doesn't exist on type 'Issue'"}]},

@@ -24,7 +24,7 @@ def graphql(show: Any) -> Callable[[Seen], web.Response]:
         query = seen.body["query"]
         if query.startswith("mutation"):
             return reply(show)
-        return reply({"data": {"node": {"databaseId": 77}}} if "databaseId" in query else FOUND)
+        return reply({"data": {"node": {"databaseId": 77}}} if "IssueComment" in query else FOUND)
 
     return serve
 
@@ -84,6 +84,14 @@ async def test_a_batch_whose_answer_was_lost_is_uncertain_and_not_repeated(s: Sc
         await s.gateway.show(REPO, WANTED)
     assert caught.value.uncertain
     assert sum(seen.body["query"].startswith("mutation") for seen in s.server.seen if seen.body) == 1
+
+
+async def test_another_repository_under_the_name_is_left_alone(s: Script) -> None:
+    found = {"data": {"repository": {"id": "R_666", "databaseId": 666, "l0": {"id": "L_x"}}}}
+    s.on("POST graphql", reply(found))
+    outcome = await s.gateway.show(REPO, Visible("I_1", 5, delete_branch=("tgs/5-x", "1" * 40)))
+    assert all("mutation" not in seen.body["query"] for seen in s.server.seen if seen.path == "/graphql")
+    assert outcome.failed == ()
 
 
 # --- without GraphQL
