@@ -114,6 +114,22 @@ async def test_who_labelled_and_when(w: World) -> None:
     ]
 
 
+async def test_who_edited_title_and_body_and_when(w: World) -> None:
+    issue = w.open_issue("Title", "Body", by="eve")
+    assert await w.gateway.content_edits(w.issue_key(issue)) == []
+    for minute, (login, change) in enumerate(
+        [("eve", {"body": "More"}), ("wim", {"title": "Better"}), ("mia", {"body": "Most"})], start=1
+    ):
+        w.clock.time = START + timedelta(minutes=minute)
+        w.hub.issues.edit(issue, w.hub.as_user(login), **change)
+    edits = await w.gateway.content_edits(w.issue_key(issue))
+    assert [(edit.editor, edit.at) for edit in edits] == [
+        (w.person("eve"), START + timedelta(minutes=1)),
+        (w.person("wim"), START + timedelta(minutes=2)),
+        (w.person("mia"), START + timedelta(minutes=3)),
+    ]
+
+
 async def test_removing_a_label_tells_whether_this_call_removed_it(w: World) -> None:
     issue = w.open_issue()
     w.hub.labels.add(issue, ["tgs:ready", "other"], w.hub.as_user("wim"))
