@@ -38,26 +38,33 @@ _INVISIBLE = re.compile(
 )
 _ANSI = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)|[ -/]*[0-~])"
-    r"|\x9b[0-?]*[ -/]*[@-~]|[\x90\x98\x9d-\x9f][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x9b[0-?]*[ -/]*[@-~]|[\x90\x98\x9d-\x9f][^\x07\x1b\x9c\x90\x98\x9d-\x9f]*(?:\x07|\x1b\\|\x9c)"
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_ENDS = re.compile("\r\n?|\u2028|\u2029|\x85|\x0b|\x0c")
 _EXPRESSION = re.compile(r"\$(?=\{\{)")
 
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+# (how something hidden begins, how it ends, what is put in its place)
+_COMMENT = re.compile("<!--"), "-->", ""
+_HIDDEN = (
+    _COMMENT,
+    (re.compile(r"<\?"), "?>", ""),
+    (re.compile(r"<!\[CDATA\["), "]]>", ""),
+    (re.compile(r"<![A-Za-z]"), ">", ""),
+    (re.compile(r"<(?:img|picture|source|svg|video|audio|iframe|object|embed)\b", re.IGNORECASE), ">", "(image)"),
+)
 _OPEN_COMMENT_BLOCK = re.compile(r"^[ \t]{0,3}<!--.*\Z", re.DOTALL | re.MULTILINE)
 _OPEN_COMMENT = re.compile(r"<!--")
-_HIDDEN_HTML = re.compile(r"<\?.*?\?>|<!\[CDATA\[.*?\]\]>|<![A-Za-z][^>]*>", re.DOTALL)
-_HTML_IMAGE = re.compile(r"<(?:img|picture|source|svg|video|audio|iframe|object|embed)\b[^>]*>", re.IGNORECASE)
-_HTML_ATTRIBUTES = re.compile(r"<([A-Za-z][A-Za-z0-9-]*)\s[^<>]*=[^<>]*>")
-_IMAGE = re.compile(r"!\[[^\]\n]*\](?:\([^)\n]*\)|\[[^\]\n]*\])?")
+_HTML_ATTRIBUTES = re.compile(r"<([A-Za-z][A-Za-z0-9-]*)\s(?=[^<>=]*=)[^<>]*+>")
+_IMAGE = re.compile(r"!\[[^\[\]\n]*\](?:\([^()\n]*\)|\[[^\[\]\n]*\])?")
 _IMAGE_START = re.compile(r"!(?=\[)")
 _REFERENCE_TITLE = re.compile(r"^([ ]{0,3}\[[^\]\n]+\]:[ \t]*\S+)[ \t]+[\"'(][^\n]*$", re.MULTILINE)
 
 _MENTION = re.compile(r"@(?=[A-Za-z0-9_-])")
 _CLOSING = re.compile(
-    r"\b(c|f|r)(?=(?:lose[sd]?|ix(?:e[sd])?|esolve[sd]?)\b\W{0,8}(?:#|GH-|https?://|[\w.-]+/[\w.-]+#))", re.IGNORECASE
+    r"\b(c|f|r)(?=(?:lose[sd]?|ix(?:e[sd])?|esolve[sd]?)\b\W{0,8}(?:#|GH-|https?://|[\w.-]{1,100}/[\w.-]{1,100}#))",
+    re.IGNORECASE,
 )
 _LINE_COMMAND = re.compile(r"^([ \t]*(?:(?:[-*+>]|\d{1,9}[.)])[ \t]+)*)/(?=\S)", re.MULTILINE)
 _SKIP_CI = re.compile(
@@ -67,8 +74,8 @@ _SKIP_CI = re.compile(
 _SKIP_OTHER = re.compile(r"\*{3}[ \t]*(NO_CI)[ \t]*\*{3}", re.IGNORECASE)
 _SKIP_TRAILER = re.compile(r"\bskip-checks(?=[ \t]*:)", re.IGNORECASE)
 _HTML = re.compile(r"<(?=[A-Za-z/!?])")
-_REFERENCE = re.compile(r"(?<![\w/])#(?=\d)")
 
+_CLOSING_WORD = re.compile(r"\b(c|f|r)(?=(?:lose[sd]?|ix(?:e[sd])?|esolve[sd]?)\b\W{0,8}#?\w)", re.IGNORECASE)
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~$])")
 
 
@@ -103,12 +110,12 @@ def for_prompt(text: str, limit: int = MAX_TEXT) -> str:
 
 def _strip_hidden(text: str) -> str:
     def once(current: str) -> str:
-        current = _COMMENT.sub("", current)
-        current = _OPEN_COMMENT_BLOCK.sub("", current)
+        current = _OPEN_COMMENT_BLOCK.sub("", _cut(current, *_COMMENT))
         current = _OPEN_COMMENT.sub("&lt;!--", current)
-        current = _HIDDEN_HTML.sub("", current)
-        current = _HTML_IMAGE.sub("(image)", current)
-        current = _IMAGE.sub("(image)", current)
+        for hidden in _HIDDEN:
+            current = _cut(current, *hidden)
+        # What still begins like an image has brackets inside its hidden text; at least it does not look like words.
+        current = _IMAGE_START.sub("(image)", _IMAGE.sub("(image)", current))
         current = _HTML_ATTRIBUTES.sub(r"<\1>", current)
         return _REFERENCE_TITLE.sub(r"\1", current)
 
@@ -140,7 +147,7 @@ def _defuse(text: str) -> str:
 
 def one_line(text: str) -> str:
     """The visible text on one line, spaces collapsed, hidden comments removed."""
-    shown = _fixpoint(visible(text), lambda t: _OPEN_COMMENT_BLOCK.sub("", _COMMENT.sub("", t)))
+    shown = _fixpoint(visible(text), lambda t: _OPEN_COMMENT_BLOCK.sub("", _cut(t, *_COMMENT)))
     return " ".join(shown.split())
 
 
@@ -165,9 +172,6 @@ def for_inline(text: str, limit: int = MAX_INLINE) -> str:
     escaped = re.sub(r"\b(GH)-(?=\d)", lambda m: m[1] + ZWSP + "-", escaped, flags=re.IGNORECASE)
     escaped = _CLOSING_WORD.sub(lambda m: m[1] + ZWSP, escaped)
     return _LINE_COMMAND.sub(lambda m: f"{m[1]}{ZWSP}/", escaped)
-
-
-_CLOSING_WORD = re.compile(r"\b(c|f|r)(?=(?:lose[sd]?|ix(?:e[sd])?|esolve[sd]?)\b\W{0,8}#?\w)", re.IGNORECASE)
 
 
 def code_span(text: str, limit: int = MAX_INLINE) -> str:
@@ -200,6 +204,21 @@ def for_terminal(text: str, limit: int = MAX_TEXT) -> str:
 
 
 # --- helpers
+
+
+def _cut(text: str, begin: re.Pattern[str], end: str, instead: str) -> str:
+    """Replaces everything from `begin` to the next `end`. One pass: a regular expression would look for a missing end
+    again at every beginning, which built text makes very slow.
+    """
+    parts: list[str] = []
+    at = 0
+    while (start := begin.search(text, at)) is not None:
+        stop = text.find(end, start.end())
+        if stop < 0:
+            break
+        parts += [text[at : start.start()], instead]
+        at = stop + len(end)
+    return "".join(parts) + text[at:]
 
 
 def _fixpoint(text: str, step: Callable[[str], str], last: Callable[[str], str] | None = None) -> str:
@@ -270,7 +289,7 @@ _SECRETS = (
     re.compile(r"\bgh[pousr]_[A-Za-z0-9_.\-]{10,}"),
     re.compile(r"\bgithub_pat_[A-Za-z0-9_]{10,}"),
     re.compile(r"\bsk-ant-[A-Za-z0-9_\-]{8,}"),
-    re.compile(r"\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*)?"),
+    re.compile(r"(?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*)?"),
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     re.compile(r"(?i)(?<=aws_secret_access_key)(\s*[=:]\s*[\"']?)[A-Za-z0-9/+=]{40}"),
     re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"),
