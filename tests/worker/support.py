@@ -153,6 +153,9 @@ class FakeBot:
     oidc_count: int = 0
     handoff_used: bool = False
     git_tokens: list[str] = field(default_factory=list)
+    push_token: str = PUSH_TOKEN
+    repo_url: str = ""
+    wheel: bytes = b""
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def named(self, name: str) -> list[Call]:
@@ -196,8 +199,8 @@ class FakeBot:
             return web.json_response(context_json)
         if name == "publish-token":
             return web.json_response(
-                {"token": PUSH_TOKEN, "expires_at": "2026-01-01T00:00:00Z", "branch": self.bundle.branch,
-                 "repo_url": f"{self.url}/git/acme/shop.git"}
+                {"token": self.push_token, "expires_at": "2026-01-01T00:00:00Z", "branch": self.bundle.branch,
+                 "repo_url": self.repo_url}
             )  # fmt: skip
         return web.json_response({})
 
@@ -205,6 +208,9 @@ class FakeBot:
         self.oidc_count += 1
         assert request.headers["Authorization"] == "Bearer runner-secret"
         return web.json_response({"value": f"oidc:{request.query['audience']}:{self.oidc_count}"})
+
+    async def _dist(self, _: web.Request) -> web.Response:
+        return web.Response(body=self.wheel)
 
     async def _git(self, request: web.Request) -> web.Response:
         """`git http-backend`, with the tokens as the only way in; only the push token may write."""
@@ -244,6 +250,7 @@ async def fake_bot(origin: Origin, **changes: Any) -> AsyncIterator[FakeBot]:
     app.router.add_route("POST", "/api/v1/runs/{name}", bot._api)
     app.router.add_route("*", "/api/v1/attempts/{id}/{name}", bot._api)
     app.router.add_get("/oidc", bot._oidc)
+    app.router.add_get("/dist/{file}", bot._dist)
     app.router.add_route("*", "/git/{path:.*}", bot._git)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -251,6 +258,7 @@ async def fake_bot(origin: Origin, **changes: Any) -> AsyncIterator[FakeBot]:
     await site.start()
     port = runner.addresses[0][1]
     bot.url = f"http://127.0.0.1:{port}"
+    bot.repo_url = f"{bot.url}/git/acme/shop.git"
     bot.bundle = context(origin, f"{bot.url}/git/acme/shop.git", **changes)
     try:
         yield bot

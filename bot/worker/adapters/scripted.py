@@ -1,7 +1,8 @@
 """The `scripted` adapter: an agent that follows a list of steps, for tests and for showing the product.
 
-It does for real what an agent does: writes files, runs commands, commits, reports progress, fails, waits to be stopped.
-The script is YAML or JSON, in the thought's folder as `script.yml`, `.yaml` or `.json`, else where `agent.command` says.
+It does for real what an agent does: writes files, runs commands, commits, reports progress, fails, waits to be
+stopped. The script is YAML or JSON: the file that `agent.command` names, else
+`script.yml`, `.yaml` or `.json` in the thought's folder.
 A step is one key with its value, and optionally `on_attempts: [n, …]`:
 
     steps:
