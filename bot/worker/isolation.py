@@ -28,6 +28,7 @@ FIRST_UID: Final = 61_200  # inside systemd's range for dynamic users: no distri
 UID_COUNT: Final = 4_000
 AGENT_USER: Final = "tgs-agent"
 PROBE_SECONDS: Final = 20.0  # making a user and starting a shell; a hung sudo must not hold the job
+_WITHOUT_SUDO: Final = tuple(f"--unset=SUDO_{name}" for name in ("COMMAND", "USER", "UID", "GID", "HOME"))
 # Prints the user id; anything more is a fault: may be root, may read the worker's file, cannot reach the workspace.
 _PROBE: Final = (
     "id -u; if sudo -n true 2>/dev/null; then echo sudo; fi; "
@@ -171,11 +172,14 @@ class SudoUser:
         self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: int, stdout: int, stderr: int
     ) -> asyncio.subprocess.Process:
         keep = f"--preserve-env={','.join(sorted(env))}"
-        # env -i drops what sudo adds (SUDO_COMMAND …) after it has read the allowed names from its own environment.
-        lock = (self._sudo, "-n", keep, "-u", AGENT_USER, "--", "setpriv", "--no-new-privs", "--")
+        # What sudo itself replaces (PATH), its setuid loader drops (TMPDIR) or it adds (SUDO_…) is put right after it;
+        # none of these is secret. The folder is entered by the agent's user, for the worker may not.
+        fixed = [f"{name}={env[name]}" for name in ("PATH", "HOME", "TMPDIR") if name in env]
         return await asyncio.create_subprocess_exec(
-            *lock, *argv, cwd=cwd, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
-        )
+            self._sudo, "-n", keep, "-u", AGENT_USER, "--",
+            "env", *_WITHOUT_SUDO, f"--chdir={cwd}", *fixed, "setpriv", "--no-new-privs", "--", *argv,
+            cwd="/", env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True,
+        )  # fmt: skip
 
     async def signal(self, process: asyncio.subprocess.Process, number: signal.Signals) -> None:
         await self._as_root("pkill", f"-{number.value}", "-u", AGENT_USER)
@@ -185,7 +189,9 @@ class SudoUser:
         _kill_group(process.pid, signal.SIGKILL)
 
     async def give(self, path: Path) -> None:
-        if await self._as_root("chown", "-hR", f"{AGENT_USER}:", str(path)) != 0:
+        # The worker stays in the group, also of what the agent makes later, so that it can read the result.
+        owned = await self._as_root("chown", "-hR", f"{AGENT_USER}:{os.getgid()}", str(path)) == 0
+        if not owned or await self._as_root("chmod", "u=rwx,g=rxs,o=", str(path)) != 0:
             raise TgsError(f"the folder {path.name} could not be given to the user {AGENT_USER}")
 
     async def remove(self, path: Path) -> None:

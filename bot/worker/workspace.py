@@ -81,6 +81,7 @@ def create(parent: Path | None = None) -> Workspace:
     for folder in (workspace.work, workspace.home, workspace.box, workspace.private):
         folder.mkdir(mode=0o700)
     workspace.steer_file.touch()
+    workspace.steer_file.chmod(0o660)  # the worker writes it through its group when the file is the agent's
     (workspace.private / "probe").write_text("only the worker may read this\n", encoding="utf-8")
     (workspace.private / "probe").chmod(0o600)
     return workspace

@@ -291,7 +291,7 @@ async def test_with_sudo_the_agent_is_another_user_and_the_environment_stays_out
     sudo.write_text(
         '#!/bin/sh\necho "$@" >> "$(dirname "$0")/calls"\nuser=\n'
         'while [ "$1" != -- ]; do [ "$1" = -u ] && { user=$2; shift; }; shift; done; shift\n'
-        'case "$1" in id) exit 0;; useradd) exit 0;; esac\n'
+        'case "$1" in id|useradd) exit 0;; chown) shift 3; exec chown -hR 61199:0 "$@";; esac\n'
         '[ -z "$user" ] && exec "$@"\nexec setpriv --reuid 61199 --regid 61199 --clear-groups -- "$@"\n'
     )
     sudo.chmod(0o755)
@@ -300,15 +300,20 @@ async def test_with_sudo_the_agent_is_another_user_and_the_environment_stays_out
     place = create()
     try:
         assert await isolation.probe(launcher, place.private / "probe", place.root) is Isolation.USER
+        await launcher.give(place.box)
+        assert oct(place.box.stat().st_mode) == "0o42750"
+        assert (place.box.stat().st_uid, place.box.stat().st_gid) == (61199, 0)
         read, write = os.pipe()
         process = await launcher.start(
-            ["sh", "-c", "echo $MARK"], cwd=Path("/"), env={**SH, "MARK": "seen-by-the-agent"},
+            ["sh", "-c", "echo $MARK $TMPDIR; pwd; env | grep -c SUDO_; touch made"], cwd=place.box,
+            env={**SH, "MARK": "seen-by-the-agent", "TMPDIR": "/agents", "SUDO_USER": "x"},
             stdin=asyncio.subprocess.DEVNULL, stdout=write, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         os.close(write)
         await process.wait()
         with os.fdopen(read, "rb") as out:
-            assert out.read() == b"seen-by-the-agent\n"
+            assert out.read().decode().split() == ["seen-by-the-agent", "/agents", str(place.box), "0"]
+        assert (place.box / "made").stat().st_gid == 0
     finally:
         await launcher.remove(place.root)
     assert not place.root.exists()
