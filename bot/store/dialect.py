@@ -53,7 +53,7 @@ def insert_new(connection: Connection, table: Table, values: Values) -> bool:
     return connection.execute(_INSERT_NEW[connection.dialect.name, table.name], dict(values)).rowcount == 1
 
 
-class Prepared:
+class QuickInsert:
     """An INSERT compiled once for a dialect and run on the driver's cursor: about a tenth of the usual price.
 
     Values are given as the driver stores them (times as microseconds, records as JSON text); nothing is converted.

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from bot.domain.intake import InstallationChange, Intake, SeenRepo, Touch, TouchKind
 from bot.domain.model import InstallationId
-from bot.store.dialect import Cursor, Prepared, driver_cursor, insert_for
+from bot.store.dialect import Cursor, QuickInsert, driver_cursor, insert_for
 from bot.store.engine import SqliteStore
 from bot.store.intents import intent_values
 from bot.store.ledger import SqlLedger
@@ -46,9 +46,9 @@ _MAX_BIGINT = 2**63 - 1
 class _Statements:
     """The INSERTs of the hot path, compiled for one database."""
 
-    delivery: Prepared
-    touch: Prepared
-    repo: Prepared
+    delivery: QuickInsert
+    touch: QuickInsert
+    repo: QuickInsert
 
     @classmethod
     def compiled(cls, dialect: Dialect) -> _Statements:
@@ -59,8 +59,8 @@ class _Statements:
             delivery=0, kind="issue", installation=0, repo=0, value="", number=0, hint=""
         )
         return cls(
-            delivery=Prepared(delivery.on_conflict_do_nothing().returning(deliveries.c.id), dialect),
-            touch=Prepared(touch, dialect),
+            delivery=QuickInsert(delivery.on_conflict_do_nothing().returning(deliveries.c.id), dialect),
+            touch=QuickInsert(touch, dialect),
             repo=_see_repo(dialect),
         )
 
@@ -134,7 +134,7 @@ class SqlInbox:
         return True
 
     @staticmethod
-    def _see(statement: Prepared, cursor: Cursor, found: tuple[SeenRepo, ...]) -> None:
+    def _see(statement: QuickInsert, cursor: Cursor, found: tuple[SeenRepo, ...]) -> None:
         for repo in found:
             statement.run(
                 cursor,
@@ -150,7 +150,7 @@ class SqlInbox:
             )
 
     @staticmethod
-    def _touch(statement: Prepared, cursor: Cursor, delivery: int, found: tuple[Touch, ...]) -> None:
+    def _touch(statement: QuickInsert, cursor: Cursor, delivery: int, found: tuple[Touch, ...]) -> None:
         for touch in found:
             statement.run(
                 cursor,
@@ -166,7 +166,7 @@ class SqlInbox:
             )
 
 
-def _see_repo(dialect: Dialect) -> Prepared:
+def _see_repo(dialect: Dialect) -> QuickInsert:
     """Inserts a repository that is new, with the state and permissions of its installation; of a known one only what
     the payload says otherwise is changed. A repository that was taken out stays out when a late webhook mentions it.
     """
@@ -206,7 +206,7 @@ def _see_repo(dialect: Dialect) -> Prepared:
         set_={**facts, "revision": repos.c.revision + literal_column("1")},
         where=or_(*(repos.c[name] != value for name, value in facts.items())),
     )
-    return Prepared(changed, dialect)
+    return QuickInsert(changed, dialect)
 
 
 def _bring_back(ledger: SqlLedger, change: InstallationChange) -> None:

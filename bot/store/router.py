@@ -207,5 +207,13 @@ class Router:
                 await self.route_all()
             except Exception as error:  # noqa: BLE001 - handed to on_error; a router that dies loses every wake-up
                 self._something.set()
-                self._on_error(error)
+                self._report(error)
                 await self._sleep(RETRY_SECONDS)
+
+    def _report(self, error: BaseException) -> None:
+        try:
+            self._on_error(error)
+        except Exception as broken:  # noqa: BLE001 - a reporter that fails must not end the router; the loop logs it
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "the router's error reporter failed", "exception": broken}
+            )

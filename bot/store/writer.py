@@ -16,6 +16,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,18 +53,20 @@ class Job:
 
 def _answer(jobs: Sequence[tuple[Job, Outcome]], marked: Sequence[Marked], listener: Listener | None) -> None:
     """Runs in the callers' loop."""
-    if marked and listener is not None:
-        listener(marked)
-    for job, outcome in jobs:
-        if not job.future.done():
-            job.future.set_result(outcome)
+    try:
+        if marked and listener is not None:
+            listener(marked)
+    finally:
+        for job, outcome in jobs:
+            if not job.future.done():
+                job.future.set_result(outcome)
 
 
 def deliver(jobs: Sequence[tuple[Job, Outcome]], marked: Sequence[Marked], listener: Listener | None) -> None:
     """Hands outcomes to the callers' loops; a loop that is closed already has nobody waiting."""
     for loop in {job.loop for job, _ in jobs}:
         own = [(job, outcome) for job, outcome in jobs if job.loop is loop]
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # raised by a loop that was closed meanwhile, and by nothing else
             loop.call_soon_threadsafe(_answer, own, marked, listener)
 
 
@@ -184,8 +187,10 @@ class Writer(UnitThread):
         return outcome
 
     def _abandon(self) -> None:
+        # A rollback that fails leaves a transaction that the next group fails to begin in, and is told so.
         if self.driver.in_transaction:
-            self.driver.execute("ROLLBACK")
+            with suppress(sqlite3.Error):
+                self.driver.execute("ROLLBACK")
 
 
 def _unavailable(what: str, error: BaseException) -> StoreUnavailable:

@@ -14,7 +14,7 @@ from bot.queue.backoff import BASE, CAP, delay
 from bot.queue.memory import SWEEP_EVERY, MemoryQueue
 from bot.store.engine import SqliteStore
 from bot.store.keyrows import KeyRow, StoreKeyRows
-from tests.store.support import START, StillClock, ask, fresh_store
+from tests.store.support import START, StillClock, ask, copy_template, fresh_store, template_in
 
 SECOND = timedelta(seconds=1)
 
@@ -86,8 +86,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "q.db"
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return template_in(tmp_path_factory.mktemp("template"))
+
+
 @pytest.fixture
-async def bench(path: Path) -> AsyncIterator[Bench]:
+async def bench(path: Path, template: Path) -> AsyncIterator[Bench]:
+    copy_template(template, path)
     clock = StillClock()
     async with fresh_store(path, clock) as store:
         yield Bench(store, clock)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.store.engine import SqliteStore
-from tests.store.support import StillClock, a_repo, an_item, fresh_store
+from tests.store.support import StillClock, a_repo, an_item, copy_template, fresh_store, template_in
 
 
 @pytest.fixture
@@ -21,9 +21,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "tgs.db"
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return template_in(tmp_path_factory.mktemp("template"))
+
+
 @pytest.fixture
-async def store(path: Path, clock: StillClock) -> AsyncIterator[SqliteStore]:
+async def store(path: Path, clock: StillClock, template: Path) -> AsyncIterator[SqliteStore]:
     """Holds one repository with one item."""
+    copy_template(template, path)
     async with fresh_store(path, clock) as opened:
         await opened.write(lambda tx: tx.put_repo(a_repo()))
         await opened.write(lambda tx: tx.insert_item(an_item()))

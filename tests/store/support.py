@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -62,6 +63,19 @@ class CountedIds:
 
 def url_of(path: Path) -> str:
     return f"sqlite:///{path}"
+
+
+def template_in(folder: Path) -> Path:
+    """A migrated, empty database to copy: copying is ten times as quick as migrating."""
+    template = folder / "template.db"
+    prepare(url_of(template), StillClock())
+    return template
+
+
+def copy_template(template: Path, path: Path) -> None:
+    """The file a fresh database would be, its mode included."""
+    shutil.copyfile(template, path)
+    path.chmod(0o600)
 
 
 def fresh_store(

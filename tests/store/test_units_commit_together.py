@@ -104,7 +104,9 @@ async def test_a_commit_that_fails_fails_all_its_callers_and_the_writer_goes_on(
         if full.is_set():
             raise sqlite3.OperationalError("database or disk is full")
 
+    told: list[str] = []
     async with fresh_store(path, clock, before_commit=disk) as store:
+        store.on_marked(lambda key, priority=0, *, at=None: told.append(key))
         full.set()
         results = await asyncio.gather(
             *(store.write(lambda tx: tx.mark(REPO)) for _ in range(5)), return_exceptions=True
@@ -115,6 +117,42 @@ async def test_a_commit_that_fails_fails_all_its_callers_and_the_writer_goes_on(
         assert [type(result) for result in results] == [StoreUnavailable] * 5
         assert "disk is full" in str(results[0])
         assert ask(path, "SELECT key FROM keys") == [(str(ISSUE),)]
+        assert told == [str(ISSUE)]
+
+
+async def test_a_waker_that_fails_leaves_nobody_waiting(store: SqliteStore, path: Path) -> None:
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+
+    def broken(key: str, priority: int = 0, *, at: datetime | None = None) -> None:
+        raise LookupError(key)
+
+    store.on_marked(broken)
+    await asyncio.wait_for(store.write(lambda tx: tx.mark(ISSUE)), 10)
+
+    assert ask(path, "SELECT key FROM keys") == [(str(ISSUE),)]
+    assert [type(context["exception"]) for context in reported] == [LookupError]
+
+
+def test_a_caller_whose_loop_is_gone_does_not_end_the_writer(path: Path, clock: StillClock) -> None:
+    store = fresh_store(path, clock)
+    gate = Gate()
+
+    async def leave() -> None:
+        task = asyncio.create_task(store.write(gate.unit))
+        await asyncio.to_thread(gate.entered.wait, 10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def come_back() -> None:
+        await asyncio.wait_for(store.write(lambda tx: tx.mark(ISSUE)), 10)
+        await store.close()
+
+    asyncio.run(leave())
+    gate.open.set()
+    asyncio.run(come_back())
+
+    assert ask(path, "SELECT key FROM keys") == [(str(ISSUE),)]
 
 
 async def test_the_answer_comes_after_the_commit(path: Path, clock: StillClock) -> None:
