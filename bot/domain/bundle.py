@@ -110,7 +110,11 @@ class Identity(_Part):
 
 
 class ContextBundle(_Part):
-    """One attempt as the worker sees it."""
+    """One attempt as the worker sees it.
+
+    `existing_branch_sha` is what an earlier attempt published, to stand on. `replaced_branch_sha` is what the branch
+    holds when the attempt starts afresh from the base instead: the push replaces exactly that.
+    """
 
     attempt: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     number: Annotated[int, Field(ge=1)]
@@ -123,6 +127,7 @@ class ContextBundle(_Part):
     base_sha: Sha
     branch: Branch
     existing_branch_sha: Sha | None = None
+    replaced_branch_sha: Sha | None = None
     spec: SpecPart = SpecPart()
     acceptance: tuple[str, ...] = ()
     agent: AgentPart = AgentPart()
@@ -141,6 +146,11 @@ class ContextBundle(_Part):
     def start_sha(self) -> str:
         """The commit the new work stands on: the branch of an earlier attempt if there is one, else the base."""
         return self.existing_branch_sha or self.base_sha
+
+    @property
+    def expected_branch_sha(self) -> str | None:
+        """What the branch must hold when the result is pushed; None when it must not exist."""
+        return self.existing_branch_sha or self.replaced_branch_sha
 
     @property
     def label(self) -> str:

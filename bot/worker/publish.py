@@ -166,7 +166,7 @@ async def _push(
     try:
         await git.run(
             "push", "--quiet", "--no-verify", "--no-follow-tags",
-            f"--force-with-lease={ref}:{context.existing_branch_sha or ''}", right.repo_url, f"{head}:{ref}",
+            f"--force-with-lease={ref}:{context.expected_branch_sha or ''}", right.repo_url, f"{head}:{ref}",
             env=token_environment(right.token.get_secret_value()),
         )  # fmt: skip
     except GitError as error:

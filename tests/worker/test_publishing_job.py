@@ -158,6 +158,22 @@ async def test_a_retry_adds_to_the_branch_of_the_earlier_attempt(origin: Origin,
     assert git(origin.bare, "rev-parse", f"{BRANCH}^") == earlier
 
 
+async def test_a_fresh_start_replaces_exactly_the_branch_it_was_told_of(
+    origin: Origin, forge: Forge, tmp_path: Path
+) -> None:
+    earlier = forge.commit({"a": "1"})
+    git(forge.folder, "push", "-q", str(origin.bare), f"{earlier}:refs/heads/{BRANCH}")
+    forge.bundle(forge.commit({"b": "2"}))
+    async with fake_bot(origin, replaced_branch_sha=origin.base) as bot:
+        outcome = await publish(bot, tmp_path)
+        assert isinstance(outcome, NotPublished)
+        assert (outcome.reason, origin.branch_sha()) == (FailureReason.CONFLICT_MERGE, earlier)
+        bot.bundle = bot.bundle.model_copy(update={"replaced_branch_sha": earlier})
+        outcome = await publish(bot, tmp_path)
+    assert isinstance(outcome, Published), outcome
+    assert git(origin.bare, "rev-parse", f"{BRANCH}^") == origin.base
+
+
 async def test_a_claim_lost_before_the_push_publishes_nothing(origin: Origin, forge: Forge, tmp_path: Path) -> None:
     forge.bundle(forge.commit({"a": "1"}))
     async with fake_bot(origin) as bot:
