@@ -10,6 +10,7 @@ Known race: a cancel and the end of a job may cross; the first to reach the hub 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -81,6 +82,7 @@ class Actions:
         self.jobs: dict[int, Job] = {}
         self.artifacts: dict[int, Artifact] = {}
         self._settings: dict[int, Settings] = {}
+        self._written = asyncio.Event()
         self._run_groups: Groups[Run] = Groups(self._begin, self._evict_run)
         self._job_groups: Groups[Job] = Groups(self._start_job, self._evict_job)
 
@@ -251,7 +253,7 @@ class Actions:
         rule = run.file.concurrency
         if run.group and rule is not None:
             scope = Scope(run_contexts(self.hub, run, self.settings(run.repo)))
-            cancel = truthy(rule.cancel.value(scope))
+            cancel = rule.cancel.flag(scope)
             run.status = Status.PENDING
             if not self._run_groups.enter(run.repo.id, run.group, run, cancel_holder=cancel, queue_max=rule.queue_max):
                 return
@@ -303,7 +305,7 @@ class Actions:
                 environment = spec.environment.text(scope) or None
             if wanted and spec.concurrency is not None:
                 group = spec.concurrency.group.text(scope) or None
-                cancel = truthy(spec.concurrency.cancel.value(scope))
+                cancel = spec.concurrency.cancel.flag(scope)
         except ExpressionError as error:
             problem = str(error)
         check = self.hub.checks.create(run.repo, self.hub.actions_app, run.head_sha, name, suite=run.suite)
@@ -389,6 +391,16 @@ class Actions:
         """A step has ended."""
         step.status, step.conclusion = Status.COMPLETED, conclusion
         step.completed_at = self.hub.now()
+
+    def log_written(self) -> None:
+        """A job has written to its log."""
+        self._written.set()
+        self._written = asyncio.Event()
+
+    async def logged(self, run: Run, text: str) -> None:
+        """Wait until a log line of the run holds the text."""
+        while not any(text in line for job in run.all_jobs for step in job.steps for line in step.log):
+            await self._written.wait()
 
     def job_finished(self, job: Job, conclusion: Conclusion, outputs: Mapping[str, str] | None = None) -> None:
         """The job has ended; a second report of the same job is ignored."""

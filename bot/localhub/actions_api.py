@@ -16,6 +16,7 @@ from bot.localhub import present_actions
 from bot.localhub.actions_model import Conclusion, Job, Run, Workflow, WorkflowState
 from bot.localhub.artifacts import zip_files
 from bot.localhub.http import Need, Reply, Request, Route, invalid, not_found
+from bot.localhub.model import Json
 
 if TYPE_CHECKING:
     from bot.localhub.hub import Hub
@@ -257,14 +258,25 @@ def _setting_routes(hub: Hub) -> list[Route]:
         return Reply(200, {"enabled": enabled, "allowed_actions": "all"})
 
     async def group(request: Request) -> Reply:
-        runs = hub.actions.group_members(request.repo, request.params["name"])
+        name = request.params["name"]
+        runs = hub.actions.group_members(request.repo, name)
         if not runs:
             raise not_found()
-        rows = [
-            {"run_id": run.id, "status": "in_progress" if at == 0 else "pending", "position": at}
-            for at, run in enumerate(runs)
-        ]
-        return Reply(200, {"group_name": request.params["name"], "group_members": rows})
+        rows: list[Json] = []
+        for at, run in enumerate(runs):
+            shown = present_actions.run(hub, run)
+            rows.append(
+                {
+                    "run_id": run.id,
+                    "run_name": shown["name"],
+                    "run_url": shown["url"],
+                    "run_html_url": shown["html_url"],
+                    "status": "pending" if at else "in_progress",
+                }
+            )
+        url = f"{hub.api_url}/repos/{request.repo.full_name}/actions/concurrency_groups/{name}"
+        out: Json = {"group_name": name, "group_url": url, "total_count": len(rows), "group_members": rows}
+        return Reply(200, out)
 
     base = "/repos/{owner}/{repo}"
     return [

@@ -292,6 +292,10 @@ class Template:
             return self.parts[0].evaluate(scope)
         return self.text(scope)
 
+    def flag(self, scope: Scope) -> bool:
+        """The value where the file format wants a boolean: only `true` is yes, the text "false" is no."""
+        return self.text(scope).strip().lower() == "true"
+
     def text(self, scope: Scope) -> str:
         """The value as a string."""
         return "".join(part if isinstance(part, str) else to_text(part.evaluate(scope)) for part in self.parts)

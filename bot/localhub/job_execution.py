@@ -58,7 +58,7 @@ class JobExecution:
         self.workspace = folder / "work" / job.run.repo.name / job.run.repo.name
         self.temp, self.home = folder / "temp", folder / "home"
         self.processes = ProcessGroup(grace)
-        self.logs = JobLog(hub.now)
+        self.logs = JobLog(hub.now, hub.actions.log_written)
         self.token = ""
         self.cancelled = self.failed = self.forced = False
         self._id_token: tuple[str, str] | None = None
@@ -239,7 +239,7 @@ class JobExecution:
         if self.cancelled and outcome is Conclusion.FAILURE:
             self.logs.write("##[error]The operation was canceled.")
             outcome = Conclusion.CANCELLED
-        forgiven = truthy(spec.continue_on_error.value(scope))
+        forgiven = spec.continue_on_error.flag(scope)
         conclusion = outcome
         if outcome is Conclusion.FAILURE and forgiven:
             conclusion = Conclusion.SUCCESS

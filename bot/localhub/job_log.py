@@ -21,8 +21,9 @@ _COMMAND: Final = re.compile(r"::([a-z-]+)(?: [^:]*)?::(.*)\Z")
 class JobLog:
     """Writes to the log of the step that is open."""
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime], written: Callable[[], None]) -> None:
         self._now = now
+        self._written = written
         self._secrets: set[str] = set()
         self._step: Step | None = None
 
@@ -86,6 +87,7 @@ class JobLog:
             stamp = self._now().strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
             for part in self.masked(line).split("\n"):
                 self._step.log.append(f"{stamp} {part}")
+            self._written()
 
 
 def _unescape(text: str) -> str:
