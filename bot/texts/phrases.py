@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from bot.domain.model import FailureReason, Problem
-from bot.domain.sanitise import code_block, code_span, for_comment, for_inline
+from bot.domain.sanitise import ZWSP, code_block, code_span, for_comment, for_inline
 
 
 def mention(login: str | None) -> str:
@@ -102,8 +102,10 @@ def problem(entry: Problem) -> str:
 
 def trouble(what: str, remedy: str) -> str:
     """`What is wrong. What to do.` on one line. Both are our own Markdown, which quotes foreign text as code."""
-    sentence = f"{what[:1].upper()}{what[1:].rstrip('.')}. {remedy}".strip()
-    return " ".join(for_comment(sentence, 1_000).split())
+    sentence = f"{what[:1].upper()}{what[1:].rstrip('.')}. {remedy.rstrip('.')}".strip()
+    sentence = sentence if sentence.endswith(".") else f"{sentence}."
+    # A value out of somebody's file may stand in it as it is; it shall not become a link either.
+    return " ".join(for_comment(sentence, 1_000).split()).replace("](", f"]{ZWSP}(")
 
 
 def failure_of(value: str) -> FailureReason | None:
