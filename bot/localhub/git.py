@@ -16,9 +16,11 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar, cast
+
+from cachetools import LRUCache
 
 from bot.localhub.git_model import (
     EMPTY_TREE,
@@ -36,7 +38,10 @@ from bot.localhub.git_model import (
     parse_diff,
 )
 
+FACTS: Final = 4096  # remembered answers about unchanging objects, per repository
 GIT_TIMEOUT_S: Final = 60.0  # a plumbing command takes milliseconds; a minute means it hangs
+
+T = TypeVar("T")
 
 _HEX = re.compile(r"[0-9a-f]{4,40}\Z")
 _FULL = re.compile(r"[0-9a-f]{40}\Z")
@@ -93,6 +98,7 @@ class BareRepo:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._environment = git_environment(path / "home")
+        self._facts: LRUCache[tuple[object, ...], object] = LRUCache(FACTS)
 
     @classmethod
     def create(cls, path: Path, default_branch: str, hooks: Mapping[str, str]) -> BareRepo:
@@ -279,14 +285,31 @@ class BareRepo:
         tree = self.write_tree(f"{parent}^{{tree}}" if parent else None, changes)
         return self.write_commit(tree, [parent] if parent else [], message, author, author)
 
+    def _fact(self, key: tuple[str | bool | None, ...], ask: Callable[[], T]) -> T:
+        """Ask once: what is asked by full object ids can't change. Other names are asked each time."""
+        if not all(_FULL.match(part.removeprefix("^")) for part in key[1:] if isinstance(part, str)):
+            return ask()
+        if key not in self._facts:
+            self._facts[key] = ask()
+        return cast("T", self._facts[key])
+
     # --- history ---
 
     def commit(self, sha: str) -> Commit:
         """One commit; raises GitError when the object is not a commit."""
-        return parse_commit(sha, self.run("cat-file", "commit", sha).decode("utf-8", "replace"))
+        return self._fact(
+            ("commit", sha),
+            lambda: parse_commit(sha, self.run("cat-file", "commit", sha).decode("utf-8", "replace")),
+        )
 
     def log(self, *revisions: str, limit: int | None = None, path: str = "", reverse: bool = False) -> list[Commit]:
         """Commits reachable from the revision expressions, newest first unless `reverse`."""
+        key: tuple[str | bool | None, ...] = ("log", *revisions, reverse)
+        if limit is None and not path:
+            return list(self._fact(key, lambda: self._log(revisions, limit, path, reverse)))
+        return self._log(revisions, limit, path, reverse)
+
+    def _log(self, revisions: Sequence[str], limit: int | None, path: str, reverse: bool) -> list[Commit]:
         args = ["rev-list", "--topo-order", *(["--reverse"] if reverse else [])]
         args += [f"--max-count={limit}"] if limit is not None else []
         names = self.run(*args, *revisions, "--", *([path] if path else [])).decode().split()
@@ -304,16 +327,22 @@ class BareRepo:
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether moving a branch from `old` to `new` is a fast-forward."""
         try:
-            self.run("merge-base", "--is-ancestor", old, new)
+            return old == new or self.merge_base(old, new) == old
         except GitError:
             return False
-        return True
 
     def merge_base(self, one: str, other: str) -> str | None:
-        return self.run("merge-base", one, other, ok=(0, 1)).decode().strip() or None
+        """The best common ancestor, or None; raises GitError for what is no commit."""
+        return self._fact(
+            ("merge-base", one, other),
+            lambda: self.run("merge-base", one, other, ok=(0, 1)).decode().strip() or None,
+        )
 
     def diff(self, old: str, new: str, *, patches: bool = True) -> list[FileChange]:
         """Files that differ between two trees or commits, with line counts and patches."""
+        return list(self._fact(("diff", old, new, patches), lambda: self._diff(old, new, patches)))
+
+    def _diff(self, old: str, new: str, patches: bool) -> list[FileChange]:
         args = ["diff-tree", "-r", "-M", "--no-commit-id", old, new]
         raw = self.run(*args, "--raw", "-z", "--abbrev=40").decode("utf-8", "surrogateescape")
         numbers = self.run(*args, "--numstat", "-z").decode("utf-8", "surrogateescape")

@@ -103,12 +103,16 @@ class GitHost:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
+        self._bare: dict[int, BareRepo] = {}
         self.tree_limit = MAX_TREE_ENTRIES
         """Rows after which a tree listing is cut; set it low to see `truncated`."""
 
     def bare(self, repo: Repository) -> BareRepo:
         """The storage of a repository."""
-        return BareRepo(repo.git_dir)
+        found = self._bare.get(repo.id)
+        if found is None:
+            found = self._bare[repo.id] = BareRepo(repo.git_dir)
+        return found
 
     def ident(self, account: Account) -> Ident:
         """Author of commits an account makes through the API: the no-reply address GitHub uses."""
@@ -126,7 +130,7 @@ class GitHost:
     def init(self, repo: Repository, files: Mapping[str, str | bytes]) -> None:
         """Create the repository; with files also one commit on the default branch."""
         hooks = {"pre-receive": PRE_RECEIVE, "post-receive": POST_RECEIVE}
-        bare = BareRepo.create(repo.git_dir, repo.default_branch, hooks)
+        bare = self._bare[repo.id] = BareRepo.create(repo.git_dir, repo.default_branch, hooks)
         if files:
             sha = bare.commit_files(None, files, "Initial commit", self.ident(repo.owner))
             bare.update_refs([RefUpdate(f"refs/heads/{repo.default_branch}", ZERO_OID, sha)])

@@ -143,8 +143,7 @@ class JobExecution:
         for secret in self._secrets().values():
             self.mask(secret)
         event = self.temp / "event.json"
-        payload = {**run.payload, "repository": {"id": run.repo.id, "full_name": run.repo.full_name}}
-        event.write_text(json.dumps(payload), encoding="utf-8")
+        event.write_text(json.dumps(run.payload), encoding="utf-8")
         assert run.file is not None
         scope = self._scope()
         for name, template in run.file.env.items():
