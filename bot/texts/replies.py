@@ -73,6 +73,9 @@ DONE: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "resumed": lambda _: "The repository is no longer paused.",
         "priority": lambda n: f"Its priority is {for_inline(n.get('value', '0'))} now.",
         "sent_back": lambda _: "It was sent back with your notes. It needs a new approval before it can start.",
+        "thoughts_released": lambda _: (
+            "The plans that were here at the installation are released; they become issues now."
+        ),
         "synced": lambda _: "Everything in this repository is looked at again.",
     }
 )
