@@ -52,7 +52,7 @@ class Groups(Generic[T]):
             return
         if item in group.waiting:
             group.waiting.remove(item)
-        if group.holder is not item:
+        if group.holder != item:
             return
         group.holder = group.waiting.pop(0) if group.waiting else None
         if group.holder is None:
