@@ -52,6 +52,10 @@ class ProcessRunner:
             try:
                 self.hub.actions.job_started(job)
                 conclusion, outputs = await execution.run()
+            except Exception:
+                # A fault of the runner itself: the run must not hang, and `settle` must report it.
+                self.hub.actions.job_finished(job, Conclusion.FAILURE)
+                raise
             finally:
                 del self._active[job.id]
             self.hub.actions.job_finished(job, conclusion, outputs)

@@ -299,7 +299,9 @@ def _check_needs(jobs: Mapping[str, JobSpec], node: Node) -> None:
         done.update(ready)
 
 
-def _job(name: str, node: Node, actions: Mapping[str, frozenset[str]], shell: str | None, folder: Template | None) -> JobSpec:
+def _job(
+    name: str, node: Node, actions: Mapping[str, frozenset[str]], shell: str | None, folder: Template | None
+) -> JobSpec:
     if not _NAME.match(name):
         raise node.fail("a job id consists of letters, digits, '_' and '-'")
     keys = node.mapping(_JOB)
@@ -375,7 +377,8 @@ def _uses(node: Node, actions: Mapping[str, frozenset[str]]) -> str:
     try:
         name, _ = split_uses(node.text())
     except ValueError:
-        raise node.fail(f"{node.text()!r} is not pinned; write owner/name@<40 hex digits> or owner/name@vN") from None
+        problem = f"{node.text()!r} is not pinned; write owner/name@<40 hex digits> or owner/name@vN"
+        raise node.fail(problem) from None
     if name not in actions:
         known = ", ".join(sorted(actions))
         raise node.fail(f"action {name!r} is not emulated here; known: {known}")

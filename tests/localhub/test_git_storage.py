@@ -26,9 +26,7 @@ def repo(tmp_path: Path) -> BareRepo:
 
 @pytest.fixture
 def first(repo: BareRepo) -> str:
-    sha = repo.commit_files(
-        None, {"a.txt": "one\n", "dir/b.txt": "two\n", "run": "#!/bin/sh\n"}, "first", WHO
-    )
+    sha = repo.commit_files(None, {"a.txt": "one\n", "dir/b.txt": "two\n", "run": "#!/bin/sh\n"}, "first", WHO)
     repo.update_refs([RefUpdate("refs/heads/main", ZERO_OID, sha)])
     return sha
 
