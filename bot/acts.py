@@ -269,6 +269,10 @@ class Acts:
             )
         except (Conflict, Forbidden, Invalid, NotFound) as error:
             await self._merge_refused(act, error)
+            return
+        if act.comment_id is not None:
+            # The time line shows the merge; words would only repeat it.
+            await self._github.react(repo, act.comment_id, "rocket")
 
     async def _merge_refused(self, act: MergePull, error: GitHubError) -> None:
         log.info("merge_refused", pull=act.number, status=error.status)

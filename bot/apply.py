@@ -128,6 +128,8 @@ class Applier:
                 run.again = True
             case CloseIssue():
                 await self._github.edit_issue(effect.key, open_=False, reason=effect.reason)
+                # The next pass notes that it was closed, so that a person may reopen it.
+                run.again = True
             case Say():
                 await self._acts.say(effect, run.repo, run.policy)
             case React():

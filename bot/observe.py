@@ -147,6 +147,9 @@ class Observer:
 
         for intent in records.intents:
             add(intent.actor)
+            snapshot = records.item.snapshot if records.item is not None else None
+            if intent.verb in APPROVING_VERBS and snapshot is not None:
+                add(snapshot.approver)
         if issue is not None:
             for name in (labels.READY, *PRIORITY_LABELS):
                 event = newest(events, name, added=True) if name in issue.labels else None
@@ -207,6 +210,9 @@ def _records(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
     if item is not None and item.pull is not None:
         # Commands may be written on the pull request as well; they belong to the same item.
         intents += tx.open_intents(IssueKey(key.installation, key.repo, item.pull.number))
+    elif intents and any(other.pull is not None and other.pull.number == key.number for other in tx.items(repo.key)):
+        # They were written on the pull request of an item, whose own look carries them out.
+        return None
     replied = frozenset(
         intent.actor.id for intent in intents if tx.has_replied(key, intent.actor.id, now - REPLY_PAUSE)
     )

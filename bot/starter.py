@@ -134,7 +134,7 @@ class Starter:
         except (Forbidden, NotFound):
             role = None
         if isinstance(decide(Capability.START, role, policy.roles), Denied):
-            return waiting(ReasonCode.NOT_APPROVED, state=f"@{approver.login} may not start work any more")
+            return waiting(ReasonCode.NOT_APPROVED, approver=approver.login)
         return None
 
 

@@ -16,7 +16,7 @@ from bot.domain.effects import Decision
 from bot.domain.facts import ItemFacts, Presence
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.model import FailureReason, ItemState
-from bot.domain.obey import obey
+from bot.domain.obey import decline, obey
 from bot.domain.policy_model import Policy
 from bot.domain.projection import project
 from bot.domain.review import finish, follow_pull, link_head
@@ -26,6 +26,9 @@ def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
     """Decide what to write and do for one item now."""
     draft = Draft(facts, now)
     if facts.presence is Presence.UNREADABLE:
+        return draft.finish()
+    if facts.presence is Presence.PULL:
+        decline(draft)
         return draft.finish()
     if facts.presence is not Presence.HERE:
         _gone(draft, policy, facts.presence)

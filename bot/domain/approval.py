@@ -64,6 +64,8 @@ def read_labels(draft: Draft, policy: Policy) -> None:
     if draft.item is None:
         if labels.READY in issue.labels:
             _consider_ready(draft, policy, issue)
+            if draft.item is not None:
+                _read_intent_labels(draft, policy, issue)
         elif labels.PROPOSED in issue.labels:
             draft.track(new_item(draft, issue, policy), ItemEvent.DISCOVERED, actor="label", cause="labelled proposed")
             draft.change(projection=replace(draft.item.projection, state_label=labels.PROPOSED) if draft.item else None)
@@ -183,7 +185,7 @@ def approve(draft: Draft, policy: Policy, *, actor: Person, at: datetime, topic:
             **({"attempts_burnt": 0, "infra_failures": 0, "pull": None} if again else {}),
         )
     # The person's own label is what we would have shown: it needs no second write.
-    if draft.item is not None and labels.READY in issue.labels:
+    if draft.item is not None and labels.states_shown(issue.labels) == (ItemState.READY,):
         draft.change(projection=replace(draft.item.projection, state_label=labels.READY))
     return True
 

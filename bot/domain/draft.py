@@ -72,8 +72,11 @@ class Draft:
         if isinstance(found, Refusal):
             return found
         before = self.item.state
-        since = self.now if found.to is not before else self.item.since
-        self.item = replace(self.item, state=found.to, since=since, **changes)
+        if found.to is not before:
+            # A new state is shown anew; how often labels of the last one were put right does not matter to it.
+            fresh = replace(self.item.projection, put_backs=0)
+            changes = {"since": self.now, "projection": fresh, **changes}
+        self.item = replace(self.item, state=found.to, **changes)
         self._history.append(HistoryLine(event.value, actor, cause, before, found.to, *self._who()))
         if found.to is not before:
             self.urgent = True
@@ -96,6 +99,8 @@ class Draft:
 
     def note_history(self, kind: str, *, actor: str, cause: str) -> None:
         state = self.state
+        # What a person asked for is shown at once.
+        self.urgent = self.urgent or actor != BOT
         self._history.append(HistoryLine(kind, actor, cause, state, state, *self._who()))
 
     def note_history_once(self, kind: str, *, cause: str) -> None:

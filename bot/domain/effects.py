@@ -140,6 +140,7 @@ class MergePull:
     expected_head: str
     method: str
     intent: str | None
+    comment_id: int | None = None
 
     @property
     def once(self) -> str:

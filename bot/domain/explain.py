@@ -10,6 +10,9 @@ from bot.domain.model import Attempt, AttemptPhase, Item, ItemState, Waiting
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
 
+_KNOWN_AT_ONCE = frozenset({ReasonCode.HELD, ReasonCode.HUMAN_OWNED})
+"""Reasons that the item itself knows better than the last scheduling pass."""
+
 
 def explain(draft: Draft, policy: Policy) -> tuple[Waiting, ...]:
     """The reasons for the state that the item has in this draft."""
@@ -47,9 +50,9 @@ def _held(item: Item) -> tuple[Waiting, ...]:
 
 def _queued(item: Item) -> tuple[Waiting, ...]:
     """What the last scheduling pass said, with what has become known since then in front."""
-    known = {reason.code for reason in item.waiting}
-    fresh = tuple(reason for reason in _held(item) if reason.code not in known)
-    rest = fresh + item.waiting
+    owned = (waiting(ReasonCode.HUMAN_OWNED),) if item.human_owned else ()
+    fresh = (*owned, *_held(item))
+    rest = fresh + tuple(reason for reason in item.waiting if reason.code not in _KNOWN_AT_ONCE)
     position = (waiting(ReasonCode.QUEUED, position=item.position),) if item.position is not None else ()
     return rest + position or (waiting(ReasonCode.QUEUED, position=""),)
 

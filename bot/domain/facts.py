@@ -48,6 +48,7 @@ class Presence(StrEnum):
     DELETED = "deleted"
     TRANSFERRED = "transferred"
     UNREADABLE = "unreadable"
+    PULL = "pull"
 
 
 @dataclass(frozen=True, slots=True)

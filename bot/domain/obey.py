@@ -20,7 +20,7 @@ from bot.domain.explain import explain
 from bot.domain.facts import IntentFacts
 from bot.domain.labels import IntentLabel
 from bot.domain.lifecycle import ItemEvent, Refusal
-from bot.domain.model import FailureReason, Intent, IntentSource, ItemState, Pause, Role
+from bot.domain.model import FailureReason, Intent, IntentSource, Item, ItemState, Pause, Role
 from bot.domain.notes import Note, NoteCode, note
 from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
@@ -65,6 +65,15 @@ def obey(draft: Draft, policy: Policy) -> None:
     """Carry out every open command of this item, oldest first."""
     for facts in sorted(draft.facts.intents, key=lambda f: (f.intent.created_at, f.intent.id)):
         _one(draft, policy, facts)
+
+
+def decline(draft: Draft) -> None:
+    """Answer commands on a pull request that is no item's: there is nothing here that they could be about."""
+    for facts in draft.facts.intents:
+        intent = facts.intent
+        answer = note(NoteCode.NOT_TRACKED, verb=intent.verb, actor=intent.actor.login, on="pull")
+        words = not facts.replied_recently and facts.unchanged and not intent.edited
+        _answer(draft, intent, answer, refused=True, words=words, role=facts.role)
 
 
 def _one(draft: Draft, policy: Policy, facts: IntentFacts) -> None:
@@ -169,8 +178,10 @@ def _cannot(ask: _Ask, why: str, **params: object) -> Note:
 def _start(ask: _Ask) -> Answer:
     draft = ask.draft
     item = draft.item
+    if item is not None and item.state in {ItemState.READY, ItemState.IN_PROGRESS} and draft.live is None:
+        _vouch(ask, item)
     if item is not None and item.state is ItemState.READY:
-        if item.expedited:
+        if draft.item is not None and draft.item.expedited:
             return _already(ask, "queued", position=item.position)
         draft.change(expedited=True, not_before=None)
         draft.note_history("expedited", actor=ask.actor, cause="/tgs start")
@@ -185,6 +196,16 @@ def _start(ask: _Ask) -> Answer:
     if item is not None and item.state in {ItemState.IN_REVIEW, ItemState.NEEDS_INPUT}:
         return _cannot(ask, item.state.value)
     return _approved(ask, expedited=True)
+
+
+def _vouch(ask: _Ask, item: Item) -> None:
+    """When the approver may not start work any more, whoever starts it now approves the same text in their place."""
+    draft, snapshot = ask.draft, item.snapshot
+    if snapshot is None or snapshot.approver is None:
+        return
+    role = draft.facts.role_of(snapshot.approver)
+    if role is None or isinstance(decide(Capability.START, role, ask.policy.roles), Denied):
+        draft.change(snapshot=replace(snapshot, approver=ask.intent.actor), expedited=False)
 
 
 def _approved(ask: _Ask, *, expedited: bool) -> Answer:

@@ -7,14 +7,19 @@ against the rules is set right once per state and explained once; after that the
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from bot.domain import labels
-from bot.domain.approval import EVENT_LAG
+from bot.domain.approval import EVENT_LAG, EVENT_PATIENCE
 from bot.domain.draft import Draft
 from bot.domain.effects import Show, Status
 from bot.domain.explain import explain
+from bot.domain.model import ItemState
 from bot.domain.notes import NoteCode, note
 from bot.domain.policy_model import Policy
+
+FIRST_WORDS = timedelta(seconds=5)
+"""A scheduling pass follows an approval at once; if it has not spoken by then, the status is written without it."""
 
 PUT_BACKS = 1
 """How often a person's change of a state label is undone per state before the bot leaves it alone."""
@@ -50,7 +55,23 @@ def project(draft: Draft, policy: Policy) -> None:
         draft.visible.append(Show(draft.facts.key, add_labels=add, remove_labels=remove, state_label=wanted))
     elif item.projection.state_label != wanted and wanted in shown and not _claim_shows_itself(draft):
         draft.change(projection=replace(draft.item.projection, state_label=wanted) if draft.item else None)
+    if _queue_speaks_first(draft):
+        draft.at(item.since + FIRST_WORDS)
+        return
     draft.visible.append(Status(draft.facts.key, draft.urgent, draft.facts.ci, explain(draft, policy)))
+
+
+def _queue_speaks_first(draft: Draft) -> bool:
+    """Whether a new item waits for its place in the queue, so that its first status says more than "ready"."""
+    item = draft.item
+    assert item is not None
+    return (
+        item.state is ItemState.READY
+        and item.projection.status_comment_id is None
+        and item.position is None
+        and not item.waiting
+        and draft.now < item.since + FIRST_WORDS
+    )
 
 
 def _claim_shows_itself(draft: Draft) -> bool:
@@ -63,18 +84,24 @@ def _human_did_it(draft: Draft, shown: frozenset[str], wanted: str) -> bool | No
     """Whether a person made the difference between what we showed and what is there; None: reads are still stale.
 
     Only asked when we still want what we showed last. The newest event of each differing label decides: one of our
-    own that contradicts what we read means that the read was old.
+    own that contradicts what we read means that the read was old, unless it happened too long ago for that.
     """
     item = draft.item
     assert item is not None
-    if item.projection.state_label != wanted or shown == {wanted}:
+    last = draft.facts.item
+    # What this very decision moved on is not compared with what it was before.
+    if last is None or last.projection.state_label != wanted or item.projection.state_label != wanted:
+        return False
+    if shown == {wanted}:
         return False
     bot = draft.facts.repo.bot
     for name in shown ^ {wanted}:
         events = [event for event in draft.facts.label_events or () if event.label == name]
-        if not events or events[-1].added is not (name in shown):
+        ours = bot is not None and bool(events) and events[-1].actor is not None and events[-1].actor.id == bot.id
+        if events and events[-1].added is (name in shown) and not ours:
+            continue
+        if not events or draft.now - events[-1].at < EVENT_PATIENCE:
             return None
-        actor = events[-1].actor
-        if bot is not None and actor is not None and actor.id == bot.id:
-            return None
+        # Renaming or deleting a label in the repository leaves no event on the issues: it is repaired silently.
+        return False
     return True

@@ -60,7 +60,7 @@ PARAMS: Final = MappingProxyType(
         ReasonCode.DISABLED: (),
         ReasonCode.PREFLIGHT: ("what", "remedy"),
         ReasonCode.PAUSED: ("by", "reason", "until"),
-        ReasonCode.NOT_APPROVED: ("state",),
+        ReasonCode.NOT_APPROVED: ("state", "approver"),
         ReasonCode.HUMAN_OWNED: (),
         ReasonCode.HELD: ("by", "reason"),
         ReasonCode.TAKEN: ("worker", "attempt"),

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from bot.domain.draft import Draft
-from bot.domain.effects import CloseIssue, MergePull, Show
+from bot.domain.effects import CloseIssue, MergePull, React, Show
 from bot.domain.facts import Ci, PullFacts
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.model import Intent, ItemState
@@ -142,16 +142,28 @@ def merge(draft: Draft, policy: Policy, intent: Intent) -> str | None:
         return None
     if pull.draft:
         draft.do(Show(draft.facts.key, ready_pull_node=pull.node_id))
-    draft.do(MergePull(draft.facts.key, pull.number, pull.head_sha, policy.merge.method.value, intent.id))
+    if intent.comment_id is not None:
+        draft.do(React(intent.key, intent.comment_id, "eyes"))
+    draft.do(
+        MergePull(draft.facts.key, pull.number, pull.head_sha, policy.merge.method.value, intent.id, intent.comment_id)
+    )
     return None
 
 
 def finish(draft: Draft) -> None:
-    """What remains when an item is done: its issue closed, its branch deleted (only at the SHA that was merged)."""
+    """What remains when an item is done: its issue closed, its branch deleted (only at the SHA that was merged).
+
+    An issue that was closed once and is open again was reopened by a person; that is not undone.
+    """
     item, issue, pull = draft.item, draft.facts.issue, draft.facts.pull
     if item is None or item.state is not ItemState.DONE or issue is None:
         return
-    if issue.open:
+    closed = ("issue_closed", item.since.isoformat())
+    if not issue.open and item.noted != ":".join(closed):
+        draft.note_history_once(closed[0], cause=closed[1])
+        item = draft.item
+        assert item is not None
+    elif issue.open and item.noted != ":".join(closed):
         if draft.now - item.since >= CLOSE_PATIENCE:
             draft.do(CloseIssue(draft.facts.key, "completed"))
         else:

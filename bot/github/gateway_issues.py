@@ -101,7 +101,7 @@ class IssueVerbs(AppVerbs):
     # --- reading
 
     async def issue(self, key: IssueKey) -> tuple[Presence, IssueFacts | None]:
-        """The issue, or why there is none. A pull request under the number is UNREADABLE: it is never an item."""
+        """The issue, or why there is none. A pull request under the number is never an item."""
         repo = key.repo_key
         path = "/repos/{owner}/{repo}/issues/{issue_number}"
         for _ in range(2):
@@ -115,7 +115,7 @@ class IssueVerbs(AppVerbs):
             if answer.location is None:
                 shape = self._read(IssueShape, answer, f"GET {path}")
                 if shape.pull_request is not None:
-                    return Presence.UNREADABLE, None
+                    return Presence.PULL, None
                 return Presence.HERE, self._issue_facts(repo, shape)
             if await self._moved_away(key, answer.location):
                 return Presence.TRANSFERRED, None

@@ -4,8 +4,8 @@ Promises: one GraphQL mutation per call in the ordinary case; a label the reposi
 one REST call. What failed is named field by field, and what was answered (assignees, comment text) is GitHub's word,
 not our wish. Every change is idempotent, so a caller whose answer was lost may call again.
 
-Races: a remembered node id may be stale (a label was deleted and made anew); the failed field is then done by REST
-and the ids of the repository are forgotten.
+Races: a remembered node id may be stale (a label was deleted and made anew, or renamed); the field is then done by
+REST and the ids of the repository are forgotten.
 """
 
 from __future__ import annotations
@@ -122,7 +122,20 @@ class ShowVerbs(PullVerbs):
         body = _dig(data, Part.COMMENT_BODY, "issueComment", "body")
         if isinstance(body, str):
             shown.comment_body = body
+        if Part.ADD_LABELS not in stale and self._renamed(visible, data):
+            # A remembered id is of a label that has another name now: the wanted one is made anew.
+            self._forget_nodes(repo, visible)
+            stale.append(Part.ADD_LABELS)
         return tuple(stale)
+
+    @staticmethod
+    def _renamed(visible: Visible, data: object) -> bool:
+        """Whether a label that was added is not among the issue's labels under its name."""
+        nodes = _dig(data, Part.ADD_LABELS, "labelable", "labels", "nodes")
+        if not visible.add_labels or not isinstance(nodes, list):
+            return False
+        there = {str(node["name"]).lower() for node in nodes if isinstance(node, dict) and "name" in node}
+        return any(name.lower() not in there for name in visible.add_labels)
 
     async def _nodes(self, repo: RepoKey, visible: Visible) -> Nodes:
         """The node ids the batch needs, from memory or looked up."""

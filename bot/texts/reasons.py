@@ -77,6 +77,11 @@ def _sentence(code: ReasonCode, given: Mapping[str, str]) -> str:
             ends = f" until {at(until)}" if until else ""
             who = f" by {name(given['by'])}" if given.get("by") else ""
             return f"The repository is paused{who}{ends}{reason_given(given.get('reason'))}. `/tgs resume` ends it."
+        case ReasonCode.NOT_APPROVED if given.get("approver"):
+            return (
+                f"{name(given['approver'])} approved it and may not start work any more. A maintainer can approve it "
+                "anew with `/tgs start`."
+            )
         case ReasonCode.NOT_APPROVED:
             return "It is not approved yet. A maintainer can add the label `tgs:ready` or use `/tgs approve`."
         case ReasonCode.HUMAN_OWNED:

@@ -184,6 +184,8 @@ def not_available(note: Note) -> str:
 
 
 def not_tracked(note: Note) -> str:
+    if note.get("on") == "pull":
+        return _to(note, "commands count on issues and on the bot's own pull requests; nothing was done.")
     return _to(note, "the bot does not work on this issue. `/tgs start` or the label `tgs:ready` changes that.")
 
 
