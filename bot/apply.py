@@ -41,6 +41,9 @@ from bot.texts.status_comment import StatusInput, status_text
 PROGRESS_SPACING = timedelta(seconds=120)
 """Edits that only bring progress are this far apart at least: live progress belongs on the dashboard."""
 
+WAITING_SPACING = timedelta(seconds=15)
+"""A new reason for waiting shows this soon; reasons change rarely, but several may change in one second."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -229,8 +232,9 @@ class Applier:
         if item.projection.status_hash == digest(text):
             return None
         edited = item.projection.status_edited_at
-        if not urgent and edited is not None and self._clock.now() < edited + PROGRESS_SPACING:
-            run.at(edited + PROGRESS_SPACING)
+        spacing = PROGRESS_SPACING if attempt is not None and attempt.live else WAITING_SPACING
+        if not urgent and edited is not None and self._clock.now() < edited + spacing:
+            run.at(edited + spacing)
             return None
         return text
 

@@ -33,7 +33,8 @@ async def context_bundle(store: Store, github: GitHub, attempt: Attempt, html_ur
     if repo is None or item is None or item.snapshot is None or attempt.base_sha is None:
         raise LostClaim("the item has no approved text")
     policy = policy_of(repo)
-    existing = await github.head(repo.key, attempt.branch) if attempt.number > 1 and not item.fresh else None
+    there = await github.head(repo.key, attempt.branch) if attempt.number > 1 else None
+    existing = None if item.fresh else there
     thought = item.thought
     spec = item.spec
     return ContextBundle(
@@ -60,6 +61,7 @@ async def context_bundle(store: Store, github: GitHub, attempt: Attempt, html_ur
         base_sha=attempt.base_sha,
         branch=attempt.branch,
         existing_branch_sha=existing,
+        replaced_branch_sha=there if item.fresh else None,
         spec=SpecPart(
             type=spec.type,
             locks=spec.locks,

@@ -260,6 +260,10 @@ class World:
         )
         return folder
 
+    def ci(self, sha: str, state: str = "success", context: str = "tests") -> None:
+        """The repository's CI says something about a commit."""
+        self.hub.checks.set_status(self.repo, sha, state, context, self.maria)
+
     # --- what is seen ------------------------------------------------------------------------------
 
     def labels(self, number: int) -> set[str]:

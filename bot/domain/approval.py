@@ -28,6 +28,7 @@ from bot.domain.model import (
     Person,
     Role,
     Snapshot,
+    WorkSpec,
 )
 from bot.domain.notes import NoteCode, note
 from bot.domain.permissions import Capability, Denied, decide, needed
@@ -64,7 +65,7 @@ def read_labels(draft: Draft, policy: Policy) -> None:
     if draft.item is None:
         if labels.READY in issue.labels:
             _consider_ready(draft, policy, issue)
-            if draft.item is not None:
+            if draft.state is not None:
                 _read_intent_labels(draft, policy, issue)
         elif labels.PROPOSED in issue.labels:
             draft.track(new_item(draft, issue, policy), ItemEvent.DISCOVERED, actor="label", cause="labelled proposed")
@@ -182,6 +183,7 @@ def approve(draft: Draft, policy: Policy, *, actor: Person, at: datetime, topic:
             snapshot=snapshot,
             ready_since=draft.now,
             not_before=None,
+            spec=_wishes(draft, issue, policy) if thought is None else draft.item.spec,
             **({"attempts_burnt": 0, "infra_failures": 0, "pull": None} if again else {}),
         )
     # The person's own label is what we would have shown: it needs no second write.
@@ -242,7 +244,12 @@ def recheck_snapshot(draft: Draft, policy: Policy) -> None:
         return
     foreign = foreign_edit(draft, policy, after=item.snapshot.approved_at - EDIT_BEFORE_APPROVAL)
     if foreign is None:
-        draft.change(snapshot=replace(item.snapshot, title=issue.title, body=issue.body), title=issue.title)
+        draft.change(
+            snapshot=replace(item.snapshot, title=issue.title, body=issue.body),
+            title=issue.title,
+            spec=_wishes(draft, issue, policy),
+        )
+        draft.wake(draft.facts.key.repo_key)
         draft.note_history("snapshot_renewed", actor="editor with the role", cause="edited after approval")
         return
     editor = foreign.editor.login if foreign.editor else "somebody unknown"
@@ -277,16 +284,21 @@ def foreign_edit(draft: Draft, policy: Policy, *, after: datetime) -> ContentEdi
 
 def new_item(draft: Draft, issue: IssueFacts, policy: Policy) -> Item:
     """An item for an issue of a person; only `type`, `locks` and `depends_on` of its body are honoured."""
-    spec, _ignored = effective_spec(policy, from_issue(issue.body), Source.ISSUE, draft.repo.full_name)
     return Item(
         key=issue.key,
         node_id=issue.node_id,
         title=issue.title,
         state=ItemState.PROPOSED,
         since=draft.now,
-        spec=spec,
+        spec=_wishes(draft, issue, policy),
         priority=0,
     )
+
+
+def _wishes(draft: Draft, issue: IssueFacts, policy: Policy) -> WorkSpec:
+    """What the text of an issue may ask for, within policy."""
+    spec, _ignored = effective_spec(policy, from_issue(issue.body), Source.ISSUE, draft.repo.full_name)
+    return spec
 
 
 def _read_intent_labels(draft: Draft, policy: Policy, issue: IssueFacts) -> None:

@@ -53,8 +53,8 @@ def _queued(item: Item) -> tuple[Waiting, ...]:
     owned = (waiting(ReasonCode.HUMAN_OWNED),) if item.human_owned else ()
     fresh = (*owned, *_held(item))
     rest = fresh + tuple(reason for reason in item.waiting if reason.code not in _KNOWN_AT_ONCE)
-    position = (waiting(ReasonCode.QUEUED, position=item.position),) if item.position is not None else ()
-    return rest + position or (waiting(ReasonCode.QUEUED, position=""),)
+    # The place in the queue stands in the headline already; it is a reason only when there is no other.
+    return rest or (waiting(ReasonCode.QUEUED, position=item.position if item.position is not None else ""),)
 
 
 def _between(draft: Draft, item: Item) -> tuple[Waiting, ...]:

@@ -85,7 +85,6 @@ class ListedBecause(StrEnum):
 
     UNDECIDED = "undecided"
     DISABLED = "disabled"
-    DRAFT = "draft"
     INVALID = "invalid"
     BACKLOG = "backlog"
     RATE = "rate"
@@ -209,8 +208,6 @@ def _new(
         matter = text.front_matter
         if matter is not None and matter.matter is None:
             listed.append(Listed(text.thought.dir, ListedBecause.INVALID, matter.problems))
-        elif matter is not None and not approved(text.thought, matter):
-            listed.append(Listed(text.thought.dir, ListedBecause.DRAFT))
         elif room <= 0:
             listed.append(Listed(text.thought.dir, ListedBecause.BACKLOG))
         elif rate <= 0:
@@ -221,4 +218,6 @@ def _new(
             if matter is None:
                 read.append(text.thought)
             else:
-                actions.append(CreateIssue(text.thought, text.title, state))
+                # A draft becomes an issue too, so that it can be talked about; it waits for somebody to approve it.
+                wanted = state if approved(text.thought, matter) else ItemState.PROPOSED
+                actions.append(CreateIssue(text.thought, text.title, wanted))

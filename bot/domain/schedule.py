@@ -72,14 +72,17 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime) -> Plan:
     waits: list[tuple[Item, tuple[Waiting, ...], int]] = []
     wake: datetime | None = None
     budget = policy.budgets.dispatches_per_day - backlog.dispatches_today
+    # Work under way will ask for review as well; counting it makes the limit hold however the starts were spread.
+    unreviewed = backlog.in_review + sum(1 for item in backlog.items if item.state is ItemState.IN_PROGRESS)
     for position, item in enumerate(queue, start=1):
         reasons = [*blockers, *_item_blockers(item, backlog, held, policy, now)]
         if item.not_before is not None and item.not_before > now:
             wake = item.not_before if wake is None else min(wake, item.not_before)
         if not reasons:
             # Work that was started before is not new: it may go on while pull requests wait for review.
-            if item.state is ItemState.READY and backlog.in_review + _new(start) >= policy.max_unreviewed_prs:
-                reasons.append(waiting(ReasonCode.UNREVIEWED, count=backlog.in_review, limit=policy.max_unreviewed_prs))
+            if item.state is ItemState.READY and unreviewed + _new(start) >= policy.max_unreviewed_prs:
+                count = unreviewed + _new(start)
+                reasons.append(waiting(ReasonCode.UNREVIEWED, count=count, limit=policy.max_unreviewed_prs))
             if len(start) >= slots:
                 reasons.append(
                     waiting(ReasonCode.SLOTS, count=len(backlog.live) + len(start), limit=policy.max_parallel)
@@ -95,10 +98,6 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime) -> Plan:
     if pause is not None and pause.active(now) and pause.until is not None:
         wake = pause.until if wake is None else min(wake, pause.until)
     return Plan(tuple(start), tuple(waits), wake)
-
-
-def _new(start: Sequence[Item]) -> int:
-    return sum(1 for item in start if item.state is ItemState.READY)
 
 
 def wanted_locks(item: Item, policy: Policy) -> tuple[Lock, ...]:

@@ -243,6 +243,10 @@ class GitHubClient(gidgethub.abc.GitHubAPI):
             raise Invalid("refusing to send a credential outside the API", request=wanted.label)
         headers = sansio.create_headers(self.requester, accept=wanted.accept)
         headers |= {"authorization": f"Bearer {token.get_secret_value()}", "x-github-api-version": API_VERSION}
+        correlation = structlog.contextvars.get_contextvars().get("key")
+        if isinstance(correlation, str):
+            # GitHub ignores it; a proxy's or a local GitHub's log then says which item a request was for.
+            headers["x-correlation-id"] = correlation
         body = b"" if wanted.body is None else json.dumps(wanted.body).encode()
         if body:
             headers["content-type"] = "application/json"

@@ -59,7 +59,6 @@ _WHY: Final = MappingProxyType(
     {
         ListedBecause.UNDECIDED: "no maintainer has decided yet what shall happen to plans that were already here",
         ListedBecause.DISABLED: "`mirror.enabled` is off",
-        ListedBecause.DRAFT: "the plan says `status: draft`",
         ListedBecause.INVALID: "something is wrong with it",
         ListedBecause.BACKLOG: "the limit `mirror.max_backlog` is reached; it follows when others are done",
         ListedBecause.RATE: "the limit `mirror.per_hour` is reached; it follows by itself",

@@ -76,7 +76,11 @@ def problem(code: Code, detail: str, *, headers: dict[str, str] | None = None) -
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns our errors into problem details on `/api/`; elsewhere it stays out of the way."""
+    """Turns our errors into problem details on `/api/`; elsewhere it stays out of the way.
+
+    One task serves all requests of a connection, so what a request binds for the log is cleared before the next.
+    """
+    structlog.contextvars.clear_contextvars()
     if not request.path.startswith("/api/"):
         return await handler(request)
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from bot.domain.model import Attempt, FailureReason, WorkerReport
@@ -130,7 +131,13 @@ class Runs:
         )
 
     async def context(self, request: web.Request) -> web.Response:
-        attempt = await self._own(request)
+        if _bearer(request).count(".") == 2:
+            fence = request.query.get("fence", "")
+            if not fence.isdecimal():
+                raise ApiProblem(Code.INVALID, "Name the attempt's fence: `?fence=<number>`.")
+            attempt = await self._publishing(request, int(fence))
+        else:
+            attempt = await self._own(request)
         context = await self._service.context(attempt)
         return _json(context.model_dump(mode="json"))
 
@@ -215,11 +222,15 @@ class Runs:
         return _json({})
 
     async def _own(self, request: web.Request) -> Attempt:
-        return await self._service.authenticate(request.match_info["attempt"], _bearer(request))
+        attempt = await self._service.authenticate(request.match_info["attempt"], _bearer(request))
+        structlog.contextvars.bind_contextvars(key=str(attempt.key))
+        return attempt
 
     async def _publishing(self, request: web.Request, fence: int) -> Attempt:
         who = await self._oidc.verify(_bearer(request), self._publish_audience, self._clock.now())
-        return await self._service.publisher(who, request.match_info["attempt"], fence)
+        attempt = await self._service.publisher(who, request.match_info["attempt"], fence)
+        structlog.contextvars.bind_contextvars(key=str(attempt.key))
+        return attempt
 
 
 def _bearer(request: web.Request) -> str:

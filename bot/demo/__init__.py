@@ -1,0 +1,1 @@
+"""The demo: the whole loop on a local GitHub, on real HTTP, git, processes and a database."""

@@ -1,0 +1,211 @@
+"""`tgs demo`: plays the whole loop, tells it in plain words, and ends with a table.
+
+The scripted maintainer does what people do: pushes plans, labels an issue, asks why something waits, and merges what
+is green. Everything else is done by the product.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import structlog
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bot.cli.exits import Exit
+from bot.demo.project import ISSUE_BODY, ISSUE_TITLE, thoughts
+from bot.demo.stage import Stage, set_stage
+from bot.demo.story import Seen, span, told
+from bot.domain.facts import Ci
+from bot.domain.model import AttemptPhase, InstallationId, IssueKey, Item, ItemState, RepoId, RepoKey
+from bot.localhub.model import Issue
+from bot.protocols import Ledger
+
+LOOK_SECONDS = 0.25
+"""How often the narrator looks; short enough to see every state."""
+
+GIVE_UP_SECONDS = 300.0
+"""The play takes about a minute; when it hangs, say where and end."""
+
+ITEMS = 6
+"""Five plans and one labelled issue."""
+
+WARNING = 30
+"""The level of Python's `logging.WARNING`: the demo tells its story, not the log."""
+
+
+class Play:
+    """One performance."""
+
+    def __init__(self, stage: Stage, console: Console) -> None:
+        self.stage = stage
+        self.console = console
+        self.began = time.monotonic()
+        self.seen: dict[int, Seen] = {}
+        self.merging: set[int] = set()
+        self.asked_why = False
+
+    def say(self, text: str, *, who: str = "bot") -> None:
+        """One line of the story."""
+        seconds = time.monotonic() - self.began
+        style = {"maria": "bold cyan", "stage": "dim"}.get(who, "")
+        self.console.print(f"{seconds:6.1f} s  {text}", style=style, markup=False, highlight=False, soft_wrap=True)
+
+    @property
+    def key(self) -> RepoKey:
+        return RepoKey(InstallationId(self.stage.installation.id), RepoId(self.stage.repo.id))
+
+    async def run(self) -> bool:
+        """Play until every item has ended or waits for a person; False when that takes too long."""
+        stage = self.stage
+        self.say(
+            f"A local GitHub runs at {stage.hub.html_url}/{stage.repo.full_name} (look at it in a browser).",
+            who="stage",
+        )
+        self.say(f"The bot runs at {stage.bot_url} (metrics at /metrics, readiness at /readyz).", who="stage")
+        await self._until_set_up()
+        self.say("Maria pushes five plans to the main branch.", who="maria")
+        stage.push(thoughts(), "Add five plans")
+        issue = stage.open_issue(ISSUE_TITLE, ISSUE_BODY)
+        self.say(f"Maria opens issue #{issue.number} and labels it tgs:ready.", who="maria")
+        stage.label(issue, "tgs:ready")
+        end = time.monotonic() + GIVE_UP_SECONDS
+        while time.monotonic() < end:
+            await self.look()
+            await self._maintain()
+            if self.over:
+                return True
+            await asyncio.sleep(LOOK_SECONDS)
+        return False
+
+    async def _until_set_up(self) -> None:
+        """The App looks at the repository and writes its one set-up issue."""
+        for _ in range(200):
+            if any(issue.user is self.stage.app.bot for issue in self.stage.repo.issues.values()):
+                self.say("The App is installed; it wrote one set-up issue and nothing else.")
+                return
+            await asyncio.sleep(LOOK_SECONDS / 2)
+        raise TimeoutError("the bot did not write its set-up issue")
+
+    async def look(self) -> None:
+        """Read the ledger and tell what changed."""
+
+        def read(tx: Ledger) -> list[Seen]:
+            return [Seen(item, tuple(tx.attempts(item.key))) for item in tx.items(self.key)]
+
+        for seen in await self.stage.parts.store.read(read):
+            number = seen.item.key.number
+            now = Seen(seen.item, seen.attempts, self._ci(seen.item))
+            for line in told(self.seen.get(number), now):
+                self.say(line)
+            self.seen[number] = now
+
+    def _ci(self, item: Item) -> Ci | None:
+        """What the repository's own checks say about the item's pull request."""
+        if item.pull is None or item.state is not ItemState.IN_REVIEW:
+            return None
+        runs = self.stage.hub.checks.latest(self.stage.repo, item.pull.head_sha)
+        if not runs or any(run.conclusion is None for run in runs):
+            return Ci.PENDING
+        return Ci.PASSED if all(run.conclusion == "success" for run in runs) else Ci.FAILED
+
+    async def _maintain(self) -> None:
+        """What Maria does: ask once why something waits, and merge what is ready."""
+        for number, seen in sorted(self.seen.items()):
+            issue = self.stage.repo.issues[number]
+            locked = any(reason.code == "locks" for reason in seen.item.waiting)
+            if locked and seen.item.state is ItemState.READY and not self.asked_why:
+                self.asked_why = True
+                self.say(f"Maria asks on #{number}: /tgs why", who="maria")
+                self.stage.comment(issue, "/tgs why")
+                await self._answer(issue)
+            pull = seen.item.pull
+            if pull is None or seen.item.state is not ItemState.IN_REVIEW or number in self.merging:
+                continue
+            opened = self.stage.repo.issues.get(pull.number)
+            if seen.ci is Ci.PASSED and opened is not None and not opened.draft:
+                self.merging.add(number)
+                self.say(f"Maria reads pull request #{pull.number} and types on #{number}: /tgs merge", who="maria")
+                self.stage.comment(issue, "/tgs merge")
+
+    async def _answer(self, issue: Issue) -> None:
+        """Show the bot's answer to the question."""
+        before = len(issue.comments)
+        for _ in range(100):
+            fresh = [c for c in issue.comments[before:] if c.user is self.stage.app.bot]
+            if fresh:
+                words = [line for line in fresh[0].body.splitlines() if line.strip() and not line.startswith("<!--")]
+                for line in words:
+                    self.say(f"    the bot answers: {line.strip('-* ')}")
+                return
+            await asyncio.sleep(LOOK_SECONDS / 2)
+
+    @property
+    def over(self) -> bool:
+        """Every item has ended, or waits for a named person (a proposal waits for Maria)."""
+        done = [seen for seen in self.seen.values() if seen.item.terminal or seen.item.state is ItemState.PROPOSED]
+        closed = all(
+            self.stage.repo.issues[seen.item.key.number].state == "closed"
+            for seen in done
+            if seen.item.state is ItemState.DONE
+        )
+        return len(self.seen) >= ITEMS and len(done) == len(self.seen) and closed
+
+    def table(self) -> Table:
+        """What became of every item, and what it cost in requests to GitHub."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="What became of the work", title_justify="left")
+        for name in ("item", "state", "attempts", "waited", "ran", "requests", "writes"):
+            table.add_column(name, justify="left" if name in {"item", "state"} else "right")
+        for number, seen in sorted(self.seen.items()):
+            requests, writes = self._requests(number)
+            first = seen.attempts[0] if seen.attempts else None
+            last = next((a for a in reversed(seen.attempts) if a.phase is AttemptPhase.ENDED), None)
+            table.add_row(
+                f"#{number} {seen.item.title}",
+                seen.item.state.value + (" (waits for Maria)" if seen.item.state is ItemState.PROPOSED else ""),
+                str(len(seen.attempts)),
+                span(seen.item.ready_since, first.claimed_at if first else None),
+                span(first.claimed_at if first else None, last.ended_at if last else None),
+                str(requests),
+                str(writes),
+            )
+        return table
+
+    def _requests(self, number: int) -> tuple[int, int]:
+        """Requests and writes that GitHub counted for the item, from the local GitHub's own log."""
+        key = str(IssueKey(self.key.installation, self.key.repo, number))
+        entries = [e for e in self.stage.hub.log.entries if e.correlation == key and not e.conditional_hit]
+        return len(entries), sum(1 for entry in entries if entry.is_write)
+
+
+async def play(*, once: bool) -> int:
+    """Perform; the process's exit code."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(WARNING))
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    with tempfile.TemporaryDirectory(prefix="tgs-demo-") as folder:
+        async with set_stage(Path(folder)) as stage:
+            performance = Play(stage, console)
+            ended = await performance.run()
+            console.print()
+            console.print(performance.table())
+            total = stage.hub.log.summary()
+            console.print(
+                f"GitHub counted {total['requests']} requests in all; {total['not_modified']} more were free "
+                "because nothing had changed."
+            )
+            if not ended:
+                console.print("The play did not come to its end in time; the table shows where it hangs.", style="red")
+                return int(Exit.INTERNAL)
+            if once or not sys.stdout.isatty():
+                return int(Exit.OK)
+            console.print(f"\nLook around at {stage.hub.html_url}/{stage.repo.full_name}; Ctrl-C ends it.")
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                console.print("Bye.")
+            return int(Exit.OK)
