@@ -100,6 +100,11 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime) -> Plan:
     return Plan(tuple(start), tuple(waits), wake)
 
 
+def _new(start: Sequence[Item]) -> int:
+    """How many of the chosen ones are new work."""
+    return sum(1 for item in start if item.state is ItemState.READY)
+
+
 def wanted_locks(item: Item, policy: Policy) -> tuple[Lock, ...]:
     """The paths an item needs for itself: its own, else the policy's."""
     return tuple(parse_lock(path) for path in (item.spec.locks or policy.locks))
