@@ -178,7 +178,10 @@ class Policy(_Section):
         1, ge=1, le=HARD_MAX_PARALLEL, description="Attempts at the same time. Above 1, give items locks."
     )
     max_unreviewed_prs: int = Field(
-        3, ge=1, le=100, description="Open pull requests of the bot; at this number nothing new is started."
+        3,
+        ge=1,
+        le=100,
+        description="Pull requests of the bot that are open or being made; at this number nothing new is started.",
     )
     assignee: Login = Field(
         "approver", description="Who is assigned while the bot works: `approver`, `none` or an account name."

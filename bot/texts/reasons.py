@@ -105,7 +105,8 @@ def _capacity(code: ReasonCode, given: Mapping[str, str]) -> str:
             return f"It waits for {issue(given.get('number', '?'))} to be done."
         case ReasonCode.UNREVIEWED:
             return (
-                f"{for_inline(count)} pull requests of the bot wait for review and the limit is {for_inline(limit)}. "
+                f"{for_inline(count)} pull requests of the bot wait for review or are being made, and the limit is "
+                f"{for_inline(limit)}. "
                 "Review or close one to let the next start."
             )
         case ReasonCode.SLOTS:
