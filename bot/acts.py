@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from bot.domain.attempting import DISPATCH_LOOK
+from bot.domain.attempting import ACTIVATION_LIMIT, DISPATCH_LOOK
 from bot.domain.effects import CancelRun, Dispatch, MergePull, OpenPull, RevokeToken, Say, TakeReadyLabel
 from bot.domain.facts import PullFacts
 from bot.domain.labels import READY
@@ -31,6 +31,7 @@ from bot.domain.model import (
 from bot.domain.notes import NoteCode, note
 from bot.domain.policy_model import Policy
 from bot.errors import Conflict, Forbidden, GitHubError, Invalid, NotFound, RateLimited, Unavailable
+from bot.kept import Kept
 from bot.outbox import Once, Result
 from bot.protocols import Clock, Comment, GitHub, Ledger, OutboxRow, Secret, Store
 from bot.texts import markers
@@ -58,13 +59,16 @@ class WriteTokens:
 class Acts:
     """Carries out the acts of items."""
 
-    def __init__(self, github: GitHub, store: Store, clock: Clock, tokens: WriteTokens, html_url: str) -> None:
+    def __init__(
+        self, github: GitHub, store: Store, clock: Clock, tokens: WriteTokens, html_url: str, kept: Kept
+    ) -> None:
         self._github = github
         self._store = store
         self._clock = clock
         self._once = Once(store, clock)
         self._tokens = tokens
         self._html_url = html_url
+        self._kept = kept
 
     # --- claiming ----------------------------------------------------------------------------------
 
@@ -113,7 +117,8 @@ class Acts:
             live = _current_attempt(tx, act.attempt, act.fence)
             if live is not None and live.run_id is None:
                 tx.save_attempt(live, replace(live, run_id=run))
-            tx.mark(act.key)
+                # Nothing is to be done until the run reports; this is when to look although it did not.
+                tx.mark(act.key, at=self._clock.now() + ACTIVATION_LIMIT)
             return str(run)
 
         try:
@@ -181,7 +186,8 @@ class Acts:
         view = PullInput(record_, item, attempt, policy, self._html_url)
 
         async def create() -> PullFacts:
-            known = await self._open_pull_of(act)
+            # An earlier attempt's pull request is still open on the same branch: it now shows the new work.
+            known = await self._open_pull_of(act) if attempt.number > 1 else None
             if known is not None:
                 return known
             return await self._github.open_pull(
@@ -200,7 +206,7 @@ class Acts:
             return str(pull.number)
 
         try:
-            await self._once.perform(
+            done = await self._once.perform(
                 act.once,
                 "pull",
                 repo=repo,
@@ -211,6 +217,8 @@ class Acts:
                 find=find,
                 record=record,
             )
+            if done.value is not None:
+                self._kept.read_pull(act.key, done.value, self._clock.now())
         except (Forbidden, Invalid, NotFound) as error:
             reason = (
                 FailureReason.CONFIG_PERMISSION if isinstance(error, Forbidden) else FailureReason.AGENT_NO_EVIDENCE

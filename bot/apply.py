@@ -35,6 +35,7 @@ from bot.domain.effects import (
 from bot.domain.model import Attempt, IssueKey, Item, Key, RepoRecord
 from bot.domain.policy_model import Policy
 from bot.errors import Invalid, NotFound
+from bot.kept import Kept
 from bot.protocols import Audit, Clock, GitHub, Ledger, Store, Visible
 from bot.texts.status_comment import StatusInput, status_text
 
@@ -79,12 +80,21 @@ class _Run:
 class Applier:
     """Carries out decisions."""
 
-    def __init__(self, github: GitHub, store: Store, clock: Clock, acts: Acts, html_url: str) -> None:
+    def __init__(
+        self,
+        github: GitHub,
+        store: Store,
+        clock: Clock,
+        acts: Acts,
+        html_url: str,
+        kept: Kept,
+    ) -> None:
         self._github = github
         self._store = store
         self._clock = clock
         self._acts = acts
         self._html_url = html_url
+        self._kept = kept
 
     async def apply(self, key: Key, decision: Decision, repo: RepoRecord, policy: Policy) -> Applied:
         """Save, then act. Raises StaleDecision before anything was done, or what an effect raises."""
@@ -114,11 +124,11 @@ class Applier:
         match effect:
             case TakeReadyLabel():
                 taken = await self._acts.take_ready(effect)
+                self._kept.shown(effect.key, (), (labels.READY,) if taken else ())
                 run.again = run.again or not taken
                 run.stopped = not taken
             case Dispatch():
                 run.at(await self._acts.dispatch(effect))
-                run.again = True
             case CancelRun():
                 await self._acts.cancel_run(effect)
             case RevokeToken():
@@ -174,6 +184,12 @@ class Applier:
             wanted = replace(wanted, comment_node=item.projection.status_comment_node, comment_body=text)
         outcome = await self._github.show(key.repo_key, wanted)
         failed = dict(outcome.failed)
+        self._kept.shown(
+            key,
+            () if "add_labels" in failed else wanted.add_labels,
+            () if "remove_labels" in failed else wanted.remove_labels,
+            ready=wanted.ready_pull_node is not None and "ready_pull_node" not in failed,
+        )
         for field, message in outcome.failed:
             log.warning("show_failed", field=field, message=message)
         now = self._clock.now()

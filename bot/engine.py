@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from bot.acts import Acts, WriteTokens
 from bot.apply import Applier
+from bot.kept import Kept
 from bot.look import Look
 from bot.metrics import Metrics, PassKind, PassOutcome
 from bot.mirror_acts import MirrorActs
@@ -62,8 +63,9 @@ def build_engine(
     """Wire the parts. `html_url` is where repositories are browsed and cloned."""
     tokens = WriteTokens()
     starter = Starter(github, store, clock, ids, disabled=disabled)
-    acts = Acts(github, store, clock, tokens, html_url)
-    applier = Applier(github, store, clock, acts, html_url)
+    kept = Kept()
+    acts = Acts(github, store, clock, tokens, html_url, kept)
+    applier = Applier(github, store, clock, acts, html_url, kept)
     repos = RepoPass(
         github,
         store,
@@ -74,7 +76,7 @@ def build_engine(
     )
     accounts = Accounts(allowed_accounts)
     return Engine(
-        Reconciler(Observer(github, store, clock), repos, applier, store, clock),
+        Reconciler(Observer(github, store, clock, kept), repos, applier, store, clock),
         RunService(store, github, clock, ids, tokens, starter, html_url),
         Sweep(github, store, clock, accounts),
         accounts,

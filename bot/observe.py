@@ -20,6 +20,7 @@ from bot.domain.facts import (
     IssueFacts,
     ItemFacts,
     LabelEvent,
+    Presence,
     PullFacts,
     RunFacts,
     RunStatus,
@@ -40,6 +41,7 @@ from bot.domain.model import (
 )
 from bot.domain.obey import APPROVING_VERBS, REPLY_PAUSE
 from bot.errors import GitHubError, NotFound, RateLimited, Suspended, Unavailable
+from bot.kept import Kept
 from bot.protocols import Clock, GitHub, Ledger, Store
 
 
@@ -53,6 +55,7 @@ class Records:
     intents: tuple[Intent, ...]
     replied: frozenset[int]
     queue: tuple[tuple[int, str], ...]
+    touched_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,21 @@ class _Needs:
 class Observer:
     """Collects facts for the reconciler."""
 
-    def __init__(self, github: GitHub, store: Store, clock: Clock) -> None:
+    def __init__(self, github: GitHub, store: Store, clock: Clock, kept: Kept) -> None:
         self._github = github
         self._store = store
         self._clock = clock
+        self._kept = kept
+
+    async def _issue(self, key: IssueKey, records: Records, now: datetime) -> tuple[Presence, IssueFacts | None]:
+        """The issue; from memory only if nothing has pointed at it since it was read."""
+        if not records.intents:
+            known = self._kept.issue(key, records.touched_at, now)
+            if known is not None:
+                return Presence.HERE, known
+        presence, found = await self._github.issue(key)
+        self._kept.read_issue(key, found, now)
+        return presence, found
 
     async def item(self, key: IssueKey) -> ItemFacts | None:
         """Facts of one issue; None when it is nothing of ours (or belongs to an unknown repository).
@@ -83,7 +97,7 @@ class Observer:
         records = await self._store.read(lambda tx: _records(tx, key, now))
         if records is None:
             return None
-        presence, issue = await self._github.issue(key)
+        presence, issue = await self._issue(key, records, now)
         if issue is None and records.item is None and not records.intents:
             return None
         if issue is not None and records.item is None and not records.intents and not _labelled(issue):
@@ -95,7 +109,7 @@ class Observer:
         roles = await self._roles(records, issue, events, edits)
         intents = tuple([await self._intent(records, intent, roles) for intent in records.intents])
         run = await self._run(key, attempt) if needs.run else None
-        pull, ci = await self._pull(key, item) if needs.pull else (None, None)
+        pull, ci = await self._pull(key, item, records, now) if needs.pull else (None, None)
         head, implemented = await self._branch(key, item, attempt) if needs.branch else (None, None)
         if edits is not None:
             edits = tuple(replace(edit, role=_role(roles, edit.editor)) for edit in edits)
@@ -177,10 +191,15 @@ class Observer:
             return run
         return RunFacts(attempt.run_id, RunStatus.GONE, None, 1, "", "", "", self._clock.now())
 
-    async def _pull(self, key: IssueKey, item: Item | None) -> tuple[PullFacts | None, CiFacts | None]:
+    async def _pull(
+        self, key: IssueKey, item: Item | None, records: Records, now: datetime
+    ) -> tuple[PullFacts | None, CiFacts | None]:
         assert item is not None
         assert item.pull is not None
-        pull = await self._github.pull(key.repo_key, item.pull.number)
+        pull = None if records.intents else self._kept.pull(key, item.pull.number, records.touched_at, now)
+        if pull is None:
+            pull = await self._github.pull(key.repo_key, item.pull.number)
+            self._kept.read_pull(key, pull, now)
         if pull is None or not pull.open or item.state is not ItemState.IN_REVIEW:
             return pull, None
         return pull, await self._github.ci(key.repo_key, pull.head_sha)
@@ -221,7 +240,7 @@ def _records(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
         waiting = [other for other in tx.items(key.repo_key, states=[ItemState.READY.value]) if other.position]
         waiting.sort(key=lambda other: other.position or 0)
         queue = tuple((other.key.number, other.title) for other in waiting[:3])
-    return Records(repo, item, attempt, tuple(intents), replied, queue)
+    return Records(repo, item, attempt, tuple(intents), replied, queue, tx.touched_at(key))
 
 
 def _labelled(issue: IssueFacts) -> bool:
@@ -260,6 +279,7 @@ def _needs(records: Records, issue: IssueFacts | None, now: datetime) -> _Needs:
     run = (
         live is not None
         and live.run_id is not None
+        and live.report is None
         and (
             live.phase in {AttemptPhase.SUSPECT, AttemptPhase.CANCELLING}
             or live.run_hint == "completed"
@@ -271,7 +291,13 @@ def _needs(records: Records, issue: IssueFacts | None, now: datetime) -> _Needs:
             )
         )
     )
-    pull = item is not None and item.pull is not None and not (item.state is ItemState.DONE and item.branch_deleted)
+    pull = (
+        item is not None
+        and item.pull is not None
+        and not (item.state is ItemState.DONE and item.branch_deleted)
+        # Just opened: the attempt is concluded first, and the pull request is read when something happens to it.
+        and not (live is not None and live.report is not None and item.pull.fence == live.fence)
+    )
     branch = live is not None and live.report is not None and live.report.succeeded
     return _Needs(events, edits, run, pull, branch)
 

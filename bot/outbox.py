@@ -79,6 +79,9 @@ class Once:
             if known is None:
                 tx.plan(row)
                 return None
+            if known.tries < 0:
+                tx.outbox_retry(key)
+                return None
             return known
 
         planned = await self._store.write(plan)

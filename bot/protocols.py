@@ -77,7 +77,10 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One act that must happen at most once. `done_at` None with a row present: it may have happened."""
+    """One act that must happen at most once. `done_at` None with a row present: it may have happened.
+
+    A row with negative `tries` was planned together with a decision and never tried; its `result` holds the words.
+    """
 
     key: str
     kind: str
@@ -182,7 +185,11 @@ class Ledger(Protocol):
     def outbox_done(self, key: str, result: str, at: datetime) -> None: ...
     def outbox_retry(self, key: str) -> None: ...
     def outbox_drop(self, key: str) -> None:
-        """Forgets a planned act that provably did not happen."""
+        """Forgets a planned act that provably did not happen; one planned with its words counts as never tried."""
+        ...
+
+    def unsaid(self, key: IssueKey) -> list[OutboxRow]:
+        """Comments on this issue or pull request that were planned with their words and are not written yet."""
         ...
 
     # history
@@ -193,6 +200,12 @@ class Ledger(Protocol):
     def mark(self, key: Key, *, priority: int = 0, at: datetime | None = None) -> None:
         """Raises the wanted revision of the key in this transaction (and due time: now, or `at` if sooner)."""
         ...
+
+    def touch(self, key: Key) -> None:
+        """As `mark`, and notes that GitHub may show something new there: facts read before are void."""
+        ...
+
+    def touched_at(self, key: Key) -> datetime | None: ...
 
     # once-only secrets and tokens of workers: hashes only
     def put_token(self, sha256: str, purpose: str, attempt: AttemptId, fence: int, expires_at: datetime) -> None: ...

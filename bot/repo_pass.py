@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
+from cachetools import LRUCache
 
 from bot.claims import NotClaimed
 from bot.domain.attempting import RUN_WORKFLOW
@@ -33,7 +34,7 @@ from bot.domain.policy_model import Policy
 from bot.domain.schedule import schedule
 from bot.domain.survey import CHECK_AGAIN, ENVIRONMENTS, RepoChecks, check, checks_due, take_policy
 from bot.domain.thoughts import THOUGHTS_DIR, Thought, ThoughtProblem, recognise
-from bot.errors import Conflict, NotFound
+from bot.errors import NotFound
 from bot.look import Look
 from bot.mirror_acts import MirrorActs
 from bot.policies import policy_of
@@ -41,8 +42,17 @@ from bot.protocols import Clock, GitHub, Ledger, RepoView, Store, Tree, TreeEntr
 from bot.setup_issue import SetUpIssue
 from bot.starter import Starter
 
+VIEWS_KEPT = 2_000
+"""Repositories whose view is kept in memory; losing one costs a conditional read."""
+
+VIEW_KEPT = timedelta(minutes=10)
+"""Name, default branch and archiving come with webhooks; without any, this is how old they may be."""
+
 MIRROR_WINDOW = timedelta(hours=1)
 """The window of `mirror.per_hour`."""
+
+REGULAR_FILES = frozenset({"100644", "100755"})
+"""Git's modes of plain files; links are not followed."""
 
 READ_ROUNDS = 3
 """Plans are read only when a decision needs them; deciding again after reading settles in two rounds."""
@@ -76,18 +86,19 @@ class RepoPass:
         self._starter = starter
         self._mirror_acts = mirror_acts
         self._set_up = set_up
+        self._views: LRUCache[RepoKey, tuple[RepoView, datetime]] = LRUCache(VIEWS_KEPT)
 
     async def __call__(self, key: RepoKey) -> Look:
         repo = await self._store.read(lambda tx: tx.repo(key))
         if repo is None or not repo.active:
             return Look()
+        now = self._clock.now()
         try:
-            view = await self._github.repository(key)
+            view = await self._view(repo, now)
         except NotFound:
             log.info("repository_gone", repo=repo.full_name)
             await self._save(repo, replace(repo, active=False))
             return Look()
-        now = self._clock.now()
         repo, head = await self._facts(repo, view, now)
         policy = policy_of(repo)
         wake: list[datetime] = []
@@ -103,6 +114,19 @@ class RepoPass:
         if not repo.preflight_ok:
             wake.append(now + CHECK_AGAIN)
         return Look(at=min(wake, default=None))
+
+    async def _view(self, repo: RepoRecord, now: datetime) -> RepoView:
+        """The repository as GitHub shows it; not asked for again while what webhooks told us still agrees."""
+        known = self._views.get(repo.key)
+        if known is not None:
+            view, at = known
+            told = (repo.full_name, repo.archived, repo.default_branch)
+            same = told == (view.full_name, view.archived, view.default_branch)
+            if same and now - at < VIEW_KEPT and repo.preflight_at is not None and not view.empty:
+                return view
+        view = await self._github.repository(repo.key)
+        self._views[repo.key] = (view, now)
+        return view
 
     # --- set-up and policy -------------------------------------------------------------------------
 
@@ -130,16 +154,20 @@ class RepoPass:
         return await self._save(repo, after), head
 
     async def _policy_file(self, key: RepoKey, head: str) -> tuple[str, str] | None:
-        try:
-            file = await self._github.file(key, POLICY_PATH, head)
-        except Conflict:
-            # A folder or a link at that place is no policy file.
+        """(blob SHA, text) of the policy file. A folder or a link at that place is none.
+
+        Read through the trees, which the look at the thoughts needs anyway and which never change.
+        """
+        folder, _, name = POLICY_PATH.rpartition("/")
+        tree = await self._github.tree(key, head, folder, recursive=False)
+        entry = next((x for x in tree.entries if x.path == name), None) if tree is not None else None
+        if entry is None or entry.type != "blob" or entry.mode not in REGULAR_FILES:
             return None
-        if file is None:
-            return None
-        sha, content = file
-        # More than the parser takes is cut here and refused there with its reason.
-        return sha, content[: 4 * MAX_POLICY_CHARS].decode("utf-8", "replace")
+        if entry.size is not None and entry.size > 4 * MAX_POLICY_CHARS:
+            # The parser refuses it with its reason; there is no need to fetch all of it.
+            return entry.sha, "#" * (MAX_POLICY_CHARS + 1)
+        content = await self._github.blob(key, entry.sha)
+        return entry.sha, content.decode("utf-8", "replace")
 
     async def _checks(self, key: RepoKey, head: str | None, permissions: dict[str, str]) -> RepoChecks:
         if head is None:

@@ -76,12 +76,13 @@ class Sweep:
         """One sweep. Raises GitHubError when the installations cannot be listed; what is known is marked first."""
         await self._store.write(mark_everything)
         self._accounts.owner_is(await self._github.app_owner())
+        # The same account for every installation: from here on our own events wake nobody.
+        self.bot = await self._github.bot_user(InstallationId(0))
         seen: set[InstallationId] = set()
         for installation, account, login, suspended, permissions in await self._github.installations():
             if suspended or not self._accounts.serves(account):
                 continue
             seen.add(installation)
-            self.bot = await self._github.bot_user(installation)
             repos = await self._github.installation_repos(installation)
             await self._store.write(self._taker(repos, dict(permissions)))
             log.debug("installation_seen", installation=installation, account=login, repositories=len(repos))
@@ -125,10 +126,10 @@ def mark_everything(tx: Ledger) -> None:
     for repo in tx.repos():
         if not repo.active:
             continue
-        tx.mark(repo.key)
+        tx.touch(repo.key)
         for item in tx.items(repo.key):
             if not item.terminal or (item.pull is not None and not item.branch_deleted):
-                tx.mark(item.key)
+                tx.touch(item.key)
 
 
 def _switch_off(tx: Ledger, seen: set[InstallationId]) -> None:

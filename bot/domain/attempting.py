@@ -31,6 +31,7 @@ from bot.domain.model import (
 )
 from bot.domain.notes import NoteCode, note
 from bot.domain.policy_model import Policy
+from bot.domain.review import NO_CHECKS_AFTER
 
 RUN_WORKFLOW = "tgs-server-run.yml"
 """The workflow file that is dispatched, under `.github/workflows/`."""
@@ -335,6 +336,8 @@ def _conclude(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRepo
             )
         )
         return
+    # Checks tell of themselves; this is when to look although nothing was heard.
+    draft.at(item.pull.opened_at + NO_CHECKS_AFTER)
     draft.end(Outcome.PUBLISHED, proof=Proof.WORKER_REPORTED)
     draft.move(ItemEvent.PUBLISHED, actor=BOT, cause=f"pull request #{item.pull.number}", last_failure=None, notes=None)
 

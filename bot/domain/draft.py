@@ -183,6 +183,7 @@ class Draft:
             replied=tuple(self.replied),
             free_locks=self.free_locks,
             wake=tuple(self._wake),
+            words=tuple(word for word in self.words if isinstance(word, Say)),
         )
         ordered: list[Effect] = [*self.acts, *sorted(self.visible, key=lambda v: isinstance(v, Status)), *self.words]
         return Decision(save, tuple(ordered), self.look_again)

@@ -55,6 +55,7 @@ class Save:
     replied: tuple[int, ...] = ()
     free_locks: bool = False
     wake: tuple[Key, ...] = ()
+    words: tuple[Say, ...] = ()
 
     @property
     def empty(self) -> bool:

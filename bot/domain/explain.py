@@ -69,10 +69,9 @@ def _working(attempt: Attempt) -> Waiting:
     if attempt.cancel_requested_at is not None:
         return waiting(ReasonCode.CANCELLING, attempt=attempt.number, by=attempt.cancel_by or "")
     match attempt.phase:
-        case AttemptPhase.CLAIMED:
-            return waiting(ReasonCode.CLAIMED, attempt=attempt.number)
-        case AttemptPhase.DISPATCHING:
-            return waiting(ReasonCode.STARTING, attempt=attempt.number, run=run)
+        case AttemptPhase.CLAIMED | AttemptPhase.DISPATCHING:
+            # One reason for both, so that the status comment is not edited between the claim's steps.
+            return waiting(ReasonCode.STARTING, attempt=attempt.number)
         case AttemptPhase.RUNNING | AttemptPhase.ENDED:
             return waiting(ReasonCode.RUNNING, attempt=attempt.number, run=run)
         case AttemptPhase.SUSPECT:

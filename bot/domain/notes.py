@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -59,3 +60,22 @@ class Note:
 def note(code: NoteCode, *reasons: Waiting, **params: object) -> Note:
     """Build a note; values are turned into strings, None is left out."""
     return Note(code, tuple((name, str(value)) for name, value in params.items() if value is not None), reasons)
+
+
+def to_json(found: Note) -> str:
+    """The note as text, so that what was promised can be said after a restart."""
+    reasons = [[reason.code, reason.params] for reason in found.reasons]
+    return json.dumps([found.code.value, found.params, reasons], ensure_ascii=False, separators=(",", ":"))
+
+
+def from_json(text: str) -> Note | None:
+    """The note that `to_json` wrote; None for anything else (another version may have stored it)."""
+    try:
+        code, params, reasons = json.loads(text)
+        return Note(
+            NoteCode(code),
+            tuple((str(name), str(value)) for name, value in params),
+            tuple(Waiting(str(kind), tuple((str(n), str(v)) for n, v in given)) for kind, given in reasons),
+        )
+    except (ValueError, TypeError):
+        return None

@@ -37,17 +37,16 @@ class RepoChecks:
 
 def check(checks: RepoChecks, repo: RepoRecord, now: datetime) -> RepoRecord:
     """The repository with the outcome of the checks."""
-    problems: list[Problem] = []
     path = f".github/workflows/{RUN_WORKFLOW}"
-    for name in NEEDED_PERMISSIONS:
-        if checks.permissions.get(name) != "write":
-            problems.append(
-                Problem(
-                    "config.permission",
-                    f"the App lacks the permission `{name}: write`",
-                    "An owner of the account accepts it under Settings → GitHub Apps → Configure.",
-                )
-            )
+    problems = [
+        Problem(
+            "config.permission",
+            f"the App lacks the permission `{name}: write`",
+            "An owner of the account accepts it under Settings → GitHub Apps → Configure.",
+        )
+        for name in NEEDED_PERMISSIONS
+        if checks.permissions.get(name) != "write"
+    ]
     if checks.empty:
         problems.append(Problem("config.empty", "the repository is empty", "Push a first commit."))
     elif checks.workflow is None:

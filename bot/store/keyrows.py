@@ -88,6 +88,17 @@ class KeyVerbs(Verbs):
         mark_key(self.connection, key, priority, due)
         self.marked.append(Marked(key, priority, due))
 
+    def touch(self, key: Key) -> None:
+        """Marks the key and notes that GitHub may show something new there."""
+        self.mark(key)
+        self.connection.execute(
+            update(keys).where(keys.c.key == str(key)).values(touched_at=literal(self.clock.now(), UtcTime))
+        )
+
+    def touched_at(self, key: Key) -> datetime | None:
+        """When something outside last pointed at the key; None: never."""
+        return self.connection.execute(select(keys.c.touched_at).where(keys.c.key == str(key))).scalar_one_or_none()
+
     def key_row(self, key: str) -> KeyRow | None:
         row = self.connection.execute(select(keys).where(keys.c.key == key)).one_or_none()
         return None if row is None else row_of(row)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Row, delete, select, update
 
 from bot.domain.model import AttemptId, InstallationId, IssueKey, Key, RepoId, RepoKey
 from bot.protocols import Audit, OutboxRow
@@ -18,20 +19,22 @@ class OutboxVerbs(Verbs):
 
     def outbox(self, key: str) -> OutboxRow | None:
         row = self.connection.execute(select(outbox).where(outbox.c.key == key)).one_or_none()
-        if row is None:
-            return None
-        repo = RepoKey(InstallationId(row.installation), RepoId(row.repo))
-        return OutboxRow(
-            key=row.key,
-            kind=row.kind,
-            issue=None if row.number is None else IssueKey(repo.installation, repo.repo, row.number),
-            repo=repo,
-            fence=row.fence,
-            planned_at=row.planned_at,
-            done_at=row.done_at,
-            result=row.result,
-            tries=row.tries,
+        return None if row is None else _row(row)
+
+    def unsaid(self, key: IssueKey) -> list[OutboxRow]:
+        """Comments that were planned with their words and are not written yet, oldest first."""
+        rows = self.connection.execute(
+            select(outbox)
+            .where(
+                *in_repo(outbox, key.repo_key),
+                outbox.c.number == key.number,
+                outbox.c.kind == "comment",
+                outbox.c.done_at.is_(None),
+                outbox.c.result.is_not(None),
+            )
+            .order_by(outbox.c.planned_at, outbox.c.key)
         )
+        return [_row(row) for row in rows]
 
     def plan(self, row: OutboxRow) -> bool:
         return insert_new(
@@ -64,8 +67,25 @@ class OutboxVerbs(Verbs):
         )
 
     def outbox_drop(self, key: str) -> None:
-        """Forgets a planned act; one that is done is never forgotten."""
-        self.connection.execute(delete(outbox).where(outbox.c.key == key, outbox.c.done_at.is_(None)))
+        """Forgets a planned act; one that is done is never forgotten, one with its words is kept as never tried."""
+        open_ = (outbox.c.key == key, outbox.c.done_at.is_(None))
+        self.connection.execute(update(outbox).where(*open_, outbox.c.result.is_not(None)).values(tries=-1))
+        self.connection.execute(delete(outbox).where(*open_, outbox.c.result.is_(None)))
+
+
+def _row(row: Row[Any]) -> OutboxRow:
+    repo = RepoKey(InstallationId(row.installation), RepoId(row.repo))
+    return OutboxRow(
+        key=row.key,
+        kind=row.kind,
+        issue=None if row.number is None else IssueKey(repo.installation, repo.repo, row.number),
+        repo=repo,
+        fence=row.fence,
+        planned_at=row.planned_at,
+        done_at=row.done_at,
+        result=row.result,
+        tries=row.tries,
+    )
 
 
 class HistoryVerbs(Verbs):

@@ -110,7 +110,17 @@ def _completed_runs() -> Select[Any]:
     )
 
 
+def _shown_keys() -> CompoundSelect[Any]:
+    """The items whose issue or pull request itself these deliveries are about: what was read of them is void."""
+    number = touches.c.number
+    return union(
+        _to_items(items, TouchKind.ISSUE, items.c.number == number),
+        _to_items(items, TouchKind.PULL, items.c.pull_number == number),
+    )
+
+
 _ISSUE_KEYS = _issue_keys()
+_SHOWN_KEYS = _shown_keys()
 _REPO_KEYS = _repo_keys()
 _COMPLETED_RUNS = _completed_runs()
 _UNROUTED = (
@@ -157,8 +167,15 @@ def route_batch(ledger: SqlLedger, limit: int = BATCH) -> tuple[int, list[Key]]:
         for row in sorted(connection.execute(_ISSUE_KEYS, {"batch": batch}))
     ]
     _note_completed_runs(ledger, batch)
+    shown = {
+        IssueKey(InstallationId(row.installation), RepoId(row.repo), row.number)
+        for row in connection.execute(_SHOWN_KEYS, {"batch": batch})
+    }
     for key in found:
-        ledger.mark(key)
+        if key in shown:
+            ledger.touch(key)
+        else:
+            ledger.mark(key)
     connection.execute(_ROUTED, {"batch": batch, "now": ledger.clock.now()})
     return len(batch), found
 

@@ -368,6 +368,7 @@ keys = Table(
     Column("priority", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("last_error", Text),
+    Column("touched_at", UtcTime),
     CheckConstraint("seen_rev <= wanted_rev", name="seen_not_ahead"),
     Index(
         "ix_keys_due",

@@ -130,6 +130,7 @@ def upgrade() -> None:
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("touched_at", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("seen_rev <= wanted_rev", name=op.f("ck_keys_seen_not_ahead")),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_keys")),
     )

@@ -1,0 +1,69 @@
+"""Facts kept in memory between two looks at an item, so that progress and checks cost no reads of unchanged things.
+
+A fact is used only if nothing pointed at the item's issue or pull request since it was read (the ledger notes every
+such webhook), and never longer than `KEPT`. Commands, claims and merges always read anew. What our own writes changed
+is taken over from their answers. Losing all of it costs a few conditional reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from cachetools import LRUCache
+
+from bot.domain.facts import IssueFacts, PullFacts
+from bot.domain.model import IssueKey
+
+KEPT = timedelta(minutes=10)
+"""A lost webhook may go unnoticed for as long as the sweep takes to come round."""
+
+SIZE = 2_000
+"""Items whose facts are kept."""
+
+
+class Kept:
+    """The memory of one process."""
+
+    def __init__(self) -> None:
+        self._issues: LRUCache[IssueKey, tuple[IssueFacts, datetime]] = LRUCache(SIZE)
+        self._pulls: LRUCache[IssueKey, tuple[PullFacts, datetime]] = LRUCache(SIZE)
+
+    def issue(self, key: IssueKey, touched: datetime | None, now: datetime) -> IssueFacts | None:
+        """The issue as it was read, if that is still good."""
+        known = self._issues.get(key)
+        return known[0] if known is not None and _good(known[1], touched, now) else None
+
+    def pull(self, key: IssueKey, number: int, touched: datetime | None, now: datetime) -> PullFacts | None:
+        """The item's pull request as it was read or opened, if that is still good."""
+        known = self._pulls.get(key)
+        if known is None or known[0].number != number:
+            return None
+        return known[0] if _good(known[1], touched, now) else None
+
+    def read_issue(self, key: IssueKey, issue: IssueFacts | None, at: datetime) -> None:
+        if issue is None:
+            self._issues.pop(key, None)
+        else:
+            self._issues[key] = (issue, at)
+
+    def read_pull(self, key: IssueKey, pull: PullFacts | None, at: datetime) -> None:
+        if pull is None:
+            self._pulls.pop(key, None)
+        else:
+            self._pulls[key] = (pull, at)
+
+    def shown(self, key: IssueKey, add: Iterable[str], remove: Iterable[str], *, ready: bool = False) -> None:
+        """Our own change succeeded: labels added and removed, the pull request made ready for review."""
+        known = self._issues.get(key)
+        if known is not None:
+            issue, at = known
+            self._issues[key] = (replace(issue, labels=(issue.labels | set(add)) - set(remove)), at)
+        pulled = self._pulls.get(key)
+        if ready and pulled is not None:
+            self._pulls[key] = (replace(pulled[0], draft=False), pulled[1])
+
+
+def _good(at: datetime, touched: datetime | None, now: datetime) -> bool:
+    return now - at < KEPT and (touched is None or touched < at)
