@@ -24,6 +24,7 @@ from bot.domain.model import RepoKey
 from bot.engine import Engine, build_engine
 from bot.github.auth import PrivateKey
 from bot.github.calls import Origin
+from bot.github.client import open_session
 from bot.github.gateway import Gateway, app_gateway
 from bot.github.whoami import whoami
 from bot.metrics import Metrics
@@ -131,7 +132,7 @@ async def create_app(settings: Settings, world: World | None = None) -> web.Appl
 
     Raises SettingsError.
     """
-    session = aiohttp.ClientSession()
+    session = open_session()
     try:
         parts = await open_parts(settings, session, world or World())
     except BaseException:
@@ -175,7 +176,7 @@ def routes_of(parts: Parts, session: aiohttp.ClientSession) -> list[list[web.Rou
     return [
         webhook.routes(),
         health.routes(),
-        Dist(base_url=settings.server_url).routes(),
+        Dist(base_url=settings.server_url, folder=settings.data_dir / "dist").routes(),
         Runs(engine.runs, oidc, clock, settings.server_url).routes(),
         BacklogApi(people, Backlogs(parts.store)).routes(),
     ]

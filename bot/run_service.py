@@ -17,6 +17,7 @@ from bot.acts import WriteTokens
 from bot.context import context_bundle
 from bot.domain.attempting import HEARTBEAT, LEASE, RUN_WORKFLOW
 from bot.domain.bundle import ContextBundle
+from bot.domain.identity import RunIdentity
 from bot.domain.model import (
     Attempt,
     AttemptId,
@@ -32,7 +33,6 @@ from bot.errors import Forbidden, LostClaim, NotFound, Refused
 from bot.policies import policy_of
 from bot.protocols import Audit, Clock, GitHub, Ids, Ledger, OutboxRow, Store
 from bot.starter import Starter
-from bot.web.oidc import RunIdentity
 
 HANDOFF_LIFE = timedelta(hours=2)
 """The agent's job may wait for a runner; after this long its single-use code is void."""

@@ -22,6 +22,7 @@ from aiohttp import web
 
 from bot.app import Parts, World as Outside, open_parts, routes_of
 from bot.domain.labels import states_shown
+from bot.github.client import open_session
 from bot.domain.model import Attempt, InstallationId, IssueKey, Item, RepoId, RepoKey, RepoRecord
 from bot.localhub.actions_model import Conclusion, Job, Run
 from bot.localhub.core import Account, Actor, ActorKind, App, Hub, Installation, Repository
@@ -137,7 +138,7 @@ class World:
         await asyncio.sleep(0)
 
     async def start_bot(self) -> None:
-        session = aiohttp.ClientSession()
+        session = open_session()
         outside = Outside(
             clock=self.clock,
             ids=self.ids,

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import jwt
 from cachetools import TTLCache
 
+from bot.domain.identity import RunIdentity
 from bot.errors import Refused, Unavailable
 
 KEYS_KEPT = timedelta(hours=1)
@@ -32,26 +32,6 @@ FETCH_LIMIT = aiohttp.ClientTimeout(total=10)
 
 MAX_JWKS = 256 * 1024
 """Bytes of a key set; real ones have a few thousand."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunIdentity:
-    """The claims of a verified token that decisions use. Ids are numbers, as GitHub's database has them."""
-
-    repository_id: int
-    owner_id: int
-    run_id: int
-    run_attempt: int
-    event: str
-    workflow_ref: str
-    job_workflow_ref: str
-    environment: str | None
-    check_run_id: int | None
-    runner: str
-    actor_id: int
-    actor: str
-    jti: str
-    expires_at: datetime
 
 
 class OidcVerifier:

@@ -105,9 +105,10 @@ TOUCHED: dict[str, tuple[str, str | None, dict[str, Any], list[str]]] = {
         {"issue": OURS, "comment": comment(by=user(ME)), "sender": user(ME)},
         [],
     ),
-    "a pull request": (
+    "an opened pull request": ("pull_request", "opened", {"pull_request": {"number": 8, "head": HEAD}}, []),
+    "a pull request that got commits": (
         "pull_request",
-        "opened",
+        "synchronize",
         {"pull_request": {"number": 8, "head": HEAD}},
         ["pull:8", "branch:tgs/5-fix"],
     ),
@@ -117,7 +118,12 @@ TOUCHED: dict[str, tuple[str, str | None, dict[str, Any], list[str]]] = {
         {"pull_request": {"number": 8, "head": HEAD}, "sender": user(ME)},
         ["pull:8", "branch:tgs/5-fix"],
     ),
-    "a pull request of a fork": ("pull_request", "opened", {"pull_request": {"number": 8, "head": FORK}}, ["pull:8"]),
+    "a pull request of a fork": (
+        "pull_request",
+        "synchronize",
+        {"pull_request": {"number": 8, "head": FORK}},
+        ["pull:8"],
+    ),
     "a pull request whose fork is gone": (
         "pull_request",
         "closed",

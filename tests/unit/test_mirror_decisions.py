@@ -81,7 +81,6 @@ def test_a_plan_is_read_before_its_issue_is_created() -> None:
     [
         pytest.param("", Policy(), False, ListedBecause.UNDECIDED, id="nobody has decided"),
         pytest.param("", Policy.default(), True, ListedBecause.DISABLED, id="mirroring is off"),
-        pytest.param("---\nstatus: draft\n---\n", Policy(), True, ListedBecause.DRAFT, id="a draft"),
         pytest.param("---\ntype: x\n---\n", Policy(), True, ListedBecause.INVALID, id="a mistake in the plan"),
         pytest.param("", Policy(mirror=Mirror(max_backlog=0)), True, ListedBecause.BACKLOG, id="the backlog is full"),
     ],
@@ -91,6 +90,13 @@ def test_a_thought_is_only_listed_when(plan: str, policy: Policy, decided: bool,
     assert decision.actions == ()
     assert [entry.because for entry in decision.listed] == [because]
     assert bool(decision.listed[0].problems) is (because is ListedBecause.INVALID)
+
+
+def test_a_draft_becomes_a_proposal_whatever_the_policy_says_about_readiness() -> None:
+    plan = text(thought(1), "---\nstatus: draft\n---\n")
+    decision = decide([plan], policy=Policy(mirror=Mirror(auto_ready=True)), decided=True)
+    assert [action.state for action in decision.actions if isinstance(action, CreateIssue)] == [ItemState.PROPOSED]
+    assert decision.listed == ()
 
 
 def test_what_is_built_needs_no_issue_and_no_mention() -> None:

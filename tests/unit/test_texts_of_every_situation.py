@@ -182,7 +182,6 @@ def test_the_pull_request_names_plan_approval_and_acceptance() -> None:
             "and 10 more",
             id="many plans",
         ),
-        pytest.param(REPO, Policy(), (Listed("d", ListedBecause.DRAFT),), "status: draft", id="a draft"),
         pytest.param(
             replace(REPO, preflight_problems=(Problem("a", "b", "c"),) * 40),
             Policy(),
