@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +22,7 @@ from bot.backlog import Backlogs
 from bot.clock import RandomIds, SystemClock
 from bot.domain.model import RepoKey
 from bot.engine import Engine, build_engine
+from bot.gauges import Gauges
 from bot.github.auth import PrivateKey
 from bot.github.calls import Origin
 from bot.github.client import open_session
@@ -197,12 +198,17 @@ def _probes(parts: Parts) -> Probes:
 @asynccontextmanager
 async def _running(parts: Parts) -> AsyncIterator[None]:
     """Queue, router, sweep and pruning as tasks; the end of one that should not end is logged loudly."""
-    jobs = {
-        "queue": parts.queue.run(parts.engine.handle),
+    gauges = Gauges(parts.engine.metrics, parts.store.clock, parts.store.read, parts.github.usage)
+    jobs: dict[str, Coroutine[object, object, None]] = {
         "router": parts.router.run(),
-        "sweep": parts.engine.sweep.run(),
         "prune": _prune(parts),
+        "gauges": gauges.run(),
     }
+    if parts.settings.disabled:
+        # Deliveries are still taken and stored; whatever they ask for is done when the switch is off again.
+        log.warning("disabled", remedy="unset TGS_DISABLED and restart to go on")
+    else:
+        jobs |= {"queue": parts.queue.run(parts.engine.handle), "sweep": parts.engine.sweep.run()}
     tasks = [asyncio.create_task(job, name=name) for name, job in jobs.items()]
     for task in tasks:
         task.add_done_callback(_report_end)

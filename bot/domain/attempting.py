@@ -339,7 +339,14 @@ def _conclude(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRepo
     # Checks tell of themselves; this is when to look although nothing was heard.
     draft.at(item.pull.opened_at + NO_CHECKS_AFTER)
     draft.end(Outcome.PUBLISHED, proof=Proof.WORKER_REPORTED)
-    draft.move(ItemEvent.PUBLISHED, actor=BOT, cause=f"pull request #{item.pull.number}", last_failure=None, notes=None)
+    draft.move(
+        ItemEvent.PUBLISHED,
+        actor=BOT,
+        cause=f"pull request #{item.pull.number}",
+        last_failure=None,
+        notes=None,
+        infra_failures=0,
+    )
 
 
 def after_end(draft: Draft, policy: Policy, outcome: Outcome, proof: Proof, reason: FailureReason, detail: str) -> None:

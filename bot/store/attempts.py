@@ -104,6 +104,20 @@ class AttemptVerbs(Verbs):
         row = self.connection.execute(query).one_or_none()
         return None if row is None else attempt_of(row)
 
+    def live_by_phase(self) -> dict[str, int]:
+        """How many attempts are in each phase but the last, for metrics."""
+        query = (
+            select(attempts.c.phase, func.count())
+            .where(attempts.c.phase != AttemptPhase.ENDED)
+            .group_by(attempts.c.phase)
+        )
+        return {phase.value: count for phase, count in self.connection.execute(query).tuples()}
+
+    def ended_since(self, since: datetime) -> list[Attempt]:
+        """Attempts that ended after the time, oldest first, for metrics."""
+        query = select(attempts).where(attempts.c.ended_at > since).order_by(attempts.c.ended_at)
+        return [attempt_of(row) for row in self.connection.execute(query)]
+
     def attempt(self, id_: AttemptId) -> Attempt | None:
         return self._first(attempts.c.id == id_)
 

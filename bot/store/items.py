@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, and_, func, select, update
 
 from bot.domain.model import InstallationId, IssueKey, Item, ItemState, RepoId, RepoKey, Waiting
 from bot.store.dialect import insert_new
-from bot.store.tables import items
+from bot.store.tables import items, repos
 from bot.store.verbs import Verbs, in_repo, of_issue, update_changed
 
 
@@ -100,6 +100,16 @@ def item_of(row: Row[Any]) -> Item:
 
 class ItemVerbs(Verbs):
     """The verbs of `bot.protocols.Ledger` about items."""
+
+    def items_by_state(self) -> dict[str, int]:
+        """How many items of active repositories are in each state, for metrics."""
+        query = (
+            select(items.c.state, func.count())
+            .join_from(items, repos, and_(repos.c.installation == items.c.installation, repos.c.repo == items.c.repo))
+            .where(repos.c.active.is_(True))
+            .group_by(items.c.state)
+        )
+        return {state.value: count for state, count in self.connection.execute(query).tuples()}
 
     def item(self, key: IssueKey) -> Item | None:
         row = self.connection.execute(select(items).where(of_issue(items, key))).one_or_none()

@@ -111,10 +111,15 @@ def _completed_runs() -> Select[Any]:
 
 
 def _shown_keys() -> CompoundSelect[Any]:
-    """The items whose issue or pull request itself these deliveries are about: what was read of them is void."""
+    """The issues that these deliveries are about, themselves or by their pull request: what was read of them is void.
+
+    An issue that is no item yet counts as well: it may have been read for a command just before it was labelled.
+    """
     number = touches.c.number
     return union(
-        _to_items(items, TouchKind.ISSUE, items.c.number == number),
+        select(touches.c.installation, touches.c.repo, number).where(
+            _BATCH, touches.c.kind == TouchKind.ISSUE, touches.c.repo.is_not(None), number.is_not(None)
+        ),
         _to_items(items, TouchKind.PULL, items.c.pull_number == number),
     )
 
