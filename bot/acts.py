@@ -28,17 +28,20 @@ from bot.domain.model import (
     RepoRecord,
     WorkerReport,
 )
-from bot.domain.notes import NoteCode, note
+from bot.domain.notes import Note, NoteCode, from_json, note
 from bot.domain.policy_model import Policy
 from bot.errors import Conflict, Forbidden, GitHubError, Invalid, NotFound, RateLimited, Unavailable
 from bot.kept import Kept
-from bot.outbox import Once, Result
+from bot.outbox import LOOK_FOR, Once, Result
 from bot.protocols import Clock, Comment, GitHub, Ledger, OutboxRow, Secret, Store
 from bot.texts import markers
 from bot.texts.pull_request import PullInput, pull_body, pull_title
 from bot.texts.render import RenderContext, render
 
 MERGE_TRIES = "merge_refused"
+
+NOT_KNOWN_YET = frozenset({Result.UNSURE, Result.KNOWN})
+"""The act may have happened, or did, and GitHub does not show it yet: looking again at once would only spin."""
 
 log = structlog.get_logger(__name__)
 
@@ -177,12 +180,13 @@ class Acts:
 
     # --- pull request ------------------------------------------------------------------------------
 
-    async def open_pull(self, act: OpenPull, policy: Policy) -> None:
+    async def open_pull(self, act: OpenPull, policy: Policy) -> datetime | None:
+        """Open it at most once. When to look again if it is not known whether it was opened."""
         repo = act.key.repo_key
         found = await self._store.read(lambda tx: (tx.item(act.key), tx.attempt(act.attempt), tx.repo(repo)))
         item, attempt, record_ = found
         if item is None or attempt is None or record_ is None:
-            return
+            return None
         view = PullInput(record_, item, attempt, policy, self._html_url)
 
         async def create() -> PullFacts:
@@ -224,6 +228,8 @@ class Acts:
                 FailureReason.CONFIG_PERMISSION if isinstance(error, Forbidden) else FailureReason.AGENT_NO_EVIDENCE
             )
             await self._pull_refused(act, reason, error)
+            return None
+        return self._clock.now() + DISPATCH_LOOK if done.result in NOT_KNOWN_YET else None
 
     async def _pull_refused(self, act: OpenPull, reason: FailureReason, error: GitHubError) -> None:
         def record(tx: Ledger) -> None:
@@ -245,8 +251,11 @@ class Acts:
                 return pull
         return None
 
-    async def merge(self, act: MergePull) -> None:
-        """Merge with the expected head, and answer the command that asked for it."""
+    async def merge(self, act: MergePull) -> datetime | None:
+        """Merge with the expected head, and answer the command that asked for it.
+
+        When to look again if it is not known whether it was merged.
+        """
         repo = act.key.repo_key
 
         async def find(_row: OutboxRow) -> str | None:
@@ -262,7 +271,7 @@ class Acts:
         item = await self._store.read(lambda tx: tx.item(act.key))
         title = f"{item.title} (#{act.number})" if item is not None else f"Merge pull request #{act.number}"
         try:
-            await self._once.perform(
+            done = await self._once.perform(
                 act.once,
                 "merge",
                 repo=repo,
@@ -277,10 +286,13 @@ class Acts:
             )
         except (Conflict, Forbidden, Invalid, NotFound) as error:
             await self._merge_refused(act, error)
-            return
+            return None
+        if done.result in NOT_KNOWN_YET:
+            return self._clock.now() + DISPATCH_LOOK
         if act.comment_id is not None:
             # The time line shows the merge; words would only repeat it.
             await self._github.react(repo, act.comment_id, "rocket")
+        return None
 
     async def _merge_refused(self, act: MergePull, error: GitHubError) -> None:
         log.info("merge_refused", pull=act.number, status=error.status)
@@ -295,18 +307,49 @@ class Acts:
 
     # --- words -------------------------------------------------------------------------------------
 
-    async def say(self, act: Say, repo: RepoRecord, policy: Policy) -> None:
-        """One new comment, once."""
+    async def say(self, act: Say, repo: RepoRecord, policy: Policy) -> datetime | None:
+        """One new comment, once. When to look again if it is not known whether it was written."""
+        return await self._say(act.once, act.key, act.note, repo, policy)
+
+    async def say_late(self, key: IssueKey, repo: RepoRecord, policy: Policy) -> datetime | None:
+        """What an earlier pass decided to say and could not. When to look again, as for `say`."""
+
+        def unsaid(tx: Ledger) -> list[OutboxRow]:
+            item = tx.item(key)
+            pull = item.pull if item is not None else None
+            others = tx.unsaid(IssueKey(key.installation, key.repo, pull.number)) if pull is not None else []
+            return tx.unsaid(key) + others
+
+        again: datetime | None = None
+        for row in await self._store.read(unsaid):
+            found = from_json(row.result or "")
+            if found is None or row.issue is None:
+                await self._unsayable(row.key)
+                continue
+            try:
+                when = await self._say(row.key, row.issue, found, repo, policy)
+            except Forbidden as error:
+                # Words must not stand in the way of everything else that is to be done here.
+                log.warning("comment_refused", key=str(row.issue), status=error.status)
+                await self._unsayable(row.key)
+                continue
+            again = when if again is None else again
+        return again
+
+    async def _unsayable(self, once: str) -> None:
+        await self._store.write(lambda tx: tx.outbox_done(once, "impossible", self._clock.now()))
+
+    async def _say(self, once: str, key: IssueKey, said: Note, repo: RepoRecord, policy: Policy) -> datetime | None:
 
         def words(tx: Ledger) -> str:
-            context = RenderContext(repo, tx.item(act.key), policy, self._html_url, self._clock.now())
-            return render(act.note, context)
+            context = RenderContext(repo, tx.item(key), policy, self._html_url, self._clock.now())
+            return render(said, context)
 
         body = await self._store.read(words)
-        await self._comment(act.once, act.key, markers.say(act.once), body, lambda _tx, _comment: None)
+        return await self._comment(once, key, markers.say(once), body, lambda _tx, _comment: None)
 
-    async def create_status(self, item: Item, text: str, text_digest: str) -> None:
-        """The one status comment of an item."""
+    async def create_status(self, item: Item, text: str, text_digest: str) -> datetime | None:
+        """The one status comment of an item. When to look again if it is not known whether it was written."""
 
         def keep(tx: Ledger, comment: Comment) -> None:
             fresh = tx.item(item.key)
@@ -322,11 +365,11 @@ class Acts:
             tx.save_item(fresh, replace(fresh, projection=projection))
 
         once = f"status:{item.key}:{item.projection.status_generation}"
-        await self._comment(once, item.key, markers.STATUS, text, keep)
+        return await self._comment(once, item.key, markers.STATUS, text, keep)
 
     async def _comment(
         self, once: str, key: IssueKey, marker: str, body: str, keep: Callable[[Ledger, Comment], None]
-    ) -> None:
+    ) -> datetime | None:
         text = markers.stamp(body, marker)
 
         async def find(row: OutboxRow) -> Comment | None:
@@ -342,7 +385,7 @@ class Acts:
             return str(comment.id)
 
         try:
-            await self._once.perform(
+            done = await self._once.perform(
                 once,
                 "comment",
                 repo=key.repo_key,
@@ -355,6 +398,9 @@ class Acts:
             )
         except (NotFound, Invalid) as error:
             log.info("comment_impossible", key=str(key), status=error.status)
+            await self._unsayable(once)
+            return None
+        return self._clock.now() + LOOK_FOR if done.result is Result.UNSURE else None
 
     async def _current(self, attempt: AttemptId, fence: int) -> bool:
         return await self._store.read(lambda tx: _current_attempt(tx, attempt, fence) is not None)

@@ -33,10 +33,12 @@ from bot.domain.effects import (
     TakeReadyLabel,
 )
 from bot.domain.model import Attempt, IssueKey, Item, Key, RepoRecord
+from bot.domain.notes import to_json
 from bot.domain.policy_model import Policy
 from bot.errors import Invalid, NotFound
 from bot.kept import Kept
-from bot.protocols import Audit, Clock, GitHub, Ledger, Store, Visible
+from bot.policies import policy_of
+from bot.protocols import Audit, Clock, GitHub, Ledger, OutboxRow, Store, Visible
 from bot.texts.status_comment import StatusInput, status_text
 
 PROGRESS_SPACING = timedelta(seconds=120)
@@ -76,6 +78,11 @@ class _Run:
         if when is not None and (self.wake_at is None or when < self.wake_at):
             self.wake_at = when
 
+    def look(self, when: datetime | None) -> None:
+        """Look again then, or at once when it is known what came of an act."""
+        self.at(when)
+        self.again = self.again or when is None
+
 
 class Applier:
     """Carries out decisions."""
@@ -99,7 +106,7 @@ class Applier:
     async def apply(self, key: Key, decision: Decision, repo: RepoRecord, policy: Policy) -> Applied:
         """Save, then act. Raises StaleDecision before anything was done, or what an effect raises."""
         save = decision.save
-        if not save.empty:
+        if save.words or not save.empty:
             await self._store.write(lambda tx: write_save(tx, key, save, self._clock.now()))
         run = _Run(save.repo_after or repo, save.item_after, save.attempt_after, policy, wake_at=decision.wake_at)
         pending: list[Show | Status] = []
@@ -120,6 +127,13 @@ class Applier:
             await self._visible(run, pending)
         return Applied(run.again, run.wake_at)
 
+    async def say_late(self, key: IssueKey) -> datetime | None:
+        """Say what an earlier pass decided to say and could not. When to look again if that is not known yet."""
+        repo = await self._store.read(lambda tx: tx.repo(key.repo_key))
+        if repo is None or not repo.active:
+            return None
+        return await self._acts.say_late(key, repo, policy_of(repo))
+
     async def _one(self, run: _Run, effect: Effect) -> None:
         match effect:
             case TakeReadyLabel():
@@ -134,17 +148,15 @@ class Applier:
             case RevokeToken():
                 await self._acts.revoke(effect)
             case OpenPull():
-                await self._acts.open_pull(effect, run.policy)
-                run.again = True
+                run.look(await self._acts.open_pull(effect, run.policy))
             case MergePull():
-                await self._acts.merge(effect)
-                run.again = True
+                run.look(await self._acts.merge(effect))
             case CloseIssue():
                 await self._github.edit_issue(effect.key, open_=False, reason=effect.reason)
                 # The next pass notes that it was closed, so that a person may reopen it.
                 run.again = True
             case Say():
-                await self._acts.say(effect, run.repo, run.policy)
+                run.at(await self._acts.say(effect, run.repo, run.policy))
             case React():
                 await self._react(effect)
             case Show() | Status():
@@ -243,7 +255,7 @@ class Applier:
             )
         )
         if item.projection.status_comment_id is None:
-            await self._acts.create_status(item, text, digest(text))
+            run.at(await self._acts.create_status(item, text, digest(text)))
             return None
         if item.projection.status_hash == digest(text):
             return None
@@ -329,6 +341,9 @@ def write_save(tx: Ledger, key: Key, save: Save, now: datetime) -> None:
             tx.free_locks(key)
     for other in save.wake:
         tx.mark(other)
+    for said in save.words:
+        # Planned with the decision: what was promised is said even when this process ends before it could be.
+        tx.plan(OutboxRow(said.once, "comment", said.key, said.key.repo_key, None, now, None, to_json(said.note), -1))
 
 
 __all__ = [

@@ -58,19 +58,20 @@ class Reconciler:
                 return await self._failed(key, error)
 
     async def _item(self, key: IssueKey) -> Look:
+        late = await self._applier.say_late(key)
         for _ in range(STALE_TRIES):
             facts = await self._observer.item(key)
             if facts is None:
-                return Look()
+                return Look(at=late)
             policy = policy_of(facts.repo)
             decision = advance(facts, policy, self._clock.now())
             if decision.save.empty and not decision.effects:
-                return Look(at=decision.wake_at)
+                return Look(at=min((at for at in (late, decision.wake_at) if at is not None), default=None))
             try:
                 applied = await self._applier.apply(key, decision, facts.repo, policy)
             except StaleDecision:
                 continue
-            return Look(applied.again, applied.wake_at)
+            return Look(applied.again, min((at for at in (late, applied.wake_at) if at is not None), default=None))
         return Look(again=True)
 
     async def _failed(self, key: RepoKey | IssueKey, error: Exception) -> Look:

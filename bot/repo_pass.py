@@ -148,6 +148,8 @@ class RepoPass:
             after = replace(after, head_sha=None)
         permissions = dict(await self._github.permissions(key.installation))
         if tuple(sorted(permissions.items())) != after.permissions:
+            # A webhook told of other permissions than our token has: an owner changed them.
+            permissions = dict(await self._github.permissions(key.installation, renew=True))
             after = replace(after, permissions=tuple(sorted(permissions.items())), preflight_at=None)
         if checks_due(after, head, now) and not view.archived:
             after = check(await self._checks(key, head, permissions), after, now)

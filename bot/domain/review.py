@@ -137,6 +137,8 @@ def merge(draft: Draft, policy: Policy, intent: Intent) -> str | None:
     if pull.mergeable is False:
         return "conflict"
     if pull.mergeable is None and intent.attempts < 5:
+        if intent.attempts == 0 and intent.comment_id is not None:
+            draft.do(React(intent.key, intent.comment_id, "eyes"))
         draft.retry_intents.append(intent.id)
         draft.at(draft.now + MERGEABLE_LOOK)
         return None

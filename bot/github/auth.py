@@ -141,7 +141,7 @@ class Auth(Protocol):
 
     def installation(self, installation: InstallationId) -> TokenSource: ...
 
-    async def permissions(self, installation: InstallationId) -> Mapping[str, str]: ...
+    async def permissions(self, installation: InstallationId, *, renew: bool = False) -> Mapping[str, str]: ...
 
     async def publish_token(self, installation: InstallationId, repo: RepoId) -> tuple[SecretStr, datetime]: ...
 
@@ -168,8 +168,10 @@ class AppAuth:
     def installation(self, installation: InstallationId) -> TokenSource:
         return _InstallationSource(self, installation)
 
-    async def permissions(self, installation: InstallationId) -> Mapping[str, str]:
-        """What GitHub said the everyday token may do when it was minted."""
+    async def permissions(self, installation: InstallationId, *, renew: bool = False) -> Mapping[str, str]:
+        """What GitHub said the everyday token may do when it was minted; `renew` mints it now."""
+        if renew:
+            self._tokens.pop(installation, None)
         return dict((await self.everyday(installation)).permissions)
 
     async def everyday(self, installation: InstallationId) -> InstallationToken:
@@ -240,9 +242,9 @@ class TokenAuth:
         del installation  # a person's token reaches whatever the person reaches
         return self._source
 
-    async def permissions(self, installation: InstallationId) -> Mapping[str, str]:
+    async def permissions(self, installation: InstallationId, *, renew: bool = False) -> Mapping[str, str]:
         """Empty: GitHub does not say what a personal token may do; each call finds out."""
-        del installation
+        del installation, renew
         return {}
 
     async def publish_token(self, installation: InstallationId, repo: RepoId) -> tuple[SecretStr, datetime]:

@@ -98,9 +98,9 @@ class AppVerbs(RepoVerbs):
         path = "/app/hook/deliveries/{delivery_id}/attempts"
         await self._clients.app().request(call("POST", path, {"delivery_id": delivery}, lane=Lane.RELEASE))
 
-    async def permissions(self, installation: InstallationId) -> Mapping[str, str]:
+    async def permissions(self, installation: InstallationId, *, renew: bool = False) -> Mapping[str, str]:
         """What the everyday token may do; empty for a person's token, which GitHub does not describe."""
-        return await self._clients.auth.permissions(installation)
+        return await self._clients.auth.permissions(installation, renew=renew)
 
     async def mint_write_token(self, key: RepoKey) -> tuple[Secret, datetime]:
         """A token for `contents: write` of this one repository, never cached, with its end of life."""
