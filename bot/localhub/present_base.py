@@ -148,7 +148,8 @@ def repository(hub: Hub, repo: Repository, *, viewer: Account | None = None) -> 
         "clone_url": f"{web}.git",
         "svn_url": web,
         "homepage": None,
-        "size": 1,
+        # GitHub rounds to kilobytes; what matters is that an empty repository has none.
+        "size": 0 if hub.git.bare(repo).ref(f"refs/heads/{repo.default_branch}") is None else 1,
         "stargazers_count": 0,
         "watchers_count": 0,
         "language": None,

@@ -111,7 +111,7 @@ class AttemptVerbs(Verbs):
             .where(attempts.c.phase != AttemptPhase.ENDED)
             .group_by(attempts.c.phase)
         )
-        return {phase.value: count for phase, count in self.connection.execute(query).tuples()}
+        return {phase.value: count for phase, count in self.connection.execute(query)}
 
     def ended_since(self, since: datetime) -> list[Attempt]:
         """Attempts that ended after the time, oldest first, for metrics."""

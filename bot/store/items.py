@@ -109,7 +109,7 @@ class ItemVerbs(Verbs):
             .where(repos.c.active.is_(True))
             .group_by(items.c.state)
         )
-        return {state.value: count for state, count in self.connection.execute(query).tuples()}
+        return {state.value: count for state, count in self.connection.execute(query)}
 
     def item(self, key: IssueKey) -> Item | None:
         row = self.connection.execute(select(items).where(of_issue(items, key))).one_or_none()

@@ -22,7 +22,7 @@ async def test_counts_of_ledger_and_client_are_shown(tmp_path: Path) -> None:
     async with open_store(url, clock, CountingIds()) as store:
         gauges = Gauges(metrics, clock, store.read, lambda: usage)
         await gauges.look()
-        usage[InstallationId(1)].requests += 5
+        usage[InstallationId(1)] = GithubUsage(requests=15, writes=3, content=1, not_modified=4)
         await gauges.look()
     text = metrics.render()[0].decode()
     assert 'tgs_items{state="ready"} 0.0' in text
