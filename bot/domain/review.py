@@ -24,7 +24,7 @@ NO_CHECKS_AFTER = timedelta(minutes=10)
 CLOSE_PATIENCE = timedelta(seconds=30)
 """GitHub closes the issue shortly after the merge by itself; the bot closes it only when that did not happen."""
 
-MERGEABLE_LOOK = timedelta(seconds=5)
+MERGEABLE_LOOK = timedelta(seconds=1)
 """GitHub computes whether a pull request can be merged in the background; ask again after this long."""
 
 CI_LOOK = timedelta(minutes=2)
