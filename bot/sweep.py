@@ -1,20 +1,22 @@
 """Looks at everything again from time to time, so that a lost webhook costs minutes and nothing else.
 
-At the start and then periodically: the App's installations and repositories are listed, every repository and every
-item that is not over is marked. Reads behind the marks are conditional, so a quiet repository costs no quota.
+At the start and then periodically: the App's installations and repositories are listed; every repository, every item
+that is not over and every open issue that wears the ready label is marked, so that also the label whose webhook was
+lost is found. Reads are conditional, so a quiet repository costs no quota.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
-from bot.domain.model import InstallationId, Person, RepoRecord
-from bot.errors import GitHubError
+from bot.domain.labels import READY
+from bot.domain.model import InstallationId, IssueKey, Person, RepoRecord
+from bot.errors import GitHubError, RateLimited
 from bot.protocols import Clock, GitHub, Ledger, RepoView, Store
 
 SWEEP_EVERY = timedelta(minutes=10)
@@ -87,7 +89,23 @@ class Sweep:
             await self._store.write(self._taker(repos, dict(permissions)))
             log.debug("installation_seen", installation=installation, account=login, repositories=len(repos))
         await self._store.write(lambda tx: _switch_off(tx, seen))
+        await self._find_labelled()
         self.last_success = self._clock.now()
+
+    async def _find_labelled(self) -> None:
+        """Marks the open issues that wear the ready label. A repository that cannot be read is left to its own pass,
+        which says why; a limit ends the sweep."""
+        repos = await self._store.read(lambda tx: [r for r in tx.repos() if r.active and not r.archived])
+        for repo in repos:
+            try:
+                labelled = [i.key for i in await self._github.issues_with_label(repo.key, READY) if i.open]
+            except RateLimited:
+                raise
+            except GitHubError as error:
+                log.info("labels_not_read", repo=repo.full_name, error=str(error))
+                continue
+            if labelled:
+                await self._store.write(_toucher(labelled))
 
     def _taker(self, repos: list[RepoView], permissions: Mapping[str, str]) -> Callable[[Ledger], None]:
         bot = self.bot
@@ -130,6 +148,14 @@ def mark_everything(tx: Ledger) -> None:
         for item in tx.items(repo.key):
             if not item.terminal or (item.pull is not None and not item.branch_deleted):
                 tx.touch(item.key)
+
+
+def _toucher(keys: Sequence[IssueKey]) -> Callable[[Ledger], None]:
+    def touch(tx: Ledger) -> None:
+        for key in keys:
+            tx.touch(key)
+
+    return touch
 
 
 def _switch_off(tx: Ledger, seen: set[InstallationId]) -> None:

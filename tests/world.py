@@ -19,11 +19,13 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
-from bot.app import Parts, World as Outside, open_parts, routes_of
+from bot.app import Parts, open_parts, routes_of
+from bot.app import World as Outside
 from bot.domain.labels import states_shown
-from bot.github.client import open_session
 from bot.domain.model import Attempt, InstallationId, IssueKey, Item, RepoId, RepoKey, RepoRecord
+from bot.github.client import open_session
 from bot.localhub.actions_model import Conclusion, Job, Run
 from bot.localhub.core import Account, Actor, ActorKind, App, Hub, Installation, Repository
 from bot.localhub.core import Role as HubRole
@@ -105,6 +107,10 @@ class World:
     leave_due: bool = False
     before_commit: Callable[[], None] | None = None
     after_commit: Callable[[], None] | None = None
+    around_requests: tuple[aiohttp.ClientMiddlewareType, ...] = ()
+    """Wrapped around each request of the bot to GitHub."""
+    around_answers: tuple[Middleware, ...] = ()
+    """Wrapped around each answer of the bot."""
     _read: set[int] = field(default_factory=set)
     _runs: dict[int, RunByHand] = field(default_factory=dict)
     http: aiohttp.ClientSession | None = None
@@ -138,7 +144,7 @@ class World:
         await asyncio.sleep(0)
 
     async def start_bot(self) -> None:
-        session = open_session()
+        session = open_session(self.around_requests)
         outside = Outside(
             clock=self.clock,
             ids=self.ids,
@@ -148,7 +154,7 @@ class World:
             after_commit=self.after_commit,
         )
         parts = await open_parts(self.settings(), session, outside)
-        app = web.Application(middlewares=[problems])
+        app = web.Application(middlewares=[*self.around_answers, problems])
         for routes in routes_of(parts, session):
             app.add_routes(routes)
         runner = web.AppRunner(app)

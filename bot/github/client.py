@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urljoin
@@ -76,13 +76,17 @@ class TooLarge(Exception):
     """An answer went over MAX_BODY and was not read to its end."""
 
 
-def open_session() -> aiohttp.ClientSession:
-    """The session all clients share: capped connections, time-outs, no cookies, no proxy credentials from disk."""
+def open_session(around: Sequence[aiohttp.ClientMiddlewareType] = ()) -> aiohttp.ClientSession:
+    """The session all clients share: capped connections, time-outs, no cookies, no proxy credentials from disk.
+
+    `around` is wrapped around each request; tests cut connections there.
+    """
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=CONNECTIONS),
         timeout=aiohttp.ClientTimeout(total=TOTAL_TIMEOUT, connect=CONNECT_TIMEOUT),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
+        middlewares=around,
     )
     # aiohttp silently sends PUT and DELETE again when the connection closes without an answer. The second DELETE of a
     # label answers 404, which would read as "somebody else removed it". There is no public switch; aiohttp's own
