@@ -1,16 +1,21 @@
 """`tgs demo`: plays the whole loop, tells it in plain words, and ends with a table.
 
 The scripted maintainer does what people do: pushes plans, labels an issue, asks why something waits, and merges what
-is green. Everything else is done by the product.
+is green. Everything else is done by the product. On a terminal the demo then serves on, and the maintainer goes on
+merging, so that whoever watches can push a plan too. Ctrl-C (SIGINT), SIGTERM or a closed terminal end it at any time
+and leave neither process nor file.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import tempfile
 import time
+from enum import StrEnum
 from pathlib import Path
+from typing import assert_never
 
 import structlog
 from rich import box
@@ -18,11 +23,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bot.cli.exits import Exit
-from bot.demo.project import ISSUE_BODY, ISSUE_TITLE, thoughts
+from bot.demo.project import ANOTHER_FOLDER, ANOTHER_PLAN, ISSUE_BODY, ISSUE_TITLE, thoughts
 from bot.demo.stage import Stage, set_stage
 from bot.demo.story import Seen, span, told
 from bot.domain.facts import Ci
 from bot.domain.model import AttemptPhase, InstallationId, IssueKey, Item, ItemState, RepoId, RepoKey
+from bot.errors import Unavailable
 from bot.localhub.model import Issue
 from bot.protocols import Ledger
 
@@ -32,19 +38,37 @@ LOOK_SECONDS = 0.25
 GIVE_UP_SECONDS = 300.0
 """The play takes about a minute; when it hangs, say where and end."""
 
+SET_UP_SECONDS = 30.0
+"""The first look at a repository takes less than a second on an idle machine."""
+
+ANSWER_SECONDS = 15.0
+"""An answer to a command takes less than a second on an idle machine; the story goes on without it after this."""
+
 ITEMS = 6
 """Five plans and one labelled issue."""
+
+PIPE_WIDTH = 120
+"""Columns of the table when the output goes to a file or another program."""
 
 WARNING = 30
 """The level of Python's `logging.WARNING`: the demo tells its story, not the log."""
 
 
-class Play:
-    """One performance."""
+class Ending(StrEnum):
+    """How the story ended."""
 
-    def __init__(self, stage: Stage, console: Console) -> None:
+    DONE = "done"
+    STOPPED = "stopped"
+    TOO_LONG = "too long"
+
+
+class Play:
+    """One performance. `stop` is set when somebody wants it to end."""
+
+    def __init__(self, stage: Stage, console: Console, stop: asyncio.Event) -> None:
         self.stage = stage
         self.console = console
+        self.stop = stop
         self.began = time.monotonic()
         self.seen: dict[int, Seen] = {}
         self.merging: set[int] = set()
@@ -60,8 +84,8 @@ class Play:
     def key(self) -> RepoKey:
         return RepoKey(InstallationId(self.stage.installation.id), RepoId(self.stage.repo.id))
 
-    async def run(self) -> bool:
-        """Play until every item has ended or waits for a person; False when that takes too long."""
+    async def run(self) -> Ending:
+        """Play until every item has ended or waits for a person, or somebody stops it, or it takes too long."""
         stage = self.stage
         self.say(
             f"A local GitHub runs at {stage.hub.html_url}/{stage.repo.full_name} (look at it in a browser).",
@@ -75,22 +99,40 @@ class Play:
         self.say(f"Maria opens issue #{issue.number} and labels it tgs:ready.", who="maria")
         stage.label(issue, "tgs:ready")
         end = time.monotonic() + GIVE_UP_SECONDS
-        while time.monotonic() < end:
-            await self.look()
-            await self._maintain()
+        while time.monotonic() < end and not self.stop.is_set():
+            await self._beat()
             if self.over:
-                return True
-            await asyncio.sleep(LOOK_SECONDS)
-        return False
+                return Ending.DONE
+        return Ending.STOPPED if self.stop.is_set() else Ending.TOO_LONG
+
+    async def serve(self) -> None:
+        """Go on until somebody stops it: Maria merges what is green, whoever pushed the plan."""
+        while not self.stop.is_set():
+            await self._beat()
+
+    async def _beat(self) -> None:
+        await self.look()
+        await self._maintain()
+        await self._pause(LOOK_SECONDS)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait; less when somebody wants it to end."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stop.wait()
+        except TimeoutError:
+            return
 
     async def _until_set_up(self) -> None:
         """The App looks at the repository and writes its one set-up issue."""
-        for _ in range(200):
+        end = time.monotonic() + SET_UP_SECONDS
+        while time.monotonic() < end and not self.stop.is_set():
             if any(issue.user is self.stage.app.bot for issue in self.stage.repo.issues.values()):
                 self.say("The App is installed; it wrote one set-up issue and nothing else.")
                 return
-            await asyncio.sleep(LOOK_SECONDS / 2)
-        raise TimeoutError("the bot did not write its set-up issue")
+            await self._pause(LOOK_SECONDS / 2)
+        if not self.stop.is_set():
+            raise Unavailable(f"the bot did not write its set-up issue within {SET_UP_SECONDS:.0f} seconds")
 
     async def look(self) -> None:
         """Read the ledger and tell what changed."""
@@ -136,14 +178,15 @@ class Play:
     async def _answer(self, issue: Issue) -> None:
         """Show the bot's answer to the question."""
         before = len(issue.comments)
-        for _ in range(100):
+        end = time.monotonic() + ANSWER_SECONDS
+        while time.monotonic() < end and not self.stop.is_set():
             fresh = [c for c in issue.comments[before:] if c.user is self.stage.app.bot]
             if fresh:
                 words = [line for line in fresh[0].body.splitlines() if line.strip() and not line.startswith("<!--")]
                 for line in words:
                     self.say(f"    the bot answers: {line.strip('-* ')}")
                 return
-            await asyncio.sleep(LOOK_SECONDS / 2)
+            await self._pause(LOOK_SECONDS / 2)
 
     @property
     def over(self) -> bool:
@@ -184,28 +227,56 @@ class Play:
 
 
 async def play(*, once: bool) -> int:
-    """Perform; the process's exit code."""
+    """Perform; the process's exit code. `once`: end with the story even on a terminal."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(WARNING))
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else PIPE_WIDTH)
     with tempfile.TemporaryDirectory(prefix="tgs-demo-") as folder:
         async with set_stage(Path(folder)) as stage:
-            performance = Play(stage, console)
-            ended = await performance.run()
-            console.print()
-            console.print(performance.table())
-            total = stage.hub.log.summary()
-            console.print(
-                f"GitHub counted {total['requests']} requests in all; {total['not_modified']} more were free "
-                "because nothing had changed."
-            )
-            if not ended:
+            performance = Play(stage, console, stop)
+            ending = await performance.run()
+            match ending:
+                case Ending.STOPPED:
+                    console.print("Stopped before the end. Bye.")
+                    return int(Exit.INTERNAL if once else Exit.OK)
+                case Ending.DONE | Ending.TOO_LONG:
+                    _sum_up(performance)
+                case _ as never:
+                    assert_never(never)
+            if ending is Ending.TOO_LONG:
                 console.print("The play did not come to its end in time; the table shows where it hangs.", style="red")
                 return int(Exit.INTERNAL)
-            if once or not sys.stdout.isatty():
-                return int(Exit.OK)
-            console.print(f"\nLook around at {stage.hub.html_url}/{stage.repo.full_name}; Ctrl-C ends it.")
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
+            if terminal and not once:
+                _invite(stage, console)
+                await performance.serve()
                 console.print("Bye.")
             return int(Exit.OK)
+
+
+def _sum_up(performance: Play) -> None:
+    """The table, and what all of it cost."""
+    total = performance.stage.hub.log.summary()
+    performance.console.print()
+    performance.console.print(performance.table())
+    performance.console.print(
+        f"GitHub counted {total['requests']} requests in all; {total['not_modified']} more were free "
+        "because nothing had changed."
+    )
+
+
+def _invite(stage: Stage, console: Console) -> None:
+    """What whoever watches can do now."""
+    lines = [
+        "",
+        f"Look around at {stage.hub.html_url}/{stage.repo.full_name}, or push a plan yourself, as Maria:",
+        f"    git clone {stage.clone_url}",
+        "    cd greeter",
+        f"    cp -r {ANOTHER_PLAN} {ANOTHER_FOLDER}",
+        '    git add tgs && git commit -m "Add a plan" && git push',
+        "The bot builds it, and Maria merges it when its tests pass. Ctrl-C ends the demo.",
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

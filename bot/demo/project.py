@@ -73,7 +73,7 @@ FILES = {
         """
     ),
 }
-"""The repository before the App is installed (the bot's workflows are added by the caller)."""
+"""The files that everything else builds on."""
 
 ISSUE_TITLE = "Write a contributing guide"
 ISSUE_BODY = "New people ask how to run the tests. Please add a CONTRIBUTING.md that says it.\n"
@@ -223,3 +223,16 @@ def thoughts() -> dict[str, str]:
         | _forgetful()
         | _draft()
     )
+
+
+ANOTHER_PLAN = "demo/another-plan"
+"""A plan that is not yet one: whoever watches copies it to `ANOTHER_FOLDER` and pushes."""
+
+_ANOTHER_HASH, _ANOTHER_NAME = "e5f6a7", "cheer"
+ANOTHER_FOLDER = f"tgs/thoughts/{_ANOTHER_HASH}-add-{_ANOTHER_NAME}"
+
+
+def project() -> dict[str, str]:
+    """The repository before the App is installed (the bot's workflow is added by the caller)."""
+    another = greeting(_ANOTHER_HASH, _ANOTHER_NAME, "Three cheers")
+    return FILES | {path.replace(ANOTHER_FOLDER, ANOTHER_PLAN, 1): text for path, text in another.items()}

@@ -35,7 +35,7 @@ def told(before: Seen | None, now: Seen) -> list[str]:
         lines += _state_lines(name, now)
     waits = _waits(now)
     if waits and waits != (_waits(before) if before is not None else ""):
-        lines.append(f"{name} waits: {waits}")
+        lines.append(f"{name}: not yet. {waits}")
     if now.ci is not None and now.ci is not (before.ci if before is not None else None):
         lines += _ci_lines(name, now.ci)
     return lines
