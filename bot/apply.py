@@ -36,6 +36,7 @@ from bot.domain.model import Attempt, IssueKey, Item, Key, RepoRecord
 from bot.domain.notes import to_json
 from bot.domain.policy_model import Policy
 from bot.errors import Invalid, NotFound
+from bot.invariants import check
 from bot.kept import Kept
 from bot.policies import policy_of
 from bot.protocols import Audit, Clock, GitHub, Ledger, OutboxRow, Store, Visible
@@ -153,7 +154,9 @@ class Applier:
                 run.look(await self._acts.merge(effect))
             case CloseIssue():
                 await self._github.edit_issue(effect.key, open_=False, reason=effect.reason)
-                # The next pass notes that it was closed, so that a person may reopen it.
+                # The next pass notes that it was closed, so that a person may reopen it; our own change wakes nobody,
+                # so what was read before must not be believed any more.
+                self._kept.read_issue(effect.key, None, self._clock.now())
                 run.again = True
             case Say():
                 run.at(await self._acts.say(effect, run.repo, run.policy))
@@ -339,6 +342,7 @@ def write_save(tx: Ledger, key: Key, save: Save, now: datetime) -> None:
             tx.note_reply(key, person, now)
         if save.free_locks:
             tx.free_locks(key)
+        check(tx, key, save)
     for other in save.wake:
         tx.mark(other)
     for said in save.words:
