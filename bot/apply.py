@@ -208,6 +208,7 @@ class Applier:
         for field, message in outcome.failed:
             log.warning("show_failed", field=field, message=message)
         now = self._clock.now()
+        deleted = "comment_body" in failed and item is not None and await self._status_is_gone(item)
         shown_label = next((s.state_label for s in reversed(shows) if s.state_label), None)
         labels_failed = "add_labels" in failed or "remove_labels" in failed
 
@@ -224,7 +225,7 @@ class Applier:
                 projection = replace(projection, assignee=there)
             if text is not None and "comment_body" not in failed and outcome.comment_body is not None:
                 projection = replace(projection, status_hash=digest(text), status_edited_at=now)
-            if text is not None and "comment_body" in failed:
+            if text is not None and deleted:
                 # Somebody deleted the comment: the next pass writes a new one.
                 projection = replace(
                     projection,
@@ -243,8 +244,15 @@ class Applier:
                 tx.save_attempt(live, replace(live, shown=True))
 
         await self._store.write(record)
-        if "comment_body" in failed or labels_failed:
+        if deleted or labels_failed:
             run.again = True
+        elif "comment_body" in failed:
+            run.at(now + PROGRESS_SPACING)
+
+    async def _status_is_gone(self, item: Item) -> bool:
+        """Whether somebody deleted the status comment; an edit can fail for other reasons as well."""
+        known = item.projection.status_comment_id
+        return known is not None and await self._github.comment(item.key.repo_key, known) is None
 
     async def _current(self, key: IssueKey) -> Item | None:
         return await self._store.read(lambda tx: tx.item(key))

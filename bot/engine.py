@@ -66,6 +66,7 @@ def build_engine(
     kept = Kept()
     acts = Acts(github, store, clock, tokens, html_url, kept)
     applier = Applier(github, store, clock, acts, html_url, kept)
+    accounts = Accounts(allowed_accounts)
     repos = RepoPass(
         github,
         store,
@@ -73,8 +74,8 @@ def build_engine(
         starter,
         MirrorActs(github, store, clock, html_url),
         SetUpIssue(github, store, clock, html_url),
+        accounts.serves,
     )
-    accounts = Accounts(allowed_accounts)
     return Engine(
         Reconciler(Observer(github, store, clock, kept), repos, applier, store, clock),
         RunService(store, github, clock, ids, tokens, starter, html_url),

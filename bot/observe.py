@@ -221,7 +221,8 @@ class Observer:
 
 def _records(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
     repo = tx.repo(key.repo_key)
-    if repo is None or not repo.active:
+    if repo is None or not repo.active or repo.archived:
+        # Nothing can be written to an archived repository; its items are looked at when it is back.
         return None
     item = tx.item(key)
     attempt = tx.live_attempt(key) or tx.last_attempt(key)

@@ -79,6 +79,7 @@ class RepoPass:
         starter: Starter,
         mirror_acts: MirrorActs,
         set_up: SetUpIssue,
+        serves: Callable[[int], bool],
     ) -> None:
         self._github = github
         self._store = store
@@ -86,11 +87,12 @@ class RepoPass:
         self._starter = starter
         self._mirror_acts = mirror_acts
         self._set_up = set_up
+        self._serves = serves
         self._views: LRUCache[RepoKey, tuple[RepoView, datetime]] = LRUCache(VIEWS_KEPT)
 
     async def __call__(self, key: RepoKey) -> Look:
         repo = await self._store.read(lambda tx: tx.repo(key))
-        if repo is None or not repo.active:
+        if repo is None or not repo.active or not self._serves(repo.owner_id):
             return Look()
         now = self._clock.now()
         try:
@@ -132,7 +134,13 @@ class RepoPass:
 
     async def _facts(self, repo: RepoRecord, view: RepoView, now: datetime) -> tuple[RepoRecord, str | None]:
         key = repo.key
-        head = None if view.empty else await self._github.head(key, view.default_branch)
+        permissions = dict(await self._github.permissions(key.installation))
+        told = tuple(sorted(permissions.items()))
+        if told != repo.permissions:
+            # A webhook told of other permissions than our token has: an owner changed them.
+            permissions = dict(await self._github.permissions(key.installation, renew=True))
+        readable = "contents" in permissions
+        head = await self._github.head(key, view.default_branch) if readable and not view.empty else None
         after = replace(
             repo,
             full_name=view.full_name,
@@ -146,10 +154,7 @@ class RepoPass:
             after = replace(take_policy(after, await self._policy_file(key, head)), head_sha=head)
         elif head is None:
             after = replace(after, head_sha=None)
-        permissions = dict(await self._github.permissions(key.installation))
-        if tuple(sorted(permissions.items())) != after.permissions:
-            # A webhook told of other permissions than our token has: an owner changed them.
-            permissions = dict(await self._github.permissions(key.installation, renew=True))
+        if told != repo.permissions:
             after = replace(after, permissions=tuple(sorted(permissions.items())), preflight_at=None)
         if checks_due(after, head, now) and not view.archived:
             after = check(await self._checks(key, head, permissions), after, now)
@@ -172,9 +177,10 @@ class RepoPass:
         return entry.sha, content.decode("utf-8", "replace")
 
     async def _checks(self, key: RepoKey, head: str | None, permissions: dict[str, str]) -> RepoChecks:
-        if head is None:
+        if head is None and "contents" in permissions:
             return RepoChecks(True, None, frozenset(), permissions)
-        if permissions.get("actions") is None:
+        if permissions.get("actions") is None or head is None:
+            # What cannot be read is not called missing; the permission is.
             return RepoChecks(False, "active", frozenset(ENVIRONMENTS), permissions)
         workflow = await self._github.workflow_state(key, RUN_WORKFLOW)
         found = [name for name in ENVIRONMENTS if await self._github.environment_exists(key, name)]
@@ -188,6 +194,9 @@ class RepoPass:
         def write(tx: Ledger) -> RepoRecord:
             if not tx.save_repo(before, after):
                 tx.mark(before.key)
+            if before.archived and not after.archived:
+                for item in tx.items(before.key):
+                    tx.mark(item.key)
             return tx.repo(before.key) or after
 
         return await self._store.write(write)

@@ -254,8 +254,9 @@ class RunService:
         """Extend the lease. Raises LostClaim when the attempt is not current."""
         now = self._clock.now()
 
-        def beat(tx: Ledger) -> Attempt:
+        def beat(tx: Ledger) -> tuple[Attempt, bool]:
             attempt = _live(tx, attempt_id, fence)
+            repo = tx.repo(attempt.key.repo_key)
             late = attempt.phase is AttemptPhase.SUSPECT
             after = replace(attempt, lease_until=now + LEASE)
             if late:
@@ -266,10 +267,11 @@ class RunService:
                 raise LostClaim("the attempt changed meanwhile")
             if late or _new_progress(attempt.progress, progress):
                 tx.mark(attempt.key)
-            return after
+            # Where the App was suspended or removed nothing may go on.
+            return after, repo is None or not repo.active
 
-        attempt = await self._store.write(beat)
-        return Beat(now + LEASE, attempt.cancel_requested_at is not None, (), drain=False)
+        attempt, removed = await self._store.write(beat)
+        return Beat(now + LEASE, removed or attempt.cancel_requested_at is not None, (), drain=False)
 
     async def report(self, attempt_id: str, fence: int, report: WorkerReport, *, final: bool) -> None:
         """Store what the worker said. The end of the agent's job is not the end of the attempt unless it failed."""

@@ -35,8 +35,10 @@ class Accounts:
         self._allowed = allowed
         self._owner: int | None = None
 
-    def owner_is(self, account: int) -> None:
-        self._owner = account
+    def owner_is(self, account: int) -> bool:
+        """Remember the App's owner; whether that is news."""
+        news, self._owner = account != self._owner, account
+        return news
 
     def serves(self, account: int) -> bool:
         """Fails closed: while the owner is not known and nobody was named, nobody is served."""
@@ -77,7 +79,9 @@ class Sweep:
     async def once(self) -> None:
         """One sweep. Raises GitHubError when the installations cannot be listed; what is known is marked first."""
         await self._store.write(mark_everything)
-        self._accounts.owner_is(await self._github.app_owner())
+        if self._accounts.owner_is(await self._github.app_owner()):
+            # Who is served was not known yet when everything was marked.
+            await self._store.write(mark_everything)
         # The same account for every installation: from here on our own events wake nobody.
         self.bot = await self._github.bot_user(InstallationId(0))
         seen: set[InstallationId] = set()
