@@ -146,8 +146,18 @@ class BareRepo:
         return {name: sha for sha, name in pairs if name.startswith(prefix)}
 
     def ref(self, name: str) -> str | None:
-        """The object a full reference name points at, or None."""
-        return self.objects([name])[0][0] if name.startswith("refs/") else None
+        """The object a full reference name points at, or None.
+
+        A loose reference is one small file that git replaces by renaming, so reading it is what git itself does and
+        spares a process; anything else (packed, symbolic, odd names) is left to git.
+        """
+        if not name.startswith("refs/") or ".." in name:
+            return None
+        try:
+            text = (self.path / name).read_text("ascii").strip()
+        except (OSError, ValueError):
+            return self.objects([name])[0][0]
+        return text if _FULL.match(text) else self.objects([name])[0][0]
 
     def update_refs(self, updates: Sequence[RefUpdate]) -> None:
         """Apply all updates in one transaction; raises RefConflictError if a `before` is wrong."""
