@@ -133,9 +133,7 @@ class Runs:
     async def context(self, request: web.Request) -> web.Response:
         if _bearer(request).count(".") == 2:
             fence = request.query.get("fence", "")
-            if not fence.isdecimal():
-                raise ApiProblem(Code.INVALID, "Name the attempt's fence: `?fence=<number>`.")
-            attempt = await self._publishing(request, int(fence))
+            attempt = await self._publishing(request, int(fence) if fence.isdecimal() else -1)
         else:
             attempt = await self._own(request)
         context = await self._service.context(attempt)
