@@ -73,15 +73,16 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime) -> Plan:
     wake: datetime | None = None
     budget = policy.budgets.dispatches_per_day - backlog.dispatches_today
     # Work under way will ask for review as well; counting it makes the limit hold however the starts were spread.
-    unreviewed = backlog.in_review + sum(1 for item in backlog.items if item.state is ItemState.IN_PROGRESS)
+    # Work that waits (for a person, for its back-off) is not counted: it must not block the others.
+    unreviewed = backlog.in_review + len(backlog.live)
     for position, item in enumerate(queue, start=1):
         reasons = [*blockers, *_item_blockers(item, backlog, held, policy, now)]
         if item.not_before is not None and item.not_before > now:
             wake = item.not_before if wake is None else min(wake, item.not_before)
         if not reasons:
             # Work that was started before is not new: it may go on while pull requests wait for review.
-            if item.state is ItemState.READY and unreviewed + _new(start) >= policy.max_unreviewed_prs:
-                count = unreviewed + _new(start)
+            if item.state is ItemState.READY and unreviewed + len(start) >= policy.max_unreviewed_prs:
+                count = unreviewed + len(start)
                 reasons.append(waiting(ReasonCode.UNREVIEWED, count=count, limit=policy.max_unreviewed_prs))
             if len(start) >= slots:
                 reasons.append(
@@ -98,11 +99,6 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime) -> Plan:
     if pause is not None and pause.active(now) and pause.until is not None:
         wake = pause.until if wake is None else min(wake, pause.until)
     return Plan(tuple(start), tuple(waits), wake)
-
-
-def _new(start: Sequence[Item]) -> int:
-    """How many of the chosen ones are new work."""
-    return sum(1 for item in start if item.state is ItemState.READY)
 
 
 def wanted_locks(item: Item, policy: Policy) -> tuple[Lock, ...]:

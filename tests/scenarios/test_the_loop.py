@@ -47,4 +47,6 @@ async def test_a_labelled_issue_is_worked_on_and_merged_by_command(tmp_path: Pat
         assert world.state(number) == "done"
         assert world.record(number).state == "closed"
         assert f"refs/heads/{pull.head_ref}" not in await world.hub.git.refs(world.repo)
-        print(world.status(number))
+        status = world.status(number)
+        assert status.startswith("**Done**")
+        assert f"merged in #{pull.number}" in status
