@@ -1,0 +1,91 @@
+"""The page of limits is true: what it says is missing is missing. When one comes true, the page must change."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bot.cli.main import app
+from bot.domain.commands import COMMANDS
+from bot.errors import SettingsError
+from bot.metrics import Metrics
+from bot.settings import ClientSettings
+from bot.store.sqlite import file_of
+from bot.worker.adapters import ADAPTERS
+from tests.docs.command_line import unknown_command
+from tests.docs.pages import ROOT
+
+LIMITS = (ROOT / "docs/limits.md").read_text("utf-8")
+COME_TRUE = "has come true: take it out of docs/limits.md (and look for it in README.md and docs/)"
+
+
+def test_missing_adapters_are_missing() -> None:
+    said = set(re.findall(r"no adapter `([\w-]+)`", LIMITS))
+    assert not said & set(ADAPTERS), COME_TRUE
+    default = "claude-code"
+    assert default in said or default in ADAPTERS, "the default adapter is neither there nor said to be missing"
+
+
+def test_postgresql_is_refused() -> None:
+    assert "**SQLite only.**" in LIMITS
+    with pytest.raises(SettingsError):
+        file_of("postgresql://tgs@db/tgs")
+
+
+def test_missing_command_lines_are_missing() -> None:
+    top = {info.name for info in app.registered_groups} | {
+        info.name or getattr(info.callback, "__name__", "") for info in app.registered_commands
+    }
+    for name in re.findall(r"no `tgs (\w+)", LIMITS):
+        assert name not in top, COME_TRUE
+
+
+def test_policy_settings_without_effect_are_read_nowhere() -> None:
+    code = "\n".join(
+        path.read_text("utf-8")
+        for path in (ROOT / "bot").rglob("*.py")
+        if path.name != "policy_model.py" and "localhub" not in path.parts
+    )
+    for name in ("claim_refs", "keep_locks", "ci_trust", "per_attempt"):
+        assert name in LIMITS
+        assert not re.search(rf"\.{name}\b", code), f"{name} {COME_TRUE}"
+
+
+def test_metrics_that_are_said_to_be_idle_are_idle() -> None:
+    code = "\n".join(
+        path.read_text("utf-8")
+        for path in (ROOT / "bot").rglob("*.py")
+        if path.name != "metrics.py" and "localhub" not in path.parts
+    )
+    helpers = {
+        "attempt_ended": {"attempts", "attempt_seconds"},
+        "github_answered": {"github_requests", "github_seconds"},
+    }
+    fed = {name for helper, names in helpers.items() if re.search(rf"metrics\.{helper}\(", code) for name in names}
+    named = {name.removesuffix("_total") for name in re.findall(r"`(tgs_[a-z_]+)`", LIMITS)}
+    unfed = set()
+    for attribute, metric in vars(Metrics()).items():
+        if attribute in {"registry", "build"}:
+            continue
+        if attribute not in fed and not re.search(rf"metrics\.{attribute}\b", code):
+            unfed.add(next(iter(metric.describe())).name)
+    assert named <= unfed, f"{sorted(named - unfed)}: {COME_TRUE}"
+
+
+def test_commands_that_are_not_available_are_marked_in_their_reference() -> None:
+    page = (ROOT / "docs/reference/commands.md").read_text("utf-8")
+    for spec in COMMANDS.values():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `/tgs {spec.verb.value}"))
+        assert ("Not available yet" in row) is not spec.available
+
+
+def test_the_client_reads_what_the_guides_tell_people_to_set() -> None:
+    assert {"server_url", "gh_token"} <= set(ClientSettings.model_fields)
+
+
+def test_the_scan_workflow_calls_what_is_said_to_be_missing() -> None:
+    missing = "tgs server backlog scan --apply"
+    assert missing in (ROOT / "bot/workflows/tgs-server-scan.yml").read_text("utf-8")
+    said = "`tgs-server-scan.yml` calls a command that does not exist yet" in LIMITS
+    assert said == (unknown_command(missing) is not None), COME_TRUE
