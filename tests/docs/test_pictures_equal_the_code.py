@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from bot.domain.front_matter import FROM_ISSUE, FrontMatter
 from bot.domain.labels import IntentLabel, state_label
 from bot.domain.lifecycle import TABLE
 from bot.domain.model import AttemptPhase, ItemState, Proof
@@ -78,6 +79,20 @@ def test_every_proof_is_explained(proof: Proof) -> None:
 @pytest.mark.parametrize("label", IntentLabel, ids=str)
 def test_every_label_that_people_write_is_explained(label: IntentLabel) -> None:
     assert f"`{label.value}`" in LIFE
+
+
+def test_every_key_of_front_matter_is_explained() -> None:
+    guide = (ROOT / "docs/user-guide.md").read_text("utf-8")
+    table = guide.partition("| Key | Meaning | Limited by |")[2].partition("\n\n")[0]
+    named = {
+        key
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for key in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+    assert named == set(FrontMatter.model_fields)
+    said = guide.partition("In the text of an issue only ")[2].partition(" are read")[0]
+    assert set(re.findall(r"`(\w+)`", said)) == FROM_ISSUE
 
 
 @pytest.mark.parametrize("event", sorted(REGISTRY))
