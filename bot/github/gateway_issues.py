@@ -10,7 +10,7 @@ Race: the list of events lags behind a label change by moments; the newest event
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -19,8 +19,9 @@ import msgspec
 from cachetools import LRUCache
 
 from bot.domain.facts import ContentEdit, IssueFacts, LabelEvent, Presence
+from bot.domain.labels import appearance, is_ours
 from bot.domain.model import IssueKey, Person, RepoKey
-from bot.errors import Invalid, NotFound, Unavailable
+from bot.errors import Conflict, Invalid, NotFound, Unavailable
 from bot.github.answers import classify_graphql, error_of, read
 from bot.github.base import Vars
 from bot.github.calls import call
@@ -139,7 +140,7 @@ class IssueVerbs(AppVerbs):
         return [
             LabelEvent(
                 id=event.id,
-                label=event.label.name,
+                label=event.label.name.casefold() if is_ours(event.label.name) else event.label.name,
                 added=event.event == "labeled",
                 actor=person(event.actor) if event.actor is not None else None,
                 at=event.created_at,
@@ -209,6 +210,7 @@ class IssueVerbs(AppVerbs):
     async def create_issue(self, key: RepoKey, title: str, body: str, labels: Sequence[str]) -> IssueFacts:
         check_text(body, "POST /issues")
         wanted: dict[str, object] = {"title": title, "body": body, "labels": list(labels)}
+        await self._make_labels(key, labels)
         answer = await self._send(key, "POST", "/issues", body=wanted, lane=Lane.BOARD, content=True)
         return self._issue_facts(key, self._read(IssueShape, answer, "POST /issues"))
 
@@ -295,6 +297,22 @@ class IssueVerbs(AppVerbs):
         for raw in answer.data if isinstance(answer.data, list) else []:
             self._learn_label(key.repo_key, read(LabelShape, raw, f"POST {path}"))
 
+    async def _make_labels(self, key: RepoKey, names: Iterable[str]) -> None:
+        """Makes those of our labels that the repository does not have yet, with their colours and descriptions.
+
+        A label that somebody made meanwhile is as good; GitHub then answers 422 and the label is used as it is.
+        """
+        for name in names:
+            if not is_ours(name) or (key, name.lower()) in self._label_nodes:
+                continue
+            colour, description = appearance(name)
+            body: dict[str, object] = {"name": name, "color": colour, "description": description}
+            try:
+                answer = await self._send(key, "POST", "/labels", body=body, lane=Lane.WORDS)
+            except (Conflict, Invalid):
+                continue
+            self._learn_label(key, self._read(LabelShape, answer, "POST /labels"))
+
     def _learn_label(self, key: RepoKey, label: LabelShape) -> None:
         if label.node_id:
             self._label_nodes[key, label.name.lower()] = label.node_id
@@ -302,10 +320,10 @@ class IssueVerbs(AppVerbs):
     def _issue_facts(self, key: RepoKey, shape: IssueShape) -> IssueFacts:
         names = []
         for label in shape.labels:
-            if isinstance(label, str):
-                names.append(label)
-            else:
-                names.append(label.name)
+            name = label if isinstance(label, str) else label.name
+            # GitHub compares label names without case; ours are known by one spelling from here on.
+            names.append(name.casefold() if is_ours(name) else name)
+            if not isinstance(label, str):
                 self._learn_label(key, label)
         return IssueFacts(
             key=IssueKey(key.installation, key.repo, shape.number),

@@ -144,6 +144,7 @@ class ShowVerbs(PullVerbs):
         unknown_labels = sorted(name for name in labels if (repo, name) not in self._label_nodes)
         if unknown_labels or (visible.delete_branch is not None and repo not in self._repo_nodes):
             await self._look_up(repo, unknown_labels)
+        await self._make_labels(repo, (name for name in visible.add_labels if name.lower() in unknown_labels))
         for login in users - set(self._user_nodes):
             await self._look_up_user(repo, login)
         return Nodes(

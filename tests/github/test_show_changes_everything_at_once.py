@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from bot.domain.labels import appearance
 from bot.domain.model import IssueKey
 from bot.errors import Invalid, RateLimited
 from bot.github.batch import Nodes, Part, compile_batch, parts_of
@@ -60,7 +61,9 @@ async def test_a_label_that_does_not_exist_yet_is_made_on_first_use(w: World) ->
     outcome = await w.gateway.show(w.key, visible)
     assert outcome.failed == ()
     assert labels(issue) == {"tgs:in-progress"}
-    assert w.sent().count("POST /repos/{owner}/{repo}/issues/{issue_number}/labels") == 1
+    assert w.sent().count("POST /repos/{owner}/{repo}/labels") == 1
+    made = w.repo.labels["tgs:in-progress"]
+    assert (made.color, made.description) == appearance("tgs:in-progress")
 
 
 async def test_nothing_to_show_sends_nothing(w: World) -> None:
