@@ -90,7 +90,7 @@ class Sweep:
                 continue
             seen.add(installation)
             repos = await self._github.installation_repos(installation)
-            await self._store.write(self._taker(repos, dict(permissions)))
+            await self._store.write(self._taker(installation, repos, dict(permissions)))
             log.debug("installation_seen", installation=installation, account=login, repositories=len(repos))
         await self._store.write(lambda tx: _switch_off(tx, seen))
         await self._find_labelled()
@@ -111,7 +111,9 @@ class Sweep:
             if labelled:
                 await self._store.write(_toucher(labelled))
 
-    def _taker(self, repos: list[RepoView], permissions: Mapping[str, str]) -> Callable[[Ledger], None]:
+    def _taker(
+        self, installation: InstallationId, repos: list[RepoView], permissions: Mapping[str, str]
+    ) -> Callable[[Ledger], None]:
         bot = self.bot
 
         def take(tx: Ledger) -> None:
@@ -135,10 +137,9 @@ class Sweep:
                     tx.save_repo(known, replace(known, active=True, preflight_at=None))
                     tx.mark(view.key)
             here = {view.key for view in repos}
-            for key in {view.key.installation for view in repos}:
-                for known in tx.repos(key):
-                    if known.key not in here and known.active:
-                        tx.save_repo(known, replace(known, active=False))
+            for known in tx.repos(installation):
+                if known.key not in here and known.active:
+                    tx.save_repo(known, replace(known, active=False))
 
         return take
 

@@ -48,41 +48,45 @@ GROUPS = {
 async def test_every_reason_that_may_be_retried_is_retried_after_its_delay(tmp_path: Path) -> None:
     policy = "max_parallel: 25\nmax_unreviewed_prs: 100\n"
     async with scene(tmp_path, policy=policy) as world:
-        for group in ("tried again", "tried once again"):
-            for reason in GROUPS[group]:
-                number = await running(world, reason.value)
-                before = len(world.runs())
-                await world.run().fail(reason.value, "as the log says")
-                assert world.state(number) == "in-progress", reason
-                item = await item_of(world, number)
-                assert item.attempts_burnt == int(FAILURES[reason].burns), reason
-                assert item.infra_failures == int(FAILURES[reason].infra), reason
-                assert len(world.runs()) == before, reason
-                await world.after(31 * MINUTE)
-                assert len(world.runs()) == before + 1, reason
-                await world.run().start()
-                failures = world.run().context["previous_failures"]
-                assert [(f["reason"], f["detail"]) for f in failures] == [(reason.value, "as the log says")]
-                world.close(number)
-                await world.after(6 * MINUTE)
+        reasons = {
+            await running(world, reason.value): reason for reason in GROUPS["tried again"] + GROUPS["tried once again"]
+        }
+        for index, reason in enumerate(reasons.values()):
+            await world.run(index).fail(reason.value, "as the log says")
+        # Nothing is started again at once.
+        assert len(world.runs()) == len(reasons)
+        for number, reason in reasons.items():
+            assert world.state(number) == "in-progress", reason
+            item = await item_of(world, number)
+            assert item.attempts_burnt == int(FAILURES[reason].burns), reason
+            assert item.infra_failures == int(FAILURES[reason].infra), reason
+        await world.after(31 * MINUTE)
+        assert len(world.runs()) == 2 * len(reasons)
+        again = {int(str(run.inputs["issue"])): run for run in world.runs()}
+        for index in range(len(reasons), 2 * len(reasons)):
+            run = world.run(index)
+            reason = reasons[int(str(run.run.inputs["issue"]))]
+            await run.start()
+            failures = run.context["previous_failures"]
+            assert [(f["reason"], f["detail"]) for f in failures] == [(reason.value, "as the log says")]
+        assert set(again) == set(reasons)
 
 
 async def test_every_reason_that_needs_a_person_stops_the_item_and_says_so_once(tmp_path: Path) -> None:
-    async with scene(tmp_path, policy="max_parallel: 5\n") as world:
-        for reason in GROUPS["left to a person"]:
-            number = await running(world, reason.value)
-            before = len(world.runs())
-            await world.run().fail(reason.value, "as the log says")
-            assert world.state(number) == "failed", reason
+    async with scene(tmp_path, policy="max_parallel: 25\nmax_unreviewed_prs: 100\n") as world:
+        reasons = {await running(world, reason.value): reason for reason in GROUPS["left to a person"]}
+        for index, number in enumerate(reasons):
+            await world.run(index).fail(reasons[number].value, "as the log says")
+            assert world.state(number) == "failed", reasons[number]
             [told] = world.bot_said(number)
             assert "maria" in told
             assert "as the log says" in told
-            await settled_for(world, 2 * HOUR, number)
-            assert len(world.runs()) == before
+        await world.after(2 * HOUR)
+        assert len(world.runs()) == len(reasons)
+        for number in reasons:
+            assert world.bot_said(number) == []
             await say(world, number, "/tgs retry")
-            assert len(world.runs()) == before + 1, reason
-            world.close(number)
-            await world.after(6 * MINUTE)
+        assert len(world.runs()) == 2 * len(reasons)
 
 
 @pytest.mark.parametrize("reason", GROUPS["the set-up's fault"], ids=lambda reason: str(reason.value))
