@@ -10,7 +10,11 @@ import typer
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End when all work is done instead of serving on.")] = False,
 ) -> None:
-    """Show the main job on a local GitHub with a real repository: plans, claims, runs, pull requests, merges."""
+    """Show the whole loop on a local GitHub.
+
+    Plans are pushed, claimed, built, tested and merged, with real git, processes and HTTP, all on this machine; it
+    takes about a minute. On a terminal it then serves on, to look around and to push plans, until Ctrl-C.
+    """
     import asyncio
 
     from bot.demo.play import play

@@ -18,6 +18,8 @@ app = typer.Typer(
     help="Works a repository's issue backlog with Claude Code, under the maintainers' control.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Plain help: it wraps at the terminal's width, reads the same in a pipe, and options that take no value show none.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -50,9 +52,10 @@ app.add_typer(server, name="server")
 def main() -> None:
     """Run the command line. Raises SystemExit with a code of `Exit`."""
     try:
-        app()
+        app(prog_name="tgs")
     except TgsError as error:
-        print(f"tgs: {error}", file=sys.stderr)
+        # What is wrong may be a list with a line each; the remedy then begins a line of its own.
+        print(f"tgs: {error}".replace("\n ", "\n"), file=sys.stderr)
         raise SystemExit(int(exit_of(error))) from None
     except KeyboardInterrupt:
         raise SystemExit(int(Exit.INTERNAL)) from None

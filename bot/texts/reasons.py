@@ -110,7 +110,8 @@ def _capacity(code: ReasonCode, given: Mapping[str, str]) -> str:
                 "Review or close one to let the next start."
             )
         case ReasonCode.SLOTS:
-            return f"All places are taken: {for_inline(count)} of {for_inline(limit)} are working."
+            verb = "is" if count == "1" else "are"
+            return f"All places are taken: {for_inline(count)} of {for_inline(limit)} {verb} working."
         case ReasonCode.RUNS_TODAY:
             return f"The limit of {for_inline(limit)} runs within a day is reached; it goes on when a day has passed."
         case ReasonCode.BUDGET:

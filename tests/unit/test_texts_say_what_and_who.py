@@ -293,7 +293,7 @@ def test_why_is_a_list_with_the_nearest_cause_first() -> None:
     assert words(entry) == (
         "**Ready**\n\n"
         "- It is on hold by `bob`. `/tgs unhold` lets it go on.\n"
-        "- All places are taken: 1 of 1 are working."
+        "- All places are taken: 1 of 1 is working."
     )
 
 

@@ -1,0 +1,51 @@
+"""The numbers that scripts rely on."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from bot.cli.exits import Exit, exit_of
+from bot.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    LostClaim,
+    NotFound,
+    RateLimited,
+    Refused,
+    SettingsError,
+    Suspended,
+    TgsError,
+    Unauthorized,
+    Unavailable,
+    UserError,
+)
+
+CODES = {
+    "a missing setting is wrong use": (SettingsError("x"), 2),
+    "what a person can mend is wrong use": (UserError("x"), 2),
+    "a lost claim has its own number": (LostClaim("x"), 5),
+    "what policy or evidence forbids": (Refused("x"), 6),
+    "GitHub is away": (Unavailable("x"), 7),
+    "GitHub limits us": (RateLimited("x", until=datetime(2026, 1, 1, tzinfo=UTC)), 7),
+    "GitHub forbids": (Forbidden("x"), 7),
+    "GitHub does not know the credential": (Unauthorized("x"), 7),
+    "GitHub does not know the thing": (NotFound("x"), 7),
+    "GitHub says the state is another": (Conflict("x"), 7),
+    "GitHub rejects the request": (Invalid("x"), 7),
+    "the installation is suspended": (Suspended("x"), 7),
+    "anything else of ours is internal": (TgsError("x"), 1),
+}
+
+
+@pytest.mark.parametrize(("error", "code"), CODES.values(), ids=CODES.keys())
+def test_every_error_has_one_code(error: TgsError, code: int) -> None:
+    assert exit_of(error) == code
+
+
+def test_the_codes_are_never_renumbered() -> None:
+    assert {one.name: int(one) for one in Exit} == {
+        "OK": 0, "INTERNAL": 1, "USAGE": 2, "EMPTY": 3, "CONFLICT": 4, "LOST_CLAIM": 5, "REFUSED": 6, "UPSTREAM": 7,
+    }  # fmt: skip

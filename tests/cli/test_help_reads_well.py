@@ -1,0 +1,134 @@
+"""What `tgs` says about itself: at 80 columns, without colours, the same on a terminal and in a pipe."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.cli.town import plain_environment, tgs
+
+TOP = """\
+Usage: tgs [OPTIONS] COMMAND [ARGS]...
+
+  Works a repository's issue backlog with Claude Code, under the maintainers'
+  control.
+
+Options:
+  --version             Show the version.
+  --install-completion  Install completion for the current shell.
+  --show-completion     Show completion for the current shell, to copy it or
+                        customize the installation.
+  -h, --help            Show this message and exit.
+
+Commands:
+"""
+
+SERVE = """\
+Usage: tgs serve [OPTIONS]
+
+  Run the bot: webhooks, queue and API.
+
+  Settings come from flags, then from the environment (TGS_…), then from the
+  file. SIGTERM ends it cleanly.
+
+Options:
+  --config FILE   Settings file; the environment goes first.
+  --host ADDRESS  Address to listen on.
+  --port PORT     Port to listen on; 0 for any free one.
+  --check         Only check the settings.
+  -h, --help      Show this message and exit.
+"""
+
+DEMO = """\
+Usage: tgs demo [OPTIONS]
+
+  Show the whole loop on a local GitHub.
+
+  Plans are pushed, claimed, built, tested and merged, with real git,
+  processes and HTTP, all on this machine; it takes about a minute. On a
+  terminal it then serves on, to look around and to push plans, until Ctrl-C.
+
+Options:
+  --once      End when all work is done instead of serving on.
+  -h, --help  Show this message and exit.
+"""
+
+LIST = """\
+Usage: tgs server backlog list [OPTIONS] {OWNER/NAME}
+
+  List the items in the order in which they will be worked on.
+
+Arguments:
+  OWNER/NAME <str>  The repository as owner/name.  [required]
+
+Options:
+  --state STATE  Only these: proposed, ready, in-progress, needs-input, in-
+                 review, done, failed, cancelled. May be repeated.
+  --json         Print JSON for programs.
+  -h, --help     Show this message and exit.
+"""
+
+WHOLE = {"serve": SERVE, "demo": DEMO, "server backlog list": LIST}
+
+EVERY = [
+    "", "serve", "demo", "init", "db", "db upgrade", "db downgrade", "db current", "db backup", "agent", "agent exec",
+    "worker", "worker start", "worker run", "worker publish", "server", "server backlog", "server backlog list",
+    "server backlog validate",
+]  # fmt: skip
+
+
+async def test_the_top_names_every_command_with_a_whole_sentence(tmp_path: Path) -> None:
+    done = await tgs("--help", env=plain_environment(tmp_path))
+    assert (done.code, done.err) == (0, "")
+    head, _, commands = done.out.partition("Commands:\n")
+    assert head + "Commands:\n" == TOP
+    rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in commands.splitlines()}
+    assert set(rows) >= {"serve", "demo", "init", "db", "agent", "worker", "server"}
+    for name, sentence in rows.items():
+        assert sentence.endswith("."), name
+        assert not sentence.endswith("..."), f"the first sentence of {name} is too long for the list"
+
+
+@pytest.mark.parametrize("command", WHOLE)
+async def test_the_commands_of_every_day_explain_themselves(command: str, tmp_path: Path) -> None:
+    done = await tgs(*command.split(), "--help", env=plain_environment(tmp_path))
+    assert (done.code, done.out, done.err) == (0, WHOLE[command], "")
+
+
+async def test_every_command_has_help_that_fits_80_columns(tmp_path: Path) -> None:
+    for command in EVERY:
+        done = await tgs(*command.split(), "-h", env=plain_environment(tmp_path))
+        assert (done.code, done.err) == (0, ""), command
+        lines = done.out.splitlines()
+        assert lines[0].startswith(f"Usage: tgs {command}".rstrip()), command
+        assert lines[2].strip(), f"{command} does not say what it does"
+        assert max(map(len, lines)) <= 80, command
+        assert "\x1b" not in done.out, command
+
+
+async def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    done = await tgs("--version", env=plain_environment(tmp_path))
+    assert (done.code, done.out) == (0, f"tgs {version('tgs-bot')}\n")
+
+
+WRONG = {
+    "an unknown command": (["sevre"], "No such command 'sevre'"),
+    "an unknown option": (["serve", "--prot", "1"], "No such option: --prot"),
+    "a port that is no number": (
+        ["serve", "--port", "eighty"],
+        "Invalid value for '--port': Input should be a",
+    ),
+    "a missing argument": (["server", "backlog", "list"], "Missing argument 'OWNER/NAME'"),
+    "a state that does not exist": (["server", "backlog", "list", "a/b", "--state", "open"], "'open' is not one of"),
+    "a name without its owner": (["server", "backlog", "list", "greeter"], "Give it as owner/name."),
+}
+
+
+@pytest.mark.parametrize(("args", "words"), WRONG.values(), ids=WRONG.keys())
+async def test_wrong_use_is_exit_code_2_and_named(args: list[str], words: str, tmp_path: Path) -> None:
+    done = await tgs(*args, env=plain_environment(tmp_path))
+    assert (done.code, done.out) == (2, "")
+    assert words in done.err
+    assert "Traceback" not in done.err
