@@ -88,3 +88,11 @@ def test_every_environment_variable_is_known(page: str) -> None:
     named = set(re.findall(r"\bTGS_[A-Z0-9_]+\b", (ROOT / page).read_text("utf-8")))
     known = SETTINGS | (set() if page == "docs/operating.md" else _spelled_in_code())
     assert named <= known, f"{page} names {sorted(named - known)}"
+
+
+@pytest.mark.parametrize("page", page_names())
+def test_every_make_target_exists(page: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    lines = [*inline_code(page), *(line for b in blocks("sh") if b.page == page for line in b.text.splitlines())]
+    named = {match[1] for line in lines if (match := re.match(r"make ([a-z-]+)", line))}
+    assert named <= targets

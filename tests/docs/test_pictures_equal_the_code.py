@@ -120,3 +120,13 @@ def test_recording_replaces_what_differs_between_runs_and_nothing_else() -> None
     assert settled(text) == " 1.0 s  at http://127.0.0.1:8071/x, http://127.0.0.1:8072\n run 101 and run 102, run 101\n"
     with pytest.raises(ValueError, match="marks"):
         put("# The demo\n", "text")
+
+
+def test_the_excerpt_in_the_readme_is_from_the_transcript() -> None:
+    def words(text: str) -> set[str]:
+        """The lines without their times and numbers of runs and pull requests, which differ between recordings."""
+        return {re.sub(r"\d+", "N", line.strip().partition(" s ")[2]) for line in text.splitlines()}
+
+    excerpt = next(block.text for block in blocks("text") if block.page == "README.md")
+    transcript = (ROOT / "docs/DEMO.md").read_text("utf-8").partition(BEGIN)[2]
+    assert words(excerpt) <= words(transcript)
