@@ -6,7 +6,7 @@ GitHub's answer and our commit; after a crash there the issue is found by the ma
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bot.domain import labels
 from bot.domain.facts import IssueFacts
@@ -15,7 +15,7 @@ from bot.domain.lifecycle import ItemEvent
 from bot.domain.mirror import CreateIssue
 from bot.domain.model import Item, ItemState, Projection, RepoRecord, Snapshot
 from bot.domain.policy_model import Policy
-from bot.outbox import Once
+from bot.outbox import LOOK_FOR, Once, Result
 from bot.protocols import Audit, Clock, GitHub, Ledger, OutboxRow, Store
 from bot.texts import markers
 from bot.texts.mirror import MirrorInput, mirror_body, mirror_title
@@ -33,8 +33,8 @@ class MirrorActs:
 
     async def create(
         self, repo: RepoRecord, head: str, action: CreateIssue, matter: FrontMatterResult, policy: Policy
-    ) -> None:
-        """One issue for one thought, once."""
+    ) -> datetime | None:
+        """One issue for one thought, once. When to look again if it is not known whether it was created."""
         thought = action.thought
         view = MirrorInput(repo, thought.ref(head), action.title, action.state, self._html_url)
         marker = markers.mirror(thought.dir)
@@ -51,7 +51,7 @@ class MirrorActs:
             self._enter(tx, repo, head, action, matter, policy, issue)
             return str(issue.key.number)
 
-        await self._once.perform(
+        done = await self._once.perform(
             f"mirror:{repo.key}:{thought.dir}",
             "issue",
             repo=repo.key,
@@ -62,6 +62,7 @@ class MirrorActs:
             find=find,
             record=record,
         )
+        return self._clock.now() + LOOK_FOR if done.result is Result.UNSURE else None
 
     def _enter(
         self,

@@ -110,7 +110,8 @@ class RepoPass:
             listed = decision.listed
             wake += [decision.wake_at] if decision.wake_at is not None else []
         if not repo.archived:
-            await self._set_up.show(repo, listed, policy)
+            set_up_at = await self._set_up.show(repo, listed, policy)
+            wake += [set_up_at] if set_up_at is not None else []
         wake_at = await self._schedule(repo, policy, now)
         wake += [wake_at] if wake_at is not None else []
         if not repo.preflight_ok:
@@ -231,7 +232,9 @@ class RepoPass:
         )
         decision = replace(decision, listed=tuple(sorted((*decision.listed, *waiting))))
         if not repo.archived:
-            await self._carry_out(repo, head, decision, texts, policy)
+            unsure = await self._carry_out(repo, head, decision, texts, policy)
+            times = [at for at in (*unsure, decision.wake_at) if at is not None]
+            decision = replace(decision, wake_at=min(times, default=None))
         return repo, decision
 
     async def _thoughts_tree(self, key: RepoKey, head: str) -> list[TreeEntry]:
@@ -273,14 +276,16 @@ class RepoPass:
 
     async def _carry_out(
         self, repo: RepoRecord, head: str, decision: MirrorDecision, texts: Sequence[ThoughtText], policy: Policy
-    ) -> None:
+    ) -> list[datetime | None]:
+        """When to look again at acts of which it is not known whether they happened."""
+        unsure: list[datetime | None] = []
         matter: dict[str, FrontMatterResult] = {
             text.thought.dir: text.front_matter for text in texts if text.front_matter is not None
         }
         for action in decision.actions:
             match action:
                 case CreateIssue(thought=thought):
-                    await self._mirror_acts.create(repo, head, action, matter[thought.dir], policy)
+                    unsure.append(await self._mirror_acts.create(repo, head, action, matter[thought.dir], policy))
                 case Retitle(issue=issue, title=title):
                     await self._github.edit_issue(issue, title=title)
                 case ThoughtChanged():
@@ -289,6 +294,7 @@ class RepoPass:
                     await self._flag(issue, lambda item: replace(item, thought_gone=True))
                 case Implemented(issue=issue):
                     await self._flag(issue, lambda item: replace(item, implemented=True))
+        return unsure
 
     async def _changed(
         self, repo: RepoRecord, head: str, action: ThoughtChanged, matter: FrontMatterResult, policy: Policy

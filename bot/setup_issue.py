@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bot.domain.facts import IssueFacts, Presence
 from bot.domain.mirror import Listed
 from bot.domain.model import IssueKey, RepoRecord
 from bot.domain.policy_model import Policy
-from bot.outbox import Once
+from bot.outbox import LOOK_FOR, Once, Result
 from bot.protocols import Clock, GitHub, Ledger, OutboxRow, Store
 from bot.texts import markers
 from bot.texts.setup import SETUP_TITLE, SetUpInput, setup_body
@@ -31,27 +31,28 @@ class SetUpIssue:
         self._once = Once(store, clock)
         self._html_url = html_url
 
-    async def show(self, repo: RepoRecord, listed: Sequence[Listed], policy: Policy) -> None:
-        """Create or edit it when its content is not what it should say."""
+    async def show(self, repo: RepoRecord, listed: Sequence[Listed], policy: Policy) -> datetime | None:
+        """Create or edit it when its content is not what it should say. When to look again if it is not known
+        whether it was created."""
         body = setup_body(SetUpInput(repo, tuple(listed), policy, self._html_url))
         digest = hashlib.sha256(body.encode()).hexdigest()[:32]
         if repo.setup_hash == digest:
-            return
+            return None
         # Something new went wrong: a closed issue is opened again, so that somebody sees it.
         wrong = bool(repo.preflight_problems or repo.policy_problems)
         if repo.setup_issue is None:
-            await self._create(repo, body, digest)
-            return
+            return await self._create(repo, body, digest)
         key = IssueKey(repo.key.installation, repo.key.repo, repo.setup_issue)
         presence, issue = await self._github.issue(key)
         if presence is not Presence.HERE or issue is None:
             # Somebody deleted it: they do not want it; remember what was said and stay silent.
             await self._remember(repo, repo.setup_issue, digest)
-            return
+            return None
         await self._github.edit_issue(key, body=body, open_=True if wrong and not issue.open else None)
         await self._remember(repo, repo.setup_issue, digest)
+        return None
 
-    async def _create(self, repo: RepoRecord, body: str, digest: str) -> None:
+    async def _create(self, repo: RepoRecord, body: str, digest: str) -> datetime | None:
         async def find(row: OutboxRow) -> IssueFacts | None:
             for issue in await self._github.issues_by_bot(repo.key, row.planned_at - timedelta(minutes=1)):
                 if markers.carries(issue.body, markers.SETUP):
@@ -62,7 +63,7 @@ class SetUpIssue:
             _store(tx, repo, issue.key.number, digest)
             return str(issue.key.number)
 
-        await self._once.perform(
+        done = await self._once.perform(
             f"setup:{repo.key}",
             "issue",
             repo=repo.key,
@@ -73,6 +74,7 @@ class SetUpIssue:
             find=find,
             record=record,
         )
+        return self._clock.now() + LOOK_FOR if done.result is Result.UNSURE else None
 
     async def _remember(self, repo: RepoRecord, number: int, digest: str) -> None:
         await self._store.write(lambda tx: _store(tx, repo, number, digest))

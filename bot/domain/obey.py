@@ -384,6 +384,11 @@ def _merge(ask: _Ask) -> Answer:
         return note(NoteCode.NOT_TRACKED, verb="merge")
     refusal = merge(draft, ask.policy, ask.intent)
     if refusal == "already_merged":
+        if _merged_for_this(draft):
+            if ask.intent.comment_id is not None:
+                draft.words.append(React(ask.intent.key, ask.intent.comment_id, DONE))
+            draft.settle(ask.intent.id, "merged")
+            return None
         return _already(ask, "merged")
     if refusal is not None:
         pull = draft.item.pull
@@ -397,6 +402,17 @@ def _merge(ask: _Ask) -> Answer:
         )
     # The act answers when GitHub has merged; until then the command stays open.
     return None
+
+
+def _merged_for_this(draft: Draft) -> bool:
+    """Our own merge whose answer was lost: the command stands open and the ledger did not know of the merge yet.
+
+    To tell its author that somebody merged already would be a riddle.
+    """
+    pull, before, bot = draft.facts.pull, draft.facts.item, draft.facts.repo.bot
+    unknown = before is not None and before.state is not ItemState.DONE
+    ours = pull is not None and pull.merged_by is not None and bot is not None and pull.merged_by.id == bot.id
+    return unknown and ours
 
 
 def _next(ask: _Ask) -> Answer:

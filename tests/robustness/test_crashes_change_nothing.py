@@ -1,0 +1,98 @@
+"""The process may end at any moment: the item still ends as it would have, and nothing happens twice.
+
+Each story is played once without a fault, and every request to GitHub and every commit of the store is noted. Then it
+is played again for a choice of moments before and after those, ending the process there and starting a new one on the
+same files. The choice holds every kind of effect, before and after, and spreads over the rest; `TGS_CRASH_ALL=1`
+takes every moment.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.robustness.crashing import KINDS, Moment, Power
+from tests.robustness.lives import STORIES, life_of, told
+
+SLICES = 4
+"""Parts of each story's choice, so that several processes share the work."""
+
+SPREAD = 12
+"""Moments of each story beside those that the kinds of effect need."""
+
+ONCE_ONLY = 1
+"""Runs that one crash may cost: a worker does not repeat the calls that hand out a secret."""
+
+
+async def played(folder: Path, story: str, off_at: Moment | None) -> tuple[dict[str, Any], Power, int]:
+    """The story's end, its moments, and how many runs it cost beyond the first."""
+    power = Power(off_at)
+    async with life_of(folder, story, power) as life:
+        return await told(life, story), power, life.lost
+
+
+@pytest.fixture(scope="session")
+def recordings() -> dict[str, tuple[dict[str, Any], list[Moment]]]:
+    """What was seen of each story without a fault; filled by those who need it."""
+    return {}
+
+
+async def recorded(
+    recordings: dict[str, tuple[dict[str, Any], list[Moment]]], folder: Path, story: str
+) -> tuple[dict[str, Any], list[Moment]]:
+    if story not in recordings:
+        end, power, lost = await played(folder / "recording", story, None)
+        assert lost == 0
+        recordings[story] = (end, power.moments)
+    return recordings[story]
+
+
+def chosen(moments: list[Moment]) -> list[Moment]:
+    """The first moment of each kind before and after, and others evenly spread; all of them if that is wished."""
+    if os.environ.get("TGS_CRASH_ALL"):
+        return moments
+    first: dict[tuple[str, str], int] = {}
+    for number, moment in enumerate(moments):
+        for kind in sorted(moment.kinds):
+            first.setdefault((moment.when, kind), number)
+    spread = {round(i * (len(moments) - 1) / (SPREAD - 1)) for i in range(SPREAD)}
+    return [moments[number] for number in sorted({*first.values(), *spread})]
+
+
+@pytest.mark.parametrize("part", range(SLICES))
+@pytest.mark.parametrize("story", STORIES)
+async def test_an_item_ends_as_if_nothing_had_happened(
+    tmp_path: Path, recordings: dict[str, tuple[dict[str, Any], list[Moment]]], story: str, part: int
+) -> None:
+    expected, moments = await recorded(recordings, tmp_path, story)
+    wrong: list[str] = []
+    for number, name in enumerate(chosen(moments)[part::SLICES]):
+        try:
+            end, power, lost = await played(tmp_path / str(number), story, name)
+        except AssertionError as error:
+            wrong.append(f"{name}: {error}")
+            continue
+        if not power.went_off and not name.is_commit:
+            wrong.append(f"{name}: was not reached this time")
+        if lost > ONCE_ONLY:
+            wrong.append(f"{name}: cost {lost} runs")
+        wrong.extend(
+            f"{name}: {what} are {end[what]!r} instead of {seen!r}"
+            for what, seen in expected.items()
+            if end[what] != seen
+        )
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_every_kind_of_effect_is_a_moment_at_which_the_process_ends(
+    tmp_path: Path, recordings: dict[str, tuple[dict[str, Any], list[Moment]]]
+) -> None:
+    reached: dict[str, set[str]] = {"before": set(), "after": set()}
+    for story in STORIES:
+        _, moments = await recorded(recordings, tmp_path / story, story)
+        for moment in chosen(moments):
+            reached[moment.when] |= moment.kinds
+    assert reached == {"before": KINDS, "after": KINDS}
