@@ -14,10 +14,13 @@ from typing import Annotated, Any, cast
 import typer
 
 from bot.cli.exits import Exit
+from bot.cli.scan import scan
 from bot.domain.model import ItemState
 from bot.errors import Refused, Unavailable, UserError
 
 app = typer.Typer(help="The backlog of a repository.", no_args_is_help=True)
+
+app.command()(scan)
 
 Repo = Annotated[str, typer.Argument(help="The repository as owner/name.", metavar="OWNER/NAME")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

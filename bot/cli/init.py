@@ -1,8 +1,8 @@
-"""`tgs init`: writes the workflow files and the commented policy into a checkout.
+"""`tgs init`: writes the workflow files and the commented policy into a checkout, or proposes them as a pull request.
 
 Promise: idempotent; a file that is already as it should be is left alone; a file that somebody changed is shown as a
 summary of the differences and kept, unless `--force` says otherwise. An existing policy file is never replaced without
-`--force`, for it is the maintainers' own. Nothing is committed.
+`--force`, for it is the maintainers' own. In a checkout nothing is committed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import difflib
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,11 +20,13 @@ from typing import Annotated, Final
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bot.errors import UserError
+from bot.cli.exits import Exit, exit_of
+from bot.errors import TgsError, UserError
 
 WORKFLOWS_DIR: Final = ".github/workflows"
 DIST_SECONDS: Final = 30.0  # the server reads one small file; a cold start may take some seconds
 MAX_DIST_ANSWER: Final = 10_000  # bytes
+DEFAULT_BRANCH: Final = "main"  # what git hosts name the first branch
 
 
 class Change(StrEnum):
@@ -90,12 +93,16 @@ def _write(path: Path, name: str, text: str, *, force: bool) -> Written:
     old = path.read_text(encoding="utf-8", errors="replace")
     if old == text:
         return Written(name, Change.UNCHANGED)
-    lines = list(difflib.unified_diff(old.splitlines(), text.splitlines(), lineterm="", n=0))[2:]
-    added = sum(line.startswith("+") for line in lines)
-    removed = sum(line.startswith("-") for line in lines)
+    added, removed = differing_lines(old, text)
     if force:
         path.write_text(text, encoding="utf-8", newline="\n")
     return Written(name, Change.REPLACED if force else Change.KEPT, added, removed)
+
+
+def differing_lines(old: str, new: str) -> tuple[int, int]:
+    """How many lines the new text adds and removes."""
+    lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0))[2:]
+    return sum(line.startswith("+") for line in lines), sum(line.startswith("-") for line in lines)
 
 
 async def fetch_distribution(server: str) -> Distribution:
@@ -121,30 +128,75 @@ async def fetch_distribution(server: str) -> Distribution:
 
 def init(
     server: Annotated[str, typer.Option("--server", envvar="TGS_SERVER_URL", help="The bot's public address.")],
-    directory: Annotated[Path, typer.Option("--directory", help="The checkout to write to.", file_okay=False)] = Path(),
+    directory: Annotated[
+        Path | None, typer.Option("--directory", help="The checkout to write to; default: here.", file_okay=False)
+    ] = None,
+    pull_request: Annotated[
+        str | None,
+        typer.Option("--pull-request", metavar="OWNER/NAME", help="Open a pull request there, with GH_TOKEN."),
+    ] = None,
     wheel_url: Annotated[str, typer.Option(help="Take the distribution from here (with --wheel-sha256).")] = "",
     wheel_sha256: Annotated[str, typer.Option(help="The distribution's SHA-256, in hex.")] = "",
-    default_branch: Annotated[str, typer.Option(help="The branch whose pushes the scan watches.")] = "main",
+    default_branch: Annotated[
+        str | None,
+        typer.Option(help="The branch whose pushes the scan watches; default: main, or the repository's own."),
+    ] = None,
     agent_minutes: Annotated[int, typer.Option(help="Time limit of the agent's job, in minutes.")] = 330,
     force: Annotated[bool, typer.Option("--force", help="Replace files that somebody changed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write the workflow files and a commented policy. Exit code 4 when changed files were kept."""
+    """Write the workflow files and a commented policy.
+
+    They go into a checkout, or into a pull request on the branch tgs/set-up. Files that somebody changed are kept; the
+    exit code is then 4.
+    """
     try:
-        distribution = _distribution(server, directory, wheel_url, wheel_sha256)
-        files = files_for(server, distribution, default_branch=default_branch, agent_minutes=agent_minutes)
-        results = write_files(directory, files, force=force)
-    except UserError as error:
+        if pull_request is not None and directory is not None:
+            raise UserError("--directory and --pull-request exclude each other.", "Give one of them.")
+        folder = directory if directory is not None else Path()
+        distribution = _distribution(server, folder, wheel_url, wheel_sha256)
+
+        def files_of(branch: str) -> dict[str, str]:
+            watched = default_branch or branch
+            return files_for(server, distribution, default_branch=watched, agent_minutes=agent_minutes)
+
+        if pull_request is None:
+            results, url = write_files(folder, files_of(DEFAULT_BRANCH), force=force), None
+        else:
+            results, url = _propose(pull_request, files_of, force=force)
+    except TgsError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
+        raise typer.Exit(int(_code(error))) from None
     if as_json:
-        print(
-            json.dumps([{"path": r.path, "change": r.change, "added": r.added, "removed": r.removed} for r in results])
-        )
+        rows = [{"path": r.path, "change": r.change, "added": r.added, "removed": r.removed} for r in results]
+        print(json.dumps(rows if pull_request is None else {"files": rows, "pull_request": url}))
     else:
         for result in results:
             print(_line(result))
-    raise typer.Exit(4 if any(r.change is Change.KEPT for r in results) else 0)
+        if pull_request is not None:
+            print(f"\nPull request: {url}" if url else "\nThere is nothing to propose.")
+    raise typer.Exit(int(Exit.CONFLICT if any(r.change is Change.KEPT for r in results) else Exit.OK))
+
+
+def _code(error: TgsError) -> Exit:
+    from bot.cli.set_up_pull import BranchTaken
+
+    return Exit.CONFLICT if isinstance(error, BranchTaken) else exit_of(error)
+
+
+def _propose(
+    full_name: str, files_of: Callable[[str], dict[str, str]], *, force: bool
+) -> tuple[list[Written], str | None]:
+    """The pull request's address, and what it does with each file."""
+    from bot.cli.set_up_pull import propose
+
+    done = asyncio.run(propose(full_name, files_of, force=force))
+    found = done.compared
+    results = [Written(path, Change.CREATED, added=text.count("\n")) for path, text in found.create.items()]
+    results += [Written(path, Change.UNCHANGED) for path in found.unchanged]
+    change = Change.REPLACED if force else Change.KEPT
+    results += [Written(path, change, *differing_lines(it.old, it.new)) for path, it in found.differ.items()]
+    return results, done.url
 
 
 def _distribution(server: str, directory: Path, wheel_url: str, wheel_sha256: str) -> Distribution:

@@ -12,6 +12,7 @@ from bot.cli import agent, backlog, db, demo, serve, worker
 from bot.cli.exits import Exit, exit_of
 from bot.cli.init import init
 from bot.errors import TgsError
+from bot.logs import configure
 
 app = typer.Typer(
     name="tgs",
@@ -51,6 +52,8 @@ app.add_typer(server, name="server")
 
 def main() -> None:
     """Run the command line. Raises SystemExit with a code of `Exit`."""
+    # Standard output belongs to the answer; `serve` sets its own log up once it knows how.
+    configure(json=False, level="warning")
     try:
         app(prog_name="tgs")
     except TgsError as error:

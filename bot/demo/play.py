@@ -17,7 +17,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import assert_never
 
-import structlog
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -49,9 +48,6 @@ ITEMS = 6
 
 PIPE_WIDTH = 120
 """Columns of the table when the output goes to a file or another program."""
-
-WARNING = 30
-"""The level of Python's `logging.WARNING`: the demo tells its story, not the log."""
 
 
 class Ending(StrEnum):
@@ -228,7 +224,6 @@ class Play:
 
 async def play(*, once: bool) -> int:
     """Perform; the process's exit code. `once`: end with the story even on a terminal."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(WARNING))
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
