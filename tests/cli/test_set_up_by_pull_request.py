@@ -114,7 +114,6 @@ TROUBLES = {
     "an API in the clear": (
         "maria", "olga/fresh", {"TGS_GITHUB_API_URL": "http://api.example.org"}, 2, "is not encrypted. Use https",
     ),
-    "GitHub away": ("maria", "olga/fresh", {"TGS_GITHUB_API_URL": "http://127.0.0.1:9"}, 7, "http://127.0.0.1:9 cannot be asked (no connection"),
 }  # fmt: skip
 
 
