@@ -75,7 +75,7 @@ class MirrorActs:
         issue: IssueFacts,
     ) -> None:
         now = self._clock.now()
-        spec, _ = effective_spec(policy, matter, Source.PLAN, repo.full_name)
+        spec, findings = effective_spec(policy, matter, Source.PLAN, repo.full_name)
         ready = action.state is ItemState.READY
         thought = action.thought.ref(head)
         priority = matter.matter.priority if matter.matter is not None else None
@@ -88,6 +88,7 @@ class MirrorActs:
             priority=priority or 0,
             thought=thought,
             spec=spec,
+            findings=findings,
             snapshot=Snapshot(title=action.title, body="", approved_at=now, approver=None, plan_sha=thought.plan_sha)
             if ready
             else None,

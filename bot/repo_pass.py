@@ -300,12 +300,17 @@ class RepoPass:
         self, repo: RepoRecord, head: str, action: ThoughtChanged, matter: FrontMatterResult, policy: Policy
     ) -> None:
         """The item follows its plan; whether an approval still holds is the item's own decision."""
-        spec, _ = effective_spec(policy, matter, Source.PLAN, repo.full_name)
+        spec, findings = effective_spec(policy, matter, Source.PLAN, repo.full_name)
         ready = policy.mirror.auto_ready and not action.draft
         await self._flag(
             action.issue,
             lambda item: replace(
-                item, thought=action.thought.ref(head), spec=spec, thought_gone=False, mirror_ready=ready
+                item,
+                thought=action.thought.ref(head),
+                spec=spec,
+                findings=findings,
+                thought_gone=False,
+                mirror_ready=ready,
             ),
         )
 

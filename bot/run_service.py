@@ -40,6 +40,15 @@ HANDOFF_LIFE = timedelta(hours=2)
 TOKEN_SPARE = timedelta(hours=1)
 """An attempt token outlives the attempt's time limit by this, so that the last report is still heard."""
 
+RUN_EVENTS = frozenset({"workflow_dispatch", "schedule"})
+"""What may start a run that carries out a claim."""
+
+SCAN_WORKFLOW = "tgs-server-scan.yml"
+"""The fallback for installations whose webhooks do not reach us."""
+
+SCAN_EVENTS = frozenset({"push", "workflow_dispatch", "schedule"})
+"""What may start a scan; it only makes us look."""
+
 PUBLISH_ENVIRONMENT = "tgs-publish"
 AGENT_JOB = "agent"
 
@@ -158,18 +167,30 @@ class RunService:
         started = await self._store.write(start)
         return Activated(started, code, now + LEASE)
 
-    async def _repo(self, who: RunIdentity) -> RepoRecord:
+    async def scan(self, who: RunIdentity) -> RepoRecord:
+        """Look at the run's repository again, as a webhook would make us; asked by the scan workflow after a push.
+
+        Raises Refused when the run is not of that workflow on the default branch.
+        """
+        repo = await self._repo(who, SCAN_WORKFLOW, SCAN_EVENTS)
+        await self._once(who)
+        await self._store.write(lambda tx: tx.touch(repo.key))
+        return repo
+
+    async def _repo(
+        self, who: RunIdentity, workflow: str = RUN_WORKFLOW, events: frozenset[str] = RUN_EVENTS
+    ) -> RepoRecord:
         """The repository of the run, if the token was made by our workflow on its default branch."""
         repos = await self._store.read(lambda tx: tx.repos())
         repo = next((r for r in repos if r.key.repo == who.repository_id and r.active), None)
         if repo is None or repo.owner_id != who.owner_id:
             raise Refused("This repository is not served here.", "Install the App on it.")
-        expected = f"{repo.full_name}/.github/workflows/{RUN_WORKFLOW}@refs/heads/{repo.default_branch}"
+        expected = f"{repo.full_name}/.github/workflows/{workflow}@refs/heads/{repo.default_branch}"
         for ref in (who.workflow_ref, who.job_workflow_ref):
             if ref.lower() != expected.lower():
                 raise Refused(f"Only `{expected}` may ask.", "Start the workflow on the default branch.")
-        if who.event not in {"workflow_dispatch", "schedule"}:
-            raise Refused(f"A run started by `{who.event}` is not accepted.", "Start it by workflow_dispatch.")
+        if who.event not in events:
+            raise Refused(f"A run started by `{who.event}` is not accepted.", f"Accepted: {', '.join(sorted(events))}.")
         if who.run_attempt != 1:
             raise Refused("A re-run has no claim.", "Use `/tgs retry` on the issue instead.")
         if who.runner != "github-hosted" and not policy_of(repo).self_hosted_runners:

@@ -168,6 +168,11 @@ ROUTE_WORDS: dict[str, tuple[str, type[msgspec.Struct] | None, str]] = {
     "GET /dist/": (NOBODY, None, "Version, address and SHA-256 of the server's own wheel."),
     "GET /dist/{file}": (NOBODY, None, "The current wheel."),
     "GET /dist/{sha256}/{file}": (NOBODY, None, "The wheel with this hash; what workflow files are pinned to."),
+    "POST /api/v1/runs/scan": (
+        "a run of the scan workflow",
+        None,
+        "Look at the run's repository again, as a webhook would make the bot do. Asking twice changes nothing.",
+    ),
     "POST /api/v1/runs/activate": (
         RUN,
         runs.ActivateBody,

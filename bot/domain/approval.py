@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from bot.domain import labels
 from bot.domain.draft import Draft
@@ -26,6 +27,7 @@ from bot.domain.model import (
     Item,
     ItemState,
     Person,
+    Problem,
     Role,
     Snapshot,
     WorkSpec,
@@ -183,7 +185,7 @@ def approve(draft: Draft, policy: Policy, *, actor: Person, at: datetime, topic:
             snapshot=snapshot,
             ready_since=draft.now,
             not_before=None,
-            spec=_wishes(draft, issue, policy) if thought is None else draft.item.spec,
+            **(_wished(draft, issue, policy) if thought is None else {}),
             **({"attempts_burnt": 0, "infra_failures": 0, "pull": None} if again else {}),
         )
     # The person's own label is what we would have shown: it needs no second write.
@@ -247,7 +249,7 @@ def recheck_snapshot(draft: Draft, policy: Policy) -> None:
         draft.change(
             snapshot=replace(item.snapshot, title=issue.title, body=issue.body),
             title=issue.title,
-            spec=_wishes(draft, issue, policy),
+            **_wished(draft, issue, policy),
         )
         draft.wake(draft.facts.key.repo_key)
         draft.note_history("snapshot_renewed", actor="editor with the role", cause="edited after approval")
@@ -284,21 +286,28 @@ def foreign_edit(draft: Draft, policy: Policy, *, after: datetime) -> ContentEdi
 
 def new_item(draft: Draft, issue: IssueFacts, policy: Policy) -> Item:
     """An item for an issue of a person; only `type`, `locks` and `depends_on` of its body are honoured."""
+    spec, findings = _wishes(draft, issue, policy)
     return Item(
         key=issue.key,
         node_id=issue.node_id,
         title=issue.title,
         state=ItemState.PROPOSED,
         since=draft.now,
-        spec=_wishes(draft, issue, policy),
+        spec=spec,
+        findings=findings,
         priority=0,
     )
 
 
-def _wishes(draft: Draft, issue: IssueFacts, policy: Policy) -> WorkSpec:
-    """What the text of an issue may ask for, within policy."""
-    spec, _ignored = effective_spec(policy, from_issue(issue.body), Source.ISSUE, draft.repo.full_name)
-    return spec
+def _wished(draft: Draft, issue: IssueFacts, policy: Policy) -> dict[str, Any]:
+    """The item's fields that follow from the text of its issue."""
+    spec, findings = _wishes(draft, issue, policy)
+    return {"spec": spec, "findings": findings}
+
+
+def _wishes(draft: Draft, issue: IssueFacts, policy: Policy) -> tuple[WorkSpec, tuple[Problem, ...]]:
+    """What the text of an issue may ask for, within policy, and what of it is not honoured."""
+    return effective_spec(policy, from_issue(issue.body), Source.ISSUE, draft.repo.full_name)
 
 
 def _read_intent_labels(draft: Draft, policy: Policy, issue: IssueFacts) -> None:

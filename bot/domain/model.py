@@ -217,6 +217,18 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """Something a person must set right: the first-run checks and the policy file report these.
+
+    `code` is stable; `what` names the thing (a permission, a file, a position); `remedy` says what to do.
+    """
+
+    code: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """One reason why a ready item is not started, as the last scheduling pass saw it."""
 
@@ -238,6 +250,7 @@ class Item:
     thought: ThoughtRef | None = None
     snapshot: Snapshot | None = None
     spec: WorkSpec = field(default_factory=WorkSpec)
+    findings: tuple[Problem, ...] = ()
     ready_since: datetime | None = None
     not_before: datetime | None = None
     expedited: bool = False
@@ -433,18 +446,6 @@ class Pause:
 
     def active(self, now: datetime) -> bool:
         return self.until is None or now < self.until
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something a person must set right: the first-run checks and the policy file report these.
-
-    `code` is stable; `what` names the thing (a permission, a file, a position); `remedy` says what to do.
-    """
-
-    code: str
-    what: str
-    remedy: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,7 @@ items = Table(
     Column("notes", Text),
     Column("fresh", Boolean, nullable=False),
     Column("waiting", Json(tuple[Waiting, ...]), nullable=False),
+    Column("findings", Json(tuple[Problem, ...]), nullable=False),
     Column("position", Integer),
     Column("pull", Json(PullLink)),
     Column("pull_number", BigInteger),

@@ -236,4 +236,7 @@ def _settings(view: StatusInput) -> str:
         lines.append(f"- approved by {who}; the agent reads the text as it stood then")
         if item.snapshot.contains_outsider_text:
             lines.append("- the text contains words of people who may not start work here")
+    lines += [
+        f"- ignored: {for_inline(finding.what, 300)} {for_inline(finding.remedy, 200)}" for finding in item.findings[:5]
+    ]
     return "\n".join(lines)

@@ -101,6 +101,11 @@ class Api:
         answer = await self._call("POST", "/runs/activate", bearer, {"claim_id": claim_id, "issue": issue}, tries=1)
         return None if answer is None else _parse(Activation, answer, "activate")
 
+    async def scan(self, bearer: Bearer) -> str:
+        """Asks the bot to look at this run's repository; its name."""
+        answer = await self._call("POST", "/runs/scan", bearer, {})
+        return str(answer.get("repository", "")) if isinstance(answer, dict) else ""
+
     async def handoff(self, attempt: str, fence: int, code: SecretStr) -> Handover:
         """Exchanges the once-only code for the attempt's token and context."""
         body = {"fence": fence, "code": code.get_secret_value()}

@@ -82,10 +82,3 @@ def test_commands_that_are_not_available_are_marked_in_their_reference() -> None
 
 def test_the_client_reads_what_the_guides_tell_people_to_set() -> None:
     assert {"server_url", "gh_token"} <= set(ClientSettings.model_fields)
-
-
-def test_the_scan_workflow_calls_what_is_said_to_be_missing() -> None:
-    missing = "tgs server backlog scan --apply"
-    assert missing in (ROOT / "bot/workflows/tgs-server-scan.yml").read_text("utf-8")
-    said = "`tgs-server-scan.yml` calls a command that does not exist yet" in LIMITS
-    assert said == (unknown_command(missing) is not None), COME_TRUE

@@ -60,11 +60,15 @@ class ReportBody(msgspec.Struct, forbid_unknown_fields=True):
     isolation: str | None = None
 
 
-class PublishBody(msgspec.Struct):
+class PublishBody(msgspec.Struct, forbid_unknown_fields=True):
     fence: int
     bundle_digest: str
     head_sha: str
     base_sha: str
+    files: int = 0
+    insertions: int = 0
+    deletions: int = 0
+    deleted_tests: tuple[str, ...] = ()
 
 
 class PublishedBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -87,11 +91,13 @@ class Runs:
         self._clock = clock
         self._start_audience = f"{public_url}/start"
         self._publish_audience = f"{public_url}/publish"
+        self._scan_audience = f"{public_url}/scan"
 
     def routes(self) -> list[web.RouteDef]:
         attempt = "/api/v1/attempts/{attempt}"
         return [
             web.post("/api/v1/runs/activate", self.activate),
+            web.post("/api/v1/runs/scan", self.scan),
             web.post(f"{attempt}/handoff", self.handoff),
             web.get(f"{attempt}/context", self.context),
             web.post(f"{attempt}/heartbeat", self.heartbeat),
@@ -118,6 +124,11 @@ class Runs:
                 "lease_until": found.lease_until.isoformat(),
             }
         )
+
+    async def scan(self, request: web.Request) -> web.Response:
+        who = await self._oidc.verify(_bearer(request), self._scan_audience, self._clock.now())
+        repo = await self._service.scan(who)
+        return _json({"repository": repo.full_name})
 
     async def handoff(self, request: web.Request) -> web.Response:
         body = await _body(request, HandoffBody)

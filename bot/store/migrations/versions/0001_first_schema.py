@@ -252,6 +252,7 @@ def upgrade() -> None:
         sa.Column("notes", sa.Text(), nullable=True),
         sa.Column("fresh", sa.Boolean(), nullable=False),
         sa.Column("waiting", sa.Text(), nullable=False),
+        sa.Column("findings", sa.Text(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=True),
         sa.Column("pull", sa.Text(), nullable=True),
         sa.Column("pull_number", sa.BigInteger(), nullable=True),
