@@ -198,7 +198,13 @@ def _probes(parts: Parts) -> Probes:
 @asynccontextmanager
 async def _running(parts: Parts) -> AsyncIterator[None]:
     """Queue, router, sweep and pruning as tasks; the end of one that should not end is logged loudly."""
-    gauges = Gauges(parts.engine.metrics, parts.store.clock, parts.store.read, parts.github.usage)
+    gauges = Gauges(
+        parts.engine.metrics,
+        parts.store.clock,
+        parts.store.read,
+        parts.github.usage,
+        lambda: parts.engine.sweep.last_success,
+    )
     jobs: dict[str, Coroutine[object, object, None]] = {
         "router": parts.router.run(),
         "prune": _prune(parts),

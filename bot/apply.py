@@ -38,6 +38,7 @@ from bot.domain.policy_model import Policy
 from bot.errors import Invalid, NotFound
 from bot.invariants import check
 from bot.kept import Kept
+from bot.metrics import Metrics
 from bot.policies import policy_of
 from bot.protocols import Audit, Clock, GitHub, Ledger, OutboxRow, Store, Visible
 from bot.texts.status_comment import StatusInput, status_text
@@ -96,6 +97,7 @@ class Applier:
         acts: Acts,
         html_url: str,
         kept: Kept,
+        metrics: Metrics,
     ) -> None:
         self._github = github
         self._store = store
@@ -103,6 +105,7 @@ class Applier:
         self._acts = acts
         self._html_url = html_url
         self._kept = kept
+        self._metrics = metrics
 
     async def apply(self, key: Key, decision: Decision, repo: RepoRecord, policy: Policy) -> Applied:
         """Save, then act. Raises StaleDecision before anything was done, or what an effect raises."""
@@ -136,6 +139,7 @@ class Applier:
         return await self._acts.say_late(key, repo, policy_of(repo))
 
     async def _one(self, run: _Run, effect: Effect) -> None:
+        self._metrics.effects.labels(type(effect).__name__, "tried").inc()
         match effect:
             case TakeReadyLabel():
                 taken = await self._acts.take_ready(effect)
@@ -205,6 +209,8 @@ class Applier:
             () if "remove_labels" in failed else wanted.remove_labels,
             ready=wanted.ready_pull_node is not None and "ready_pull_node" not in failed,
         )
+        for kind in {type(effect).__name__ for effect in effects}:
+            self._metrics.effects.labels(kind, "failed" if outcome.failed else "done").inc()
         for field, message in outcome.failed:
             log.warning("show_failed", field=field, message=message)
         now = self._clock.now()

@@ -62,10 +62,10 @@ def build_engine(
 ) -> Engine:
     """Wire the parts. `html_url` is where repositories are browsed and cloned."""
     tokens = WriteTokens()
-    starter = Starter(github, store, clock, ids, disabled=disabled)
+    starter = Starter(github, store, clock, ids, metrics, disabled=disabled)
     kept = Kept()
     acts = Acts(github, store, clock, tokens, html_url, kept)
-    applier = Applier(github, store, clock, acts, html_url, kept)
+    applier = Applier(github, store, clock, acts, html_url, kept, metrics)
     accounts = Accounts(allowed_accounts)
     repos = RepoPass(
         github,
@@ -77,7 +77,7 @@ def build_engine(
         accounts.serves,
     )
     return Engine(
-        Reconciler(Observer(github, store, clock, kept), repos, applier, store, clock),
+        Reconciler(Observer(github, store, clock, kept), repos, applier, store, clock, metrics),
         RunService(store, github, clock, ids, tokens, starter, html_url),
         Sweep(github, store, clock, accounts),
         accounts,

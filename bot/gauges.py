@@ -42,6 +42,7 @@ class Counts(Protocol):
     def live_by_phase(self) -> Mapping[str, int]: ...
     def ended_since(self, since: datetime) -> list[Attempt]: ...
     def key_counts(self) -> Mapping[str, int]: ...
+    def oldest_due(self) -> datetime | None: ...
 
 
 Reads = Callable[[Callable[[Counts], None]], Awaitable[None]]
@@ -56,10 +57,12 @@ class Gauges:
         clock: Clock,
         read: Reads,
         usage: Callable[[], Mapping[InstallationId | None, Usage]],
+        last_success: Callable[[], datetime | None],
     ) -> None:
         self._metrics = metrics
         self._read = read
         self._usage = usage
+        self._last_success = last_success
         self._clock = clock
         self._seen: dict[GithubBucket, int] = {}
         self._ended = clock.now()
@@ -76,6 +79,9 @@ class Gauges:
     async def look(self) -> None:
         """One look at everything that is counted."""
         await self._read(self._ledger)
+        success = self._last_success()
+        if success is not None:
+            self._metrics.github_last_success.set(success.timestamp())
         usage = list(self._usage().values())
         totals = {
             GithubBucket.NOT_MODIFIED: sum(u.not_modified for u in usage),
@@ -84,7 +90,7 @@ class Gauges:
             GithubBucket.READ: sum(u.requests - u.writes - u.not_modified for u in usage),
         }
         for bucket, total in totals.items():
-            self._metrics.github_requests.labels(bucket.value, "all").inc(max(total - self._seen.get(bucket, 0), 0))
+            self._metrics.github_requests.labels(bucket.value).inc(max(total - self._seen.get(bucket, 0), 0))
             self._seen[bucket] = total
 
     def _ledger(self, counts: Counts) -> None:
@@ -95,6 +101,9 @@ class Gauges:
             if phase is not AttemptPhase.ENDED:
                 self._metrics.live_attempts.labels(phase.value).set(phases.get(phase.value, 0))
         self._metrics.waiting_keys.set(counts.key_counts().get("pending", 0))
+        due = counts.oldest_due()
+        waited = (self._clock.now() - due).total_seconds() if due is not None else 0.0
+        self._metrics.oldest_waiting.set(max(waited, 0.0))
         for attempt in counts.ended_since(self._ended):
             if attempt.ended_at is None or attempt.outcome is None:
                 continue

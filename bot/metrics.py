@@ -75,7 +75,6 @@ LABELS: Final[Mapping[str, int]] = MappingProxyType(
         "event": 20,
         "outcome": 12,
         "bucket": len(GithubBucket),
-        "status": 8,
         "key": len(PassKind),
         "state": len(ItemState),
         "phase": len(AttemptPhase),
@@ -131,28 +130,14 @@ class Metrics:
         self.pass_seconds = Histogram(
             "tgs_pass_seconds", "Length of a reconcile pass.", ["key"], buckets=SLOW, registry=r
         )
-        self.wake_seconds = Histogram(
-            "tgs_wake_to_pass_seconds", "From the mark of a key to the start of its pass.", buckets=FAST, registry=r
-        )
         self.effects = Counter("tgs_effects", "Effects by kind and outcome.", ["effect", "outcome"], registry=r)
 
         # GitHub
         self.github_requests = Counter(
-            "tgs_github_requests", "Requests to GitHub by how it counts them.", ["bucket", "status"], registry=r
-        )
-        self.github_seconds = Histogram(
-            "tgs_github_request_seconds", "Length of a request to GitHub.", ["bucket"], buckets=SLOW, registry=r
-        )
-        self.github_remaining = Gauge(
-            "tgs_github_lowest_remaining",
-            "The lowest remaining primary limit of all installations, as last seen.",
-            registry=r,
+            "tgs_github_requests", "Requests to GitHub by how it counts them.", ["bucket"], registry=r
         )
         self.github_last_success = Gauge(
             "tgs_github_last_success_timestamp_seconds", "When GitHub last answered well (Unix time).", registry=r
-        )
-        self.github_limited = Counter(
-            "tgs_github_limited", "Times GitHub told an installation to wait.", ["bucket"], registry=r
         )
 
         # work
@@ -173,11 +158,6 @@ class Metrics:
         """Counts the end of an attempt; `seconds` since its claim."""
         self.attempts.labels(outcome.value, reason.value if reason is not None else "none").inc()
         self.attempt_seconds.labels(outcome.value).observe(seconds)
-
-    def github_answered(self, bucket: GithubBucket, status: int | None, seconds: float) -> None:
-        """Counts one request. The status is counted by its hundreds (`2xx`), `none` when no answer came."""
-        self.github_requests.labels(bucket.value, f"{status // 100}xx" if status else "none").inc()
-        self.github_seconds.labels(bucket.value).observe(seconds)
 
     def render(self) -> tuple[bytes, str]:
         """(text, content type) for `GET /metrics`."""

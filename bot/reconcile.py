@@ -17,7 +17,9 @@ from bot.domain.advance import advance
 from bot.domain.failures import Handling, handling, wait_until
 from bot.domain.model import IssueKey, Problem, RepoKey, RepoRecord, parse_key
 from bot.errors import Forbidden, GitHubError, Suspended
+from bot.invariants import InvariantBroken
 from bot.look import Look
+from bot.metrics import Metrics
 from bot.observe import Observer
 from bot.policies import policy_of
 from bot.protocols import Clock, Ledger, Store
@@ -35,12 +37,15 @@ log = structlog.get_logger(__name__)
 class Reconciler:
     """Turns one key into the next one."""
 
-    def __init__(self, observer: Observer, repos: RepoPass, applier: Applier, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, observer: Observer, repos: RepoPass, applier: Applier, store: Store, clock: Clock, metrics: Metrics
+    ) -> None:
         self._observer = observer
         self._repos = repos
         self._applier = applier
         self._store = store
         self._clock = clock
+        self._metrics = metrics
 
     async def __call__(self, key_text: str) -> Look:
         """Look at one key. Raises only what shall be tried again with back-off."""
@@ -94,6 +99,8 @@ class Reconciler:
                     return Look()
                 return Look(at=self._clock.now() + TELL_RETRY)
             case Handling.RETRY:
+                if isinstance(error, InvariantBroken):
+                    self._metrics.invariant_breaches.inc()
                 if not isinstance(error, GitHubError):
                     log.error("unexpected_error", exc_info=error)
                 raise error

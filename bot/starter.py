@@ -34,6 +34,7 @@ from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
 from bot.domain.schedule import DISPATCH_WINDOW, Backlog, schedule
 from bot.errors import Forbidden, NotFound
+from bot.metrics import Metrics
 from bot.policies import policy_of
 from bot.protocols import Clock, GitHub, Ids, Ledger, Store
 
@@ -43,11 +44,14 @@ log = structlog.get_logger(__name__)
 class Starter:
     """The way from "ready" to a live attempt."""
 
-    def __init__(self, github: GitHub, store: Store, clock: Clock, ids: Ids, *, disabled: bool = False) -> None:
+    def __init__(
+        self, github: GitHub, store: Store, clock: Clock, ids: Ids, metrics: Metrics, *, disabled: bool = False
+    ) -> None:
         self._github = github
         self._store = store
         self._clock = clock
         self._ids = ids
+        self._metrics = metrics
         self._disabled = disabled
 
     async def backlog(self, repo: RepoRecord, policy: Policy) -> Backlog:
@@ -95,6 +99,8 @@ class Starter:
 
         result = await self._store.write(open_claim)
         if isinstance(result, Claimed):
+            since = item.ready_since or item.since
+            self._metrics.ready_seconds.observe(max((result.attempt.claimed_at - since).total_seconds(), 0.0))
             log.info("claimed", number=item.key.number, attempt=attempt_id, fence=result.attempt.fence)
         return result
 

@@ -150,6 +150,11 @@ class KeyVerbs(Verbs):
         row = self.connection.execute(statement).one_or_none()
         return None if row is None else row_of(row)
 
+    def oldest_due(self) -> datetime | None:
+        """Since when the key that has waited longest is due, as far as it is due now; None: nothing waits."""
+        query = select(func.min(keys.c.next_due_at)).where(keys.c.next_due_at <= literal(self.clock.now(), UtcTime))
+        return self.connection.execute(query).scalar_one_or_none()
+
     def key_counts(self) -> Mapping[str, int]:
         """How many keys there are, wait for a run, and fail, for metrics."""
         row = self.connection.execute(

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import bot.web.health as module
 from bot.domain.model import FailureReason, Outcome
-from bot.metrics import LABELS, DeliveryOutcome, GithubBucket, Metrics
+from bot.metrics import LABELS, DeliveryOutcome, Metrics
 from bot.web.health import Health, Probes
 from handlers import REGISTRY
 
@@ -180,10 +180,6 @@ def test_helpers_count_with_closed_labels() -> None:
     metrics = Metrics()
     metrics.attempt_ended(Outcome.FAILED, FailureReason.LOST, 12.0)
     metrics.attempt_ended(Outcome.PUBLISHED, None, 12.0)
-    metrics.github_answered(GithubBucket.WRITE, 422, 0.1)
-    metrics.github_answered(GithubBucket.READ, None, 0.1)
     read = metrics.registry.get_sample_value
     assert read("tgs_attempts_total", {"outcome": "failed", "reason": "lost"}) == 1
     assert read("tgs_attempts_total", {"outcome": "published", "reason": "none"}) == 1
-    assert read("tgs_github_requests_total", {"bucket": "write", "status": "4xx"}) == 1
-    assert read("tgs_github_requests_total", {"bucket": "read", "status": "none"}) == 1
