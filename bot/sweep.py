@@ -22,6 +22,12 @@ from bot.protocols import Clock, GitHub, Ledger, RepoView, Store
 SWEEP_EVERY = timedelta(minutes=10)
 """How long a lost webhook may go unnoticed when no timer of the item is due earlier."""
 
+MISSED_AT_START = timedelta(days=1)
+"""After an outage, commands that were written while nobody listened are still carried out, but not for ever."""
+
+REDELIVERIES = 100
+"""Webhooks asked for again in one sweep at most; the rest follows with the next."""
+
 RETRY_SOON = timedelta(seconds=30)
 """When GitHub could not be asked at the start, try again this soon: nothing is known until then."""
 
@@ -94,7 +100,20 @@ class Sweep:
             log.debug("installation_seen", installation=installation, account=login, repositories=len(repos))
         await self._store.write(lambda tx: _switch_off(tx, seen))
         await self._find_labelled()
+        await self._ask_again()
         self.last_success = self._clock.now()
+
+    async def _ask_again(self) -> None:
+        """Has GitHub send the webhooks again that did not reach us: looking finds states, but not what was said."""
+        now = self._clock.now()
+        since = self.last_success - SWEEP_EVERY if self.last_success is not None else now - MISSED_AT_START
+        try:
+            for delivery in (await self._github.failed_deliveries(since))[:REDELIVERIES]:
+                await self._github.redeliver(delivery)
+        except RateLimited:
+            raise
+        except GitHubError as error:
+            log.info("deliveries_not_asked_again", error=str(error))
 
     async def _find_labelled(self) -> None:
         """Marks the open issues that wear the ready label. A repository that cannot be read is left to its own pass,

@@ -179,3 +179,18 @@ async def test_a_doubled_command_is_carried_out_once(tmp_path: Path) -> None:
         answers = await say(world, number, "/tgs priority 5")
         assert len(answers) == 1
         assert (await item_of(world, number)).priority == 5
+
+
+async def test_a_command_whose_webhook_was_lost_is_carried_out_after_the_next_sweep(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        number = await ready(world, labels=["tgs:hold"])
+        world.hub.hooks.faults.append(HookFault(HookFaultKind.DROP, event="issue_comment"))
+        assert await say(world, number, "/tgs priority 5") == []
+        await world.after(10 * MINUTE)
+        await world.sweep()
+        await world.settle()
+        [answer] = world.bot_said(number)
+        assert "5" in answer
+        await world.sweep()
+        await world.settle()
+        assert world.bot_said(number) == []
