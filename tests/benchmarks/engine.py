@@ -1,0 +1,238 @@
+"""What happens after the answer: how soon a key is looked at, how scheduling grows, how many claims a second."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from bot.claims import Claimed, claim
+from bot.clock import RandomIds, SystemClock
+from bot.domain.locks import parse_lock
+from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, RepoId, RepoKey, Worker, WorkerKind, WorkSpec
+from bot.domain.policy_model import Policy
+from bot.domain.schedule import Backlog, schedule
+from bot.queue.api import Result
+from bot.queue.memory import MemoryQueue
+from bot.store.engine import SqliteStore, open_store
+from bot.store.inbox import SqlInbox
+from bot.store.keyrows import StoreKeyRows
+from bot.store.migrate import prepare
+from bot.store.router import Router
+from handlers import REGISTRY
+from tests.benchmarks.intake import EVENT, body_of, signed
+from tests.benchmarks.server import QUIET, webhook
+from tests.corpus.reading import as_delivered, encode, events_of
+from tests.store.support import a_repo, an_item
+
+RATE = 100
+"""Deliveries a second of the latency measurement: more than ten busy installations send."""
+LATENCY_SECONDS = 5.0
+"""Length of the latency measurement: 500 deliveries give a usable 99th percentile."""
+SIZES = (1_000, 10_000)
+"""Ready items of the scheduling measurement: a large backlog, and ten times that."""
+REPOS, PER_REPO = 40, 10
+"""Claims of one round: a repository starts a handful at once, so they are spread."""
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[SqliteStore]:
+    """A fresh ledger in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="tgs-benchmark-") as folder:
+        url = f"sqlite:///{Path(folder) / 'benchmark.db'}"
+        prepare(url, SystemClock())
+        store = open_store(url, SystemClock(), RandomIds())
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+async def latency() -> list[float]:
+    """Milliseconds from sending a delivery to the start of the pass it causes, sorted. Sender and server share a
+    process, so the sender's own work is in it."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(QUIET))
+    count = int(RATE * LATENCY_SECONDS)
+    sent: dict[str, float] = {}
+    taken: list[float] = []
+    all_started = asyncio.Event()
+    async with opened() as store, aiohttp.ClientSession() as session:
+
+        async def look(key: str) -> Result:
+            if key in sent:
+                taken.append((time.perf_counter() - sent.pop(key)) * 1e3)
+                if len(taken) == count:
+                    all_started.set()
+            return Result()
+
+        def failed(key: str | None, error: BaseException) -> None:
+            raise RuntimeError(f"{key}: {error}")
+
+        clock = store.clock
+        queue = MemoryQueue(StoreKeyRows(store), now=clock.now, chance=random.random, on_error=failed)
+        store.on_marked(queue.wake)
+        router = Router(store, lambda error: failed(None, error))
+        app = web.Application()
+        app.add_routes(webhook(SqlInbox(store, router.nudge)).routes())
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/webhook"
+        tasks = [asyncio.create_task(queue.run(look)), asyncio.create_task(router.run())]
+        pushes = [_push(number) for number in range(count)]
+        start = time.perf_counter() + 0.2
+        try:
+            async with asyncio.timeout(LATENCY_SECONDS * 4), asyncio.TaskGroup() as group:
+                for number, (key, request) in enumerate(pushes):
+                    await asyncio.sleep(max(start + number / RATE - time.perf_counter(), 0))
+                    sent[key] = time.perf_counter()
+                    group.create_task(_post(session, url, *request))
+                await all_started.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await runner.cleanup()
+    return sorted(taken)
+
+
+def _push(number: int) -> tuple[str, tuple[bytes, dict[str, str]]]:
+    """A push to the default branch of a repository of its own: (its key, its body and headers)."""
+    payload = as_delivered(events_of("push")[0])
+    repository = payload["repository"] | {"id": 1_000_000 + number}
+    branch = f"refs/heads/{repository['default_branch']}"
+    body = encode(payload | {"repository": repository, "ref": branch})
+    head = signed(body, "push", f"latency-{number}").partition(b"\r\n\r\n")[0].decode()
+    headers = dict(line.split(": ", 1) for line in head.split("\r\n")[2:] if not line.startswith("Content-Length"))
+    [repo] = REGISTRY["push"].read(body, 1)[1].repos
+    return str(repo.key), (body, headers)
+
+
+async def _post(session: aiohttp.ClientSession, url: str, body: bytes, headers: dict[str, str]) -> None:
+    async with session.post(url, data=body, headers=headers) as answer:
+        if answer.status != 202:
+            raise RuntimeError(await answer.text())
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """Milliseconds of one scheduling pass, by the number of ready items."""
+
+    millis: dict[int, float]
+
+    @property
+    def growth(self) -> float:
+        small, large = SIZES
+        return self.millis[large] / self.millis[small]
+
+
+def scheduling(*, locked: bool) -> Grown:
+    """A pass over a backlog of which nothing can start but the first; with `locked` each item wants a path of its own
+    while 25 paths are held."""
+    found = {}
+    for size in SIZES:
+        items = [_ready(number, locked=locked) for number in range(1, size + 1)]
+        held = [(parse_lock(f"held/{number}/**"), size + number) for number in range(25)] if locked else []
+        backlog = Backlog(replace(a_repo(), preflight_ok=True), items, [], held, 0, 0, {})
+        found[size] = _best(lambda one=backlog: schedule(one, Policy(), NOW)) * 1e3  # type: ignore[misc]
+    return Grown(found)
+
+
+def _ready(number: int, *, locked: bool) -> Item:
+    key = IssueKey(InstallationId(1), RepoId(10), number)
+    spec = WorkSpec(locks=(f"src/part{number}/**",)) if locked else WorkSpec()
+    return replace(
+        an_item(key), spec=spec, ready_since=NOW - timedelta(seconds=number * 7919 % 86_400), priority=number % 3
+    )
+
+
+def _best(act: Callable[[], object], rounds: int = 3) -> float:
+    """Seconds of the quickest of some runs: the others were disturbed."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        act()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRates:
+    """Claims a second: one after the other (each waits for its commit), and all at once (commits are shared)."""
+
+    single: float
+    together: float
+
+
+async def claims() -> ClaimRates:
+    """Every claim opens an attempt, and is on disk when it counts."""
+    rates = []
+    for together in (False, True):
+        async with opened() as store:
+            keys = await _fill(store)
+            start = time.perf_counter()
+            if together:
+                won = await asyncio.gather(*(_claim(store, key) for key in keys))
+            else:
+                won = [await _claim(store, key) for key in keys]
+            rates.append(len(keys) / (time.perf_counter() - start))
+            if not all(won):
+                raise RuntimeError("a claim of a free item was refused")
+    return ClaimRates(*rates)
+
+
+async def _fill(store: SqliteStore) -> list[IssueKey]:
+    repos = [RepoKey(InstallationId(1), RepoId(number)) for number in range(1, REPOS + 1)]
+    keys = [IssueKey(repo.installation, repo.repo, number) for repo in repos for number in range(1, PER_REPO + 1)]
+    for repo in repos:
+        await store.write(lambda tx, one=repo: tx.put_repo(a_repo(one, f"octo/widgets{one.repo}")))  # type: ignore[misc]
+    await asyncio.gather(*(store.write(lambda tx, one=key: tx.insert_item(an_item(one))) for key in keys))  # type: ignore[misc]
+    return keys
+
+
+async def _claim(store: SqliteStore, key: IssueKey) -> bool:
+    policy = Policy(max_parallel=PER_REPO)
+    worker = Worker(WorkerKind.ACTIONS, "actions")
+    name = AttemptId(f"a-{key}")
+    found = await store.write(
+        lambda tx: claim(tx, key, worker, policy=policy, now=NOW, attempt_id=name, base_sha="b" * 40)
+    )
+    return isinstance(found, Claimed)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """Microseconds to read one payload: only the fields we use, checked, against all of it by the standard library."""
+
+    typed: float
+    standard: float
+
+
+def decoding() -> Decoding:
+    """Rounds alternate; the medians count."""
+    body, reader = body_of(EVENT), REGISTRY[EVENT]
+    typed, standard = [], []
+    for _ in range(7):
+        typed.append(_per_call(lambda: reader.read(body, 1)))
+        standard.append(_per_call(lambda: json.loads(body)))
+    return Decoding(statistics.median(typed), statistics.median(standard))
+
+
+def _per_call(act: Callable[[], object], calls: int = 300) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        act()
+    return (time.perf_counter() - start) / calls * 1e6

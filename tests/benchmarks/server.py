@@ -1,0 +1,111 @@
+"""The servers that are compared, each as a process of its own: `python -m tests.benchmarks.server KIND FOLDER`.
+
+It prints its port, serves on loopback until its standard input is closed, and then prints the processor time that it
+used, in seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import resource
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import assert_never
+
+import structlog
+from aiohttp import web
+from pydantic import SecretStr
+
+from bot.clock import RandomIds, SystemClock
+from bot.domain.intake import Intake
+from bot.metrics import Metrics
+from bot.protocols import Inbox
+from bot.store.engine import open_store
+from bot.store.inbox import SqlInbox
+from bot.store.migrate import prepare
+from bot.web.webhook import MAX_BODY, Webhook
+
+SECRET = "the secret of one benchmark"
+QUIET = 30
+"""Python's level of warnings."""
+
+
+class Kind(StrEnum):
+    """What is compared."""
+
+    BARE = "bare"
+    READ = "read"
+    DURABLE = "durable"
+
+
+class Nowhere:
+    """An inbox that forgets."""
+
+    async def accept(self, delivery: str, event: str, action: str | None, intake: Intake, body: bytes | None) -> bool:
+        del delivery, event, action, intake, body
+        return True
+
+
+async def bare(request: web.Request) -> web.Response:
+    """The least that a webhook must do: read the body and check its signature."""
+    body = await request.read()
+    expected = "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    ok = hmac.compare_digest(expected, request.headers.get("X-Hub-Signature-256", ""))
+    return web.Response(status=202 if ok else 401)
+
+
+def webhook(inbox: Inbox) -> Webhook:
+    """The product's endpoint before an inbox."""
+    return Webhook(
+        inbox=inbox, secrets=[SecretStr(SECRET)], serves=lambda _: True, self_id=lambda: 1, metrics=Metrics()
+    )
+
+
+@asynccontextmanager
+async def routes_of(kind: Kind, folder: Path) -> AsyncIterator[list[web.RouteDef]]:
+    """The routes of one kind, with what they need open."""
+    match kind:
+        case Kind.BARE:
+            yield [web.post("/webhook", bare)]
+        case Kind.READ:
+            yield webhook(Nowhere()).routes()
+        case Kind.DURABLE:
+            url = f"sqlite:///{folder / 'benchmark.db'}"
+            prepare(url, SystemClock())
+            store = open_store(url, SystemClock(), RandomIds())
+            try:
+                yield webhook(SqlInbox(store)).routes()
+            finally:
+                await store.close()
+        case _ as never:
+            assert_never(never)
+
+
+async def serve(kind: Kind, folder: Path) -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(QUIET))
+    async with routes_of(kind, folder) as routes:
+        app = web.Application(client_max_size=MAX_BODY)
+        app.add_routes(routes)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        before = _used()
+        sys.stdout.write(f"{runner.addresses[0][1]}\n")
+        sys.stdout.flush()
+        await asyncio.to_thread(sys.stdin.read)
+        sys.stdout.write(f"{_used() - before}\n")
+        await runner.cleanup()
+
+
+def _used() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Kind(sys.argv[1]), Path(sys.argv[2])))
