@@ -14,15 +14,25 @@ from bot.domain.approval import EVENT_LAG, EVENT_PATIENCE
 from bot.domain.draft import Draft
 from bot.domain.effects import Show, Status
 from bot.domain.explain import explain
+from bot.domain.facts import Ci, CiFacts
 from bot.domain.model import ItemState
 from bot.domain.notes import NoteCode, note
 from bot.domain.policy_model import Policy
+from bot.domain.review import NO_CHECKS_AFTER
 
 FIRST_WORDS = timedelta(seconds=5)
 """A scheduling pass follows an approval at once; if it has not spoken by then, the status is written without it."""
 
 PUT_BACKS = 1
 """How often a person's change of a state label is undone per state before the bot leaves it alone."""
+
+
+def _checks_to_show(draft: Draft) -> CiFacts | None:
+    """No check so far does not mean that there are none: until that is decided, the text waits for them."""
+    ci, pull = draft.facts.ci, draft.item.pull if draft.item is not None else None
+    if ci is None or pull is None or ci.state is not Ci.NONE:
+        return ci
+    return ci if draft.now >= pull.opened_at + NO_CHECKS_AFTER else None
 
 
 def project(draft: Draft, policy: Policy) -> None:
@@ -58,7 +68,7 @@ def project(draft: Draft, policy: Policy) -> None:
     if _queue_speaks_first(draft):
         draft.at(item.since + FIRST_WORDS)
         return
-    draft.visible.append(Status(draft.facts.key, draft.urgent, draft.facts.ci, explain(draft, policy)))
+    draft.visible.append(Status(draft.facts.key, draft.urgent, _checks_to_show(draft), explain(draft, policy)))
 
 
 def _queue_speaks_first(draft: Draft) -> bool:
