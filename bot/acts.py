@@ -1,4 +1,4 @@
-"""The acts of one item on GitHub: take the ready label, dispatch, cancel, open and merge the pull request, speak.
+"""The acts of one item on GitHub: take the ready label, dispatch, cancel, open and merge the pull request.
 
 Each checks the attempt's fence against the ledger right before it acts, and goes through the outbox when it must not
 happen twice. A refusal by GitHub that no retry mends is written to the attempt as a report with a typed reason, so
@@ -7,7 +7,6 @@ that the item's rules decide what follows; nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -22,21 +21,17 @@ from bot.domain.model import (
     AttemptId,
     AttemptPhase,
     FailureReason,
-    IssueKey,
-    Item,
     PullLink,
-    RepoRecord,
     WorkerReport,
 )
-from bot.domain.notes import Note, NoteCode, from_json, note
+from bot.domain.notes import NoteCode, note
 from bot.domain.policy_model import Policy
 from bot.errors import Conflict, Forbidden, GitHubError, Invalid, NotFound, RateLimited, Unavailable
 from bot.kept import Kept
-from bot.outbox import LOOK_FOR, Once, Result
-from bot.protocols import Clock, Comment, GitHub, Ledger, OutboxRow, Secret, Store
-from bot.texts import markers
+from bot.outbox import Once, Result
+from bot.protocols import Clock, GitHub, Ledger, OutboxRow, Secret, Store
 from bot.texts.pull_request import PullInput, pull_body, pull_title
-from bot.texts.render import RenderContext, render
+from bot.words import Words
 
 MERGE_TRIES = "merge_refused"
 
@@ -63,7 +58,7 @@ class Acts:
     """Carries out the acts of items."""
 
     def __init__(
-        self, github: GitHub, store: Store, clock: Clock, tokens: WriteTokens, html_url: str, kept: Kept
+        self, github: GitHub, store: Store, clock: Clock, tokens: WriteTokens, html_url: str, kept: Kept, words: Words
     ) -> None:
         self._github = github
         self._store = store
@@ -72,6 +67,7 @@ class Acts:
         self._tokens = tokens
         self._html_url = html_url
         self._kept = kept
+        self._words = words
 
     # --- claiming ----------------------------------------------------------------------------------
 
@@ -302,105 +298,8 @@ class Acts:
         intent = act.intent
         repo = await self._store.read(lambda tx: tx.repo(act.key.repo_key))
         if repo is not None:
-            await self.say(Say(act.key, f"intent:{intent}", why), repo, Policy())
+            await self._words.say(Say(act.key, f"intent:{intent}", why), repo, Policy())
         await self._store.write(lambda tx: tx.settle_intent(intent, MERGE_TRIES, self._clock.now()))
-
-    # --- words -------------------------------------------------------------------------------------
-
-    async def say(self, act: Say, repo: RepoRecord, policy: Policy) -> datetime | None:
-        """One new comment, once. When to look again if it is not known whether it was written."""
-        return await self._say(act.once, act.key, act.note, repo, policy)
-
-    async def say_late(self, key: IssueKey, repo: RepoRecord, policy: Policy) -> datetime | None:
-        """What an earlier pass decided to say and could not. When to look again, as for `say`."""
-
-        def unsaid(tx: Ledger) -> list[OutboxRow]:
-            item = tx.item(key)
-            pull = item.pull if item is not None else None
-            others = tx.unsaid(IssueKey(key.installation, key.repo, pull.number)) if pull is not None else []
-            return tx.unsaid(key) + others
-
-        again: datetime | None = None
-        for row in await self._store.read(unsaid):
-            found = from_json(row.result or "")
-            if found is None or row.issue is None:
-                await self._unsayable(row.key)
-                continue
-            try:
-                when = await self._say(row.key, row.issue, found, repo, policy)
-            except Forbidden as error:
-                # Words must not stand in the way of everything else that is to be done here.
-                log.warning("comment_refused", key=str(row.issue), status=error.status)
-                await self._unsayable(row.key)
-                continue
-            again = when if again is None else again
-        return again
-
-    async def _unsayable(self, once: str) -> None:
-        await self._store.write(lambda tx: tx.outbox_done(once, "impossible", self._clock.now()))
-
-    async def _say(self, once: str, key: IssueKey, said: Note, repo: RepoRecord, policy: Policy) -> datetime | None:
-
-        def words(tx: Ledger) -> str:
-            context = RenderContext(repo, tx.item(key), policy, self._html_url, self._clock.now())
-            return render(said, context)
-
-        body = await self._store.read(words)
-        return await self._comment(once, key, markers.say(once), body, lambda _tx, _comment: None)
-
-    async def create_status(self, item: Item, text: str, text_digest: str) -> datetime | None:
-        """The one status comment of an item. When to look again if it is not known whether it was written."""
-
-        def keep(tx: Ledger, comment: Comment) -> None:
-            fresh = tx.item(item.key)
-            if fresh is None:
-                return
-            projection = replace(
-                fresh.projection,
-                status_comment_id=comment.id,
-                status_comment_node=comment.node_id,
-                status_hash=text_digest,
-                status_edited_at=self._clock.now(),
-            )
-            tx.save_item(fresh, replace(fresh, projection=projection))
-
-        once = f"status:{item.key}:{item.projection.status_generation}"
-        return await self._comment(once, item.key, markers.STATUS, text, keep)
-
-    async def _comment(
-        self, once: str, key: IssueKey, marker: str, body: str, keep: Callable[[Ledger, Comment], None]
-    ) -> datetime | None:
-        text = markers.stamp(body, marker)
-
-        async def find(row: OutboxRow) -> Comment | None:
-            repo = await self._store.read(lambda tx: tx.repo(key.repo_key))
-            bot = repo.bot if repo is not None else None
-            for comment in await self._github.comments(key, row.planned_at - timedelta(minutes=1)):
-                if bot is not None and comment.author.id == bot.id and markers.carries(comment.body, marker):
-                    return comment
-            return None
-
-        def record(tx: Ledger, comment: Comment) -> str:
-            keep(tx, comment)
-            return str(comment.id)
-
-        try:
-            done = await self._once.perform(
-                once,
-                "comment",
-                repo=key.repo_key,
-                issue=key,
-                fence=None,
-                may=lambda tx: True,
-                act=lambda: self._github.create_comment(key, text),
-                find=find,
-                record=record,
-            )
-        except (NotFound, Invalid) as error:
-            log.info("comment_impossible", key=str(key), status=error.status)
-            await self._unsayable(once)
-            return None
-        return self._clock.now() + LOOK_FOR if done.result is Result.UNSURE else None
 
     async def _current(self, attempt: AttemptId, fence: int) -> bool:
         return await self._store.read(lambda tx: _current_attempt(tx, attempt, fence) is not None)

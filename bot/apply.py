@@ -42,6 +42,7 @@ from bot.metrics import Metrics
 from bot.policies import policy_of
 from bot.protocols import Audit, Clock, GitHub, Ledger, OutboxRow, Store, Visible
 from bot.texts.status_comment import StatusInput, status_text
+from bot.words import Words
 
 PROGRESS_SPACING = timedelta(seconds=120)
 """Edits that only bring progress are this far apart at least: live progress belongs on the dashboard."""
@@ -97,6 +98,7 @@ class Applier:
         acts: Acts,
         html_url: str,
         kept: Kept,
+        words: Words,
         metrics: Metrics,
     ) -> None:
         self._github = github
@@ -105,6 +107,7 @@ class Applier:
         self._acts = acts
         self._html_url = html_url
         self._kept = kept
+        self._words = words
         self._metrics = metrics
 
     async def apply(self, key: Key, decision: Decision, repo: RepoRecord, policy: Policy) -> Applied:
@@ -136,7 +139,7 @@ class Applier:
         repo = await self._store.read(lambda tx: tx.repo(key.repo_key))
         if repo is None or not repo.active:
             return None
-        return await self._acts.say_late(key, repo, policy_of(repo))
+        return await self._words.say_late(key, repo, policy_of(repo))
 
     async def _one(self, run: _Run, effect: Effect) -> None:
         self._metrics.effects.labels(type(effect).__name__, "tried").inc()
@@ -163,7 +166,7 @@ class Applier:
                 self._kept.read_issue(effect.key, None, self._clock.now())
                 run.again = True
             case Say():
-                run.at(await self._acts.say(effect, run.repo, run.policy))
+                run.at(await self._words.say(effect, run.repo, run.policy))
             case React():
                 await self._react(effect)
             case Show() | Status():
@@ -272,7 +275,7 @@ class Applier:
             )
         )
         if item.projection.status_comment_id is None:
-            run.at(await self._acts.create_status(item, text, digest(text)))
+            run.at(await self._words.create_status(item, text, digest(text)))
             return None
         if item.projection.status_hash == digest(text):
             return None

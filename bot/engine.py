@@ -23,6 +23,7 @@ from bot.run_service import RunService
 from bot.setup_issue import SetUpIssue
 from bot.starter import Starter
 from bot.sweep import Accounts, Sweep
+from bot.words import Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,9 @@ def build_engine(
     tokens = WriteTokens()
     starter = Starter(github, store, clock, ids, metrics, disabled=disabled)
     kept = Kept()
-    acts = Acts(github, store, clock, tokens, html_url, kept)
-    applier = Applier(github, store, clock, acts, html_url, kept, metrics)
+    words = Words(github, store, clock, html_url)
+    acts = Acts(github, store, clock, tokens, html_url, kept, words)
+    applier = Applier(github, store, clock, acts, html_url, kept, words, metrics)
     accounts = Accounts(allowed_accounts)
     repos = RepoPass(
         github,

@@ -12,6 +12,7 @@ import asyncio
 import signal
 import sys
 import tempfile
+import textwrap
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -46,6 +47,9 @@ ANSWER_SECONDS = 15.0
 ITEMS = 6
 """Five plans and one labelled issue."""
 
+INDENT = len("  12.3 s  ")
+"""Where the text of a sentence begins."""
+
 PIPE_WIDTH = 120
 """Columns of the table when the output goes to a file or another program."""
 
@@ -74,7 +78,11 @@ class Play:
         """One line of the story."""
         seconds = time.monotonic() - self.began
         style = {"maria": "bold cyan", "stage": "dim"}.get(who, "")
-        self.console.print(f"{seconds:6.1f} s  {text}", style=style, markup=False, highlight=False, soft_wrap=True)
+        line = f"{seconds:6.1f} s  {text}"
+        if self.console.is_terminal:
+            # Whole words, and the times stay a column of their own; in a pipe a sentence stays one line.
+            line = textwrap.fill(line, self.console.width, subsequent_indent=" " * INDENT, break_on_hyphens=False)
+        self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
     @property
     def key(self) -> RepoKey:
@@ -197,8 +205,8 @@ class Play:
 
     def table(self) -> Table:
         """What became of every item, and what it cost in requests to GitHub."""
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="What became of the work", title_justify="left")
-        for name in ("item", "state", "attempts", "waited", "ran", "requests", "writes"):
+        table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, title="What became of the work", title_justify="left")
+        for name in ("item", "state", "tries", "waited", "ran", "requests", "writes"):
             table.add_column(name, justify="left" if name in {"item", "state"} else "right")
         for number, seen in sorted(self.seen.items()):
             requests, writes = self._requests(number)
