@@ -23,7 +23,6 @@ from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
 from bot.domain.review import merge
 
-
 DONE = "rocket"
 """The reaction that says that what was asked for has happened."""
 

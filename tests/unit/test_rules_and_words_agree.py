@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.domain import obey, review
+from bot.domain import review, verbs
 from bot.domain.commands import available
 from bot.domain.model import ItemState
 from bot.texts import replies
@@ -34,7 +34,7 @@ def constants(module: object, function: str) -> set[str]:
     [("_done", replies.DONE), ("_already", replies.ALREADY), ("_cannot", replies.CANNOT)],
 )
 def test_every_outcome_of_a_command_has_words(function: str, words: dict[str, object]) -> None:
-    used = constants(obey, function)
+    used = constants(verbs, function)
     assert used, "the commands name no outcome: was the function renamed?"
     assert used <= set(words)
 
@@ -60,4 +60,4 @@ def test_every_refusal_to_merge_has_words() -> None:
 
 
 def test_exactly_the_available_commands_are_carried_out() -> None:
-    assert set(obey.HANDLERS) == {spec.verb for spec in available()}
+    assert set(verbs.HANDLERS) == {spec.verb for spec in available()}
