@@ -44,7 +44,7 @@ def test_once_it_tells_every_step_and_ends_with_all_work_done(tmp_path: Path) ->
         "what it cost": r"GitHub counted \d+ requests in all",
     }.items():
         assert re.search(pattern, done.stdout), f"{what} is missing in:\n{done.stdout}"
-    rows = re.findall(r"^ #\d+ (.+?) {2,}(\S+)( \(waits for Maria\))? +(\d+) ", done.stdout, re.MULTILINE)
+    rows = re.findall(r"^ +#\d+ (.+?) {2,}(\S+)( \(waits for Maria\))? +(\d+) ", done.stdout, re.MULTILINE)
     assert sorted((title, state, attempts) for title, state, _, attempts in rows) == [
         ("Add the greeting goodbye", "done", "1"),
         ("Add the greeting welcome", "done", "1"),
