@@ -2,7 +2,8 @@
 
 `world.label(issue, "tgs:ready")` is what a person does; `await world.settle()` lets webhooks arrive and the queue run
 until nothing is due; `world.bot_said(issue)` reads (and ticks off) the bot's new comments. At the end the world
-fails the test on comments nobody read, errors nobody expected, and keys that are still due.
+fails the test on comments nobody read, errors nobody expected, keys that are still due, and requests or answers that
+GitHub's own description of its API does not know.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
@@ -33,6 +35,7 @@ from bot.localhub.runner import ManualRunner
 from bot.settings import Settings
 from bot.web.api.problems import problems
 from bot.workflows import render_run_workflow
+from tests.contract.observer import watch
 
 START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 PERMISSIONS = dict.fromkeys(("actions", "checks", "contents", "issues", "pull_requests"), "write") | {
@@ -114,6 +117,8 @@ class World:
     _read: set[int] = field(default_factory=set)
     _runs: dict[int, RunByHand] = field(default_factory=dict)
     http: aiohttp.ClientSession | None = None
+    off_description: list[str] = field(default_factory=list)
+    """What the bot sent or the local GitHub answered that GitHub's description of its API does not know."""
 
     # --- the bot -----------------------------------------------------------------------------------
 
@@ -287,7 +292,7 @@ class World:
 
     def status(self, number: int) -> str:
         """The one status comment."""
-        found = [c.body for c in self.comments(number) if "<!-- tgs:status -->" in c.body]
+        found = [str(c.body) for c in self.comments(number) if "<!-- tgs:status -->" in c.body]
         assert len(found) == 1, f"{len(found)} status comments on #{number}"
         return found[0]
 
@@ -346,6 +351,7 @@ class World:
         """Nothing unread, nothing failed, nothing due."""
         if not self.expected_errors:
             assert not self.errors, f"unexpected errors: {self.errors}"
+        assert not self.off_description, "\n".join(sorted(set(self.off_description)))
         record = getattr(self.repo, "issues", {})
         for number in record:
             left = self.bot_said(number)
@@ -492,6 +498,13 @@ jobs:
 
 
 @asynccontextmanager
+async def _watched() -> AsyncIterator[list[str]]:
+    """Every request to the local GitHub and every answer of it is held against GitHub's description."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield watch(patch)
+
+
+@asynccontextmanager
 async def new_world(
     tmp: Path,
     *,
@@ -504,7 +517,7 @@ async def new_world(
     """A repository with people, an App and a bot. `bare` leaves out workflow file and environments."""
     clock = FakeClock()
     port = free_port()
-    async with Hub(root=tmp / "hub", clock=clock.now) as hub:
+    async with Hub(root=tmp / "hub", clock=clock.now) as hub, _watched() as off_description:
         hub.actions.runner = ManualRunner(hub)
         owner = hub.create_user("olga")
         maria, tom, rita = (hub.create_user(name) for name in ("maria", "tom", "rita"))
@@ -526,7 +539,9 @@ async def new_world(
             hub.actions.environment(repo, "tgs-agent")
             hub.actions.environment(repo, "tgs-publish")
         app = hub.create_app(owner, "tgs", PERMISSIONS, EVENTS, f"http://127.0.0.1:{port}/webhook", SECRET)
-        world = World(hub, clock, tmp, app, owner, maria, tom, rita, repo, port)
+        world = World(
+            hub, clock, tmp, app, owner, maria, tom, rita, repo, port, off_description=off_description
+        )  # fmt: skip
         async with aiohttp.ClientSession() as session:
             world.http = session
             await world.start_bot()
