@@ -311,11 +311,19 @@ class RunService:
 
     # --- publishing --------------------------------------------------------------------------------
 
-    async def publisher(self, who: RunIdentity, attempt_id: str, fence: int) -> Attempt:
-        """The live attempt whose publish job is calling. Raises Refused or LostClaim."""
+    async def publisher(
+        self, who: RunIdentity, attempt_id: str, fence: int, *, published: str | None = None
+    ) -> Attempt:
+        """The live attempt whose publish job is calling. Raises Refused or LostClaim.
+
+        `published`: the commit it reports. An attempt that ended with that very report is returned too, for the job
+        repeats the call when our answer was lost, and must not be told that its work was for nothing.
+        """
         repo = await self._repo(who)
         await self._once(who)
-        attempt = await self._store.read(lambda tx: _live(tx, attempt_id, fence))
+        attempt = await self._store.read(lambda tx: _ended_with(tx, attempt_id, fence, published))
+        if attempt is None:
+            attempt = await self._store.read(lambda tx: _live(tx, attempt_id, fence))
         if attempt.key.repo_key != repo.key or attempt.run_id != who.run_id:
             raise LostClaim("the attempt belongs to another run")
         if who.environment != PUBLISH_ENVIRONMENT:
@@ -365,6 +373,14 @@ def _live(tx: Ledger, attempt_id: str, fence: int) -> Attempt:
     if attempt is None or not attempt.live or attempt.fence != fence:
         raise LostClaim("the attempt is not current any more; stop and change nothing")
     return attempt
+
+
+def _ended_with(tx: Ledger, attempt_id: str, fence: int, head_sha: str | None) -> Attempt | None:
+    """The attempt if it is over and this commit is what it ended with."""
+    attempt = tx.attempt(AttemptId(attempt_id))
+    if attempt is None or attempt.live or attempt.fence != fence or attempt.report is None or head_sha is None:
+        return None
+    return attempt if attempt.report.succeeded and attempt.report.head_sha == head_sha else None
 
 
 def _new_progress(before: Progress | None, now: tuple[int, int, str] | None) -> bool:

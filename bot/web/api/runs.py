@@ -205,7 +205,9 @@ class Runs:
 
     async def published(self, request: web.Request) -> web.Response:
         body = await _body(request, PublishedBody)
-        attempt = await self._publishing(request, body.fence)
+        attempt = await self._publishing(request, body.fence, published=body.head_sha)
+        if not attempt.live:
+            return _json({})
         gate = attempt.gate_report
         await self._service.report(
             attempt.id,
@@ -235,9 +237,9 @@ class Runs:
         structlog.contextvars.bind_contextvars(key=str(attempt.key))
         return attempt
 
-    async def _publishing(self, request: web.Request, fence: int) -> Attempt:
+    async def _publishing(self, request: web.Request, fence: int, *, published: str | None = None) -> Attempt:
         who = await self._oidc.verify(_bearer(request), self._publish_audience, self._clock.now())
-        attempt = await self._service.publisher(who, request.match_info["attempt"], fence)
+        attempt = await self._service.publisher(who, request.match_info["attempt"], fence, published=published)
         structlog.contextvars.bind_contextvars(key=str(attempt.key))
         return attempt
 
