@@ -243,8 +243,10 @@ class Applier:
                     status_hash=None,
                     status_generation=projection.status_generation + 1,
                 )
-            if projection != fresh.projection:
-                tx.save_item(fresh, replace(fresh, projection=projection))
+            # A branch that could not be deleted has moved or is gone: it is not ours to fight over.
+            cleaned = fresh.branch_deleted or wanted.delete_branch is not None
+            if projection != fresh.projection or cleaned != fresh.branch_deleted:
+                tx.save_item(fresh, replace(fresh, projection=projection, branch_deleted=cleaned))
             if shown_label == labels.READY and not labels_failed:
                 # Only what people can see and withdraw is started.
                 tx.mark(key.repo_key)

@@ -171,8 +171,8 @@ def finish(draft: Draft) -> None:
         else:
             draft.at(item.since + CLOSE_PATIENCE)
     if item.pull is not None and not item.branch_deleted and pull is not None and pull.merged:
+        # Noted as deleted only when it was tried: a process that ends before that leaves it to the next look.
         draft.visible.append(Show(draft.facts.key, delete_branch=(item.pull.branch, pull.head_sha)))
-        draft.change(branch_deleted=True)
 
 
 def link_head(draft: Draft) -> None:
