@@ -127,9 +127,11 @@ class Power:
 
 SET_UP = "set-up issue"
 MIRROR = "mirrored issue"
+CLEAN_UP = "deleted branch"
+READY = "pull request made ready"
 
-KINDS = frozenset({SET_UP, MIRROR, *(kind.__name__ for kind in get_args(effects.Effect))})
-"""Every kind of effect that a decision may hold, and the issues that the pass over a repository creates."""
+KINDS = frozenset({SET_UP, MIRROR, CLEAN_UP, READY, *(kind.__name__ for kind in get_args(effects.Effect))})
+"""Every kind of effect that a decision may hold, what travels inside `Show`, and the issues of a repository's pass."""
 
 BY_PLACE: tuple[tuple[str, str, str], ...] = (
     ("DELETE", r"/issues/\d+/labels/tgs(:|%3A)ready$", effects.TakeReadyLabel.__name__),
@@ -151,6 +153,8 @@ def described(request: aiohttp.ClientRequest) -> tuple[str, frozenset[str]]:
         kinds = {effects.Status.__name__} if "updateIssueComment" in fields else set[str]()
         if fields - {"updateIssueComment"}:
             kinds.add(effects.Show.__name__)
+        kinds |= {CLEAN_UP} if "updateRefs" in fields else set()
+        kinds |= {READY} if "markPullRequestReadyForReview" in fields else set()
         return f"GraphQL {' '.join(sorted(fields)) or 'query'}", frozenset(kinds)
     kinds = {kind for method, place, kind in BY_PLACE if method == request.method and re.search(place, path)}
     if request.method == "POST" and re.search(r"/issues/\d+/labels$", path):

@@ -20,7 +20,7 @@ from tests.robustness.lives import STORIES, life_of, told
 SLICES = 4
 """Parts of each story's choice, so that several processes share the work."""
 
-SPREAD = 12
+SPREAD = 8
 """Moments of each story beside those that the kinds of effect need."""
 
 ONCE_ONLY = 1
