@@ -38,7 +38,7 @@ from tests.world import RunByHand, World, new_world
 
 CLAIMERS = 50
 
-ROUNDS = 1_000 if os.environ.get("TGS_CRASH_ALL") else 250
+ROUNDS = 1_000 if os.environ.get("TGS_CRASH_ALL") else 100
 """Rounds take 30 ms of computing each; all of them are for the long run. The store's tests hold the index to 1,000."""
 
 RUNS = 20
