@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from bot.errors import UserError
@@ -29,6 +30,8 @@ MAX_LOCK_LENGTH: Final = 300
 """Characters of one pattern; longer ones are no paths people write by hand."""
 MAX_SEGMENTS: Final = 40
 """Folders in one pattern; bounds the work of comparing two patterns."""
+CLEANED_PATTERNS: Final = 20_000
+"""Patterns whose cleaned form is remembered: a backlog of 10,000 items, and at most some megabytes of short strings."""
 MAX_LOCKS_FILE: Final = 1_000_000
 """Characters of a lock file that is imported; a larger one was not written by the export."""
 
@@ -148,18 +151,20 @@ def overlap(a: str, b: str) -> bool:
     return False
 
 
-def _covers(used: list[str], rest: list[str]) -> bool:
+def _covers(used: tuple[str, ...], rest: tuple[str, ...]) -> bool:
     """Whether what is left of one pattern may lie below the other one, which is used up."""
-    if not rest or rest == ["**"] or used[-1] == "**":
+    if not rest or rest == ("**",) or used[-1] == "**":
         return True
     # Only a gap reaches below it: then a name with an extension is taken for a file, else `*.md` would lock everything.
     return not (rest[0] == "**" and _FILE.fullmatch(used[-1]))
 
 
-def _segments(pattern: str) -> list[str]:
-    parts = fold(_clean(pattern)).split("/")
+@lru_cache(maxsize=CLEANED_PATTERNS)
+def _segments(pattern: str) -> tuple[str, ...]:
+    # Remembered, because scheduling compares every waiting item's patterns with every held one.
+    parts = tuple(fold(_clean(pattern)).split("/"))
     if len(parts) == 1 and parts[0] != "**" and _WILD.search(parts[0]):
-        return ["**", *parts]
+        return ("**", *parts)
     return parts
 
 
