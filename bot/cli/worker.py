@@ -142,7 +142,8 @@ def publish(
                 print(f"Pushed {outcome.head_sha[:12]} to {outcome.branch}.")
                 return Exit.OK
             case NotPublished():
-                print(f"Nothing published ({outcome.reason.value}): {' '.join(outcome.detail.split())}")
+                because = f" ({outcome.reason.value})" if outcome.reason else ""
+                print(f"Nothing published{because}: {' '.join(outcome.detail.split())}")
                 return Exit.REFUSED if outcome.refused else Exit.OK
             case _ as never:
                 assert_never(never)

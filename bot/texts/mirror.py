@@ -41,7 +41,7 @@ def mirror_body(view: MirrorInput) -> str:
     plan = file_link(*args, f"{view.thought.dir}/{PLAN}", "plan")
     research = file_link(*args, f"{view.thought.dir}/{RESEARCH}", "research")
     if view.state is ItemState.READY:
-        follows = "It is in the queue. `/tgs stop` takes it out, `/tgs hold` keeps it waiting."
+        follows = "It needs no further approval. `/tgs stop` takes it out of the queue, `/tgs hold` keeps it waiting."
     else:
         follows = (
             f"A maintainer can read it and add the label `{READY}` (or use `/tgs approve`) to have it built. "

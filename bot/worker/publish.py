@@ -69,9 +69,9 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class NotPublished:
-    """Nothing was pushed; the bot was told why (or knew)."""
+    """Nothing was pushed; the bot was told why. `reason` is None when the agent's job had told it before."""
 
-    reason: FailureReason
+    reason: FailureReason | None
     detail: str
     refused: bool = False
 
@@ -203,8 +203,9 @@ async def _agent_failed(settings: PublishSettings, api: Api, bearer: Bearer) -> 
     try:
         return await _failed(settings, api, bearer, reason, detail)
     except LostClaim:
-        # The usual case: the agent's job said itself why it failed, and the attempt has ended.
-        return NotPublished(reason, "The bot knows already how the agent's job ended.")
+        # The usual case: the agent's job said itself why it failed, and the attempt has ended. That reason is the true
+        # one; this job's guess would only mislead who reads its log.
+        return NotPublished(None, "The agent's job has told the bot already how it ended; the issue says why.")
 
 
 async def _failed(

@@ -255,7 +255,7 @@ def test_the_issue_of_a_thought_links_the_files_that_were_read() -> None:
     body = mirror_body(view)
     assert f"[plan]({URL}/acme/shop/blob/{SHA}/tgs/thoughts/abc123-x/plan.md)" in body
     assert "`tgs:ready`" in body
-    assert "It is in the queue" in mirror_body(replace(view, state=ItemState.READY))
+    assert "needs no further approval" in mirror_body(replace(view, state=ItemState.READY)), "true for its whole life"
     assert markers.carries(body, markers.mirror(ref.dir))
     assert mirror_title(view) == "Sign in"
 

@@ -242,7 +242,8 @@ async def test_a_failure_that_the_bot_knows_already_is_no_error(origin: Origin, 
         bot.errors["report"] = (409, "lost_claim")
         outcome = await publish(bot, tmp_path, agent_result=JobResult.FAILURE)
     assert isinstance(outcome, NotPublished)
-    assert "knows already" in outcome.detail
+    assert outcome.reason is None, "what this job would guess is not the reason that the bot was told"
+    assert "told the bot already" in outcome.detail
 
 
 async def test_reports_are_repeated_when_the_bot_is_down(origin: Origin, tmp_path: Path) -> None:
