@@ -6,7 +6,7 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check bench run lock install install-dev clean
+.PHONY: help demo test lint check bench build run lock install install-dev clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ check: test lint ## Everything that must hold before a change lands
 
 bench: install-dev ## Measure; the table goes to docs/performance.md
 	$(BIN)/python -m tests.benchmarks
+
+build: install ## Build the wheel that workers install; it goes to dist/
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
 lock: ## Resolve the locks anew (the only target that needs uv)
 	scripts/lock.sh
