@@ -17,6 +17,12 @@ import pytest
 from tests.robustness.crashing import KINDS, Moment, Power
 from tests.robustness.lives import STORIES, life_of, told
 
+EVERY_MOMENT = bool(os.environ.get("TGS_CRASH_ALL"))
+"""Whether the whole list is played and not a choice; that takes far longer."""
+
+LIMIT_S = 3_600 if EVERY_MOMENT else 120
+"""Seconds for one part of a story: what every test has, unless it plays the whole list."""
+
 SLICES = 4
 """Parts of each story's choice, so that several processes share the work."""
 
@@ -61,7 +67,7 @@ def chosen(moments: list[Moment], told_before: list[list[Moment]]) -> list[Momen
 
     All of them if that is wished.
     """
-    if os.environ.get("TGS_CRASH_ALL"):
+    if EVERY_MOMENT:
         return moments
     known = {(moment.when, kind) for story in told_before for moment in story for kind in moment.kinds}
     first: dict[tuple[str, str], int] = {}
@@ -73,6 +79,7 @@ def chosen(moments: list[Moment], told_before: list[list[Moment]]) -> list[Momen
     return [moments[number] for number in sorted({*first.values(), *spread})]
 
 
+@pytest.mark.timeout(LIMIT_S)
 @pytest.mark.parametrize("part", range(SLICES))
 @pytest.mark.parametrize("story", STORIES)
 async def test_an_item_ends_as_if_nothing_had_happened(
