@@ -7,6 +7,9 @@ that the item's rules decide what follows; nothing is decided here.
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -42,16 +45,29 @@ log = structlog.get_logger(__name__)
 
 
 class WriteTokens:
-    """The write tokens that this process minted and that are still alive. Never stored."""
+    """The write tokens that this process minted and that are still alive, one per attempt. Never stored.
+
+    Race: a job may ask again while its first question is being answered; both get the same token.
+    """
 
     def __init__(self) -> None:
-        self._tokens: dict[AttemptId, Secret] = {}
+        self._tokens: dict[AttemptId, tuple[Secret, datetime]] = {}
+        self._asking: defaultdict[AttemptId, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    def keep(self, attempt: AttemptId, token: Secret) -> None:
-        self._tokens[attempt] = token
+    async def of(
+        self, attempt: AttemptId, mint: Callable[[], Awaitable[tuple[Secret, datetime]]]
+    ) -> tuple[Secret, datetime]:
+        """The attempt's token and its end of life; minted if this process has none. Raises what `mint` raises."""
+        async with self._asking[attempt]:
+            if attempt not in self._tokens:
+                self._tokens[attempt] = await mint()
+            return self._tokens[attempt]
 
     def take(self, attempt: AttemptId) -> Secret | None:
-        return self._tokens.pop(attempt, None)
+        """The token, to be revoked; it is forgotten here."""
+        self._asking.pop(attempt, None)
+        found = self._tokens.pop(attempt, None)
+        return None if found is None else found[0]
 
 
 class Acts:

@@ -57,14 +57,21 @@ def claim(
     now: datetime,
     attempt_id: AttemptId,
     base_sha: str | None,
+    run_id: int | None = None,
 ) -> Claimed | NotClaimed:
-    """Open an attempt of the item for the worker, or say why not."""
+    """Open an attempt of the item for the worker, or say why not.
+
+    `run_id` is the run that claims for itself; a run has one attempt in its life.
+    """
     item = tx.item(key)
     if item is None:
         return NotClaimed((waiting(ReasonCode.NOT_APPROVED),))
     live = tx.live_attempt(key)
     if live is not None:
         return _taken(live)
+    mine = tx.attempt_of_run(key.repo_key, run_id) if run_id is not None else None
+    if mine is not None:
+        return _taken(mine)
     found = move(item.state, ItemEvent.CLAIMED)
     if isinstance(found, Refusal):
         return NotClaimed((waiting(ReasonCode.NOT_APPROVED, state=item.state.value),))
@@ -83,6 +90,7 @@ def claim(
         # One branch per item: what an earlier attempt published is not lost.
         branch=last.branch if last is not None else branch_name(key.number, item.title, policy.branch_template),
         claimed_at=now,
+        run_id=run_id,
         base_sha=base_sha,
         policy_hash=policy.hash,
         # A retry comes from `in-progress`: its ready label was taken long ago.

@@ -80,7 +80,7 @@ def build_engine(
     )
     return Engine(
         Reconciler(Observer(github, store, clock, kept), repos, applier, store, clock, metrics),
-        RunService(store, github, clock, ids, tokens, starter, html_url),
+        RunService(store, github, clock, tokens, starter, html_url),
         Sweep(github, store, clock, accounts),
         accounts,
         metrics,

@@ -2,8 +2,9 @@
 
 Promises: a claim is activated only by the run that was dispatched for it (or, for a run that somebody started by
 hand, by a claim of its own); every call names attempt and fence and changes nothing when they are not current; the
-write token is minted once per attempt, after the agent's job has ended and for the bundle that job reported.
-Race: a fast run may activate before the bot stored its id; then the id is bound after the run's name was checked.
+write token goes to one asker per attempt, after the agent's job has ended and for the bundle that job reported.
+Races: a fast run may activate before the bot stored its id; then the id is bound after the run's name was checked. An
+answer may get lost: the caller repeats the call with the secret that it chose, and gets the same right again.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from datetime import datetime, timedelta
 
 from bot.acts import WriteTokens
 from bot.context import context_bundle
-from bot.domain.attempting import HEARTBEAT, LEASE, RUN_WORKFLOW
+from bot.domain.attempting import LEASE, RUN_WORKFLOW
 from bot.domain.bundle import ContextBundle
-from bot.domain.identity import RunIdentity
+from bot.domain.identity import RunIdentity, RunSecret
 from bot.domain.model import (
     Attempt,
     AttemptId,
@@ -31,7 +32,7 @@ from bot.domain.model import (
 from bot.domain.permissions import Capability, Denied, decide
 from bot.errors import Forbidden, LostClaim, NotFound, Refused
 from bot.policies import policy_of
-from bot.protocols import Audit, Clock, GitHub, Ids, Ledger, OutboxRow, Store
+from bot.protocols import Audit, Clock, GitHub, Ledger, OutboxRow, Store
 from bot.starter import Starter
 
 HANDOFF_LIFE = timedelta(hours=2)
@@ -51,20 +52,6 @@ SCAN_EVENTS = frozenset({"push", "workflow_dispatch", "schedule"})
 
 PUBLISH_ENVIRONMENT = "tgs-publish"
 AGENT_JOB = "agent"
-
-
-@dataclass(frozen=True, slots=True)
-class Activated:
-    attempt: Attempt
-    handoff: str
-    lease_until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class HandedOver:
-    attempt_token: str
-    context: ContextBundle
-    heartbeat_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +80,6 @@ class RunService:
         store: Store,
         github: GitHub,
         clock: Clock,
-        ids: Ids,
         tokens: WriteTokens,
         starter: Starter,
         html_url: str,
@@ -101,17 +87,17 @@ class RunService:
         self._store = store
         self._github = github
         self._clock = clock
-        self._ids = ids
         self._tokens = tokens
         self._starter = starter
         self._html_url = html_url.rstrip("/")
 
     # --- activation --------------------------------------------------------------------------------
 
-    async def activate(self, who: RunIdentity, claim_id: str | None, issue: int | None) -> Activated | None:
+    async def activate(self, who: RunIdentity, claim_id: str | None, issue: int | None, code: str) -> Attempt | None:
         """Bind the run to its claim and start the lease. None: there is nothing to do.
 
-        Raises Refused when the run is not one of ours, LostClaim when the claim is not this run's any more.
+        `code` is what the agent's job will exchange for its token. Raises Refused when the run is not one of ours,
+        LostClaim when the claim is not this run's any more.
         """
         repo = await self._repo(who)
         await self._once(who)
@@ -129,13 +115,14 @@ class RunService:
             if found is None:
                 return None
             attempt = found
-        code = self._ids.new("tgh_")
         now = self._clock.now()
 
         def start(tx: Ledger) -> Attempt:
             fresh = tx.attempt(attempt.id)
             if fresh is None or not fresh.live or fresh.cancel_requested_at is not None:
                 raise LostClaim("the claim has ended")
+            if fresh.run_id == who.run_id and _opens(tx, RunSecret.HANDOFF, code, fresh, now):
+                return fresh
             if fresh.run_id not in {None, who.run_id} or fresh.started_at is not None:
                 raise LostClaim("the claim belongs to another run")
             after = replace(
@@ -148,7 +135,7 @@ class RunService:
             )
             if not tx.save_attempt(fresh, after):
                 raise LostClaim("the claim changed meanwhile")
-            tx.put_token(_sha256(code), "handoff", fresh.id, fresh.fence, now + HANDOFF_LIFE)
+            _admit(tx, RunSecret.HANDOFF, code, fresh, now + HANDOFF_LIFE)
             tx.audit(
                 Audit(
                     now,
@@ -164,8 +151,7 @@ class RunService:
             tx.mark(fresh.key)
             return replace(after, revision=fresh.revision + 1)
 
-        started = await self._store.write(start)
-        return Activated(started, code, now + LEASE)
+        return await self._store.write(start)
 
     async def scan(self, who: RunIdentity) -> RepoRecord:
         """Look at the run's repository again, as a webhook would make us; asked by the scan workflow after a push.
@@ -226,26 +212,28 @@ class RunService:
                 raise Refused(f"@{who.actor} may not start work here.", "Ask somebody with write access.")
         return await self._starter.start_for_run(repo, who.run_id, f"run {who.run_id}", issue)
 
-    async def hand_over(self, attempt_id: str, fence: int, code: str) -> HandedOver:
-        """Exchange the single-use code for the attempt token. Raises LostClaim when the code was used or is void."""
-        token = self._ids.new("tga_")
+    async def hand_over(self, attempt_id: str, fence: int, code: str, token: str) -> Attempt:
+        """Let the holder of the single-use code speak for the attempt with this token.
+
+        Raises LostClaim when the code was used for another token or is void.
+        """
         now = self._clock.now()
 
         def exchange(tx: Ledger) -> Attempt:
-            known = tx.token(_sha256(code))
             attempt = _live(tx, attempt_id, fence)
-            if known is None or known[0] != "handoff" or known[1] != attempt.id or known[2] != fence or known[3] < now:
+            if _opens(tx, RunSecret.ATTEMPT, token, attempt, now):
+                return attempt
+            if not _opens(tx, RunSecret.HANDOFF, code, attempt, now):
                 raise LostClaim("the code is not valid for this attempt")
             if not tx.use_token(_sha256(code)):
                 raise LostClaim("the code was used before")
             repo = tx.repo(attempt.key.repo_key)
             assert repo is not None
             life = timedelta(minutes=policy_of(repo).agent.timeout_minutes) + TOKEN_SPARE
-            tx.put_token(_sha256(token), "attempt", attempt.id, fence, now + life)
+            _admit(tx, RunSecret.ATTEMPT, token, attempt, now + life)
             return attempt
 
-        attempt = await self._store.write(exchange)
-        return HandedOver(token, await self.context(attempt), HEARTBEAT.total_seconds())
+        return await self._store.write(exchange)
 
     async def authenticate(self, attempt_id: str, token: str) -> Attempt:
         """The live attempt that this token was given to. Raises LostClaim."""
@@ -256,7 +244,7 @@ class RunService:
             known = tx.token(digest)
             if (
                 known is None
-                or known[0] != "attempt"
+                or known[0] != RunSecret.ATTEMPT.name
                 or not hmac.compare_digest(known[1], attempt_id)
                 or known[3] < now
             ):
@@ -330,8 +318,12 @@ class RunService:
             raise Refused(f"Only a job in the environment `{PUBLISH_ENVIRONMENT}` publishes.")
         return attempt
 
-    async def publish_token(self, attempt: Attempt, digest: str) -> WriteGrant:
-        """The one write token of this attempt. Raises Refused when it was given out before or evidence is missing."""
+    async def publish_token(self, attempt: Attempt, digest: str, asker: str) -> WriteGrant:
+        """The write token of this attempt, for one asker. Raises Refused for a second asker or without evidence.
+
+        Where the answer to the asker was lost together with our process, the token in it is lost too, and it gets
+        another; nobody holds the first.
+        """
         gate = attempt.gate_report
         if gate is None or not gate.succeeded or gate.bundle_digest is None:
             raise Refused("The agent's job did not report a result.", "Its log says why.")
@@ -347,15 +339,19 @@ class RunService:
         once = f"mint:{attempt.id}"
 
         def plan(tx: Ledger) -> bool:
-            _live(tx, attempt.id, attempt.fence)
-            return tx.plan(
+            fresh = _live(tx, attempt.id, attempt.fence)
+            if _opens(tx, RunSecret.PUBLISHER, asker, fresh, now):
+                return True
+            first = tx.plan(
                 OutboxRow(once, "mint", attempt.key, attempt.key.repo_key, attempt.fence, now, None, None, 0)
             )
+            if first:
+                _admit(tx, RunSecret.PUBLISHER, asker, fresh, now + HANDOFF_LIFE)
+            return first
 
         if not await self._store.write(plan):
             raise Refused("The write token of this attempt was given out before.", "Use `/tgs retry`.")
-        token, expires = await self._github.mint_write_token(attempt.key.repo_key)
-        self._tokens.keep(attempt.id, token)
+        token, expires = await self._tokens.of(attempt.id, lambda: self._github.mint_write_token(attempt.key.repo_key))
 
         def record(tx: Ledger) -> None:
             fresh = _live(tx, attempt.id, attempt.fence)
@@ -366,6 +362,16 @@ class RunService:
         repo = await self._store.read(lambda tx: tx.repo(attempt.key.repo_key))
         assert repo is not None
         return WriteGrant(token.get_secret_value(), expires, f"{self._html_url}/{repo.full_name}.git", attempt.branch)
+
+
+def _admit(tx: Ledger, kind: RunSecret, secret: str, attempt: Attempt, until: datetime) -> None:
+    """From now until then this secret opens what its kind opens of this attempt."""
+    tx.put_token(_sha256(secret), kind.name, attempt.id, attempt.fence, until)
+
+
+def _opens(tx: Ledger, kind: RunSecret, secret: str, attempt: Attempt, now: datetime) -> bool:
+    known = tx.token(_sha256(secret))
+    return known is not None and known[:3] == (kind.name, attempt.id, attempt.fence) and now <= known[3]
 
 
 def _live(tx: Ledger, attempt_id: str, fence: int) -> Attempt:
@@ -391,4 +397,4 @@ def _sha256(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-__all__ = ["Activated", "Beat", "HandedOver", "RunService", "WriteGrant"]
+__all__ = ["Beat", "RunService", "WriteGrant"]

@@ -75,7 +75,9 @@ class Starter:
             return presence is Presence.DELETED
         return not issue.open and issue.state_reason in {None, "completed"}
 
-    async def start(self, repo: RepoRecord, item: Item, policy: Policy, worker: Worker) -> Claimed | NotClaimed:
+    async def start(
+        self, repo: RepoRecord, item: Item, policy: Policy, worker: Worker, run_id: int | None = None
+    ) -> Claimed | NotClaimed:
         """Re-read, then claim. `NotClaimed` says why not; the item's own pass deals with what changed."""
         why = await self._changed(repo, item, policy)
         if why is not None:
@@ -95,6 +97,7 @@ class Starter:
                 now=self._clock.now(),
                 attempt_id=attempt_id,
                 base_sha=base,
+                run_id=run_id,
             )
 
         result = await self._store.write(open_claim)
@@ -105,23 +108,26 @@ class Starter:
         return result
 
     async def start_for_run(self, repo: RepoRecord, run_id: int, name: str, number: int | None) -> Attempt | None:
-        """A run that nobody dispatched takes the named item or the next one; None when there is none."""
+        """A run that nobody dispatched takes the named item or the next one; None when there is none.
+
+        When it asks again, because the answer was lost, it has the attempt that it took the first time.
+        """
+
+        def taken(tx: Ledger) -> Attempt | None:
+            return tx.attempt_of_run(repo.key, run_id)
+
+        mine = await self._store.read(taken)
+        if mine is not None:
+            return mine
         policy = policy_of(repo)
         plan = schedule(await self.backlog(repo, policy), policy, self._clock.now())
         for item in plan.start:
             if number is not None and item.key.number != number:
                 continue
-            result = await self.start(repo, item, policy, Worker(WorkerKind.ACTIONS, name))
+            result = await self.start(repo, item, policy, Worker(WorkerKind.ACTIONS, name), run_id)
             if isinstance(result, Claimed):
-                attempt = result.attempt
-
-                def bind(tx: Ledger, attempt: Attempt = attempt) -> Attempt:
-                    after = replace(attempt, run_id=run_id)
-                    tx.save_attempt(attempt, after)
-                    return replace(after, revision=attempt.revision + 1)
-
-                return await self._store.write(bind)
-        return None
+                return result.attempt
+        return await self._store.read(taken)
 
     async def _changed(self, repo: RepoRecord, item: Item, policy: Policy) -> Waiting | None:
         """What forbids the start now although the ledger says ready."""

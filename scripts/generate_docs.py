@@ -176,12 +176,12 @@ ROUTE_WORDS: dict[str, tuple[str, type[msgspec.Struct] | None, str]] = {
     "POST /api/v1/runs/activate": (
         RUN,
         runs.ActivateBody,
-        "Bind the run to its claim and start the lease. 204: there is nothing to do.",
+        "Bind the run to its claim, start the lease, note the code for the agent's job. 204: there is nothing to do.",
     ),
     f"POST {_ATTEMPT}/handoff": (
         "the single-use code of the attempt",
         runs.HandoffBody,
-        "Exchange the code for the attempt's token and the context.",
+        "From now on this token speaks for the attempt; the answer is the context.",
     ),
     f"GET {_ATTEMPT}/context": (f"{ATTEMPT}, or {PUBLISH}", None, "What the worker is told."),
     f"POST {_ATTEMPT}/heartbeat": (
@@ -197,7 +197,7 @@ ROUTE_WORDS: dict[str, tuple[str, type[msgspec.Struct] | None, str]] = {
     f"POST {_ATTEMPT}/publish-token": (
         PUBLISH,
         runs.PublishBody,
-        "The one write token of the attempt, for the bundle that the agent's job reported.",
+        "The write token of the attempt, for one asker and the bundle that the agent's job reported.",
     ),
     f"POST {_ATTEMPT}/published": (PUBLISH, runs.PublishedBody, "The branch was pushed at this commit."),
     f"POST {_ATTEMPT}/refused": (PUBLISH, runs.RefusedBody, "The gate refused the bundle."),

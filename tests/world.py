@@ -25,6 +25,8 @@ from aiohttp.typedefs import Middleware
 
 from bot.app import Parts, open_parts, routes_of
 from bot.app import World as Outside
+from bot.clock import RandomIds
+from bot.domain.identity import RunSecret
 from bot.domain.labels import states_shown
 from bot.domain.model import Attempt, InstallationId, IssueKey, Item, RepoId, RepoKey, RepoRecord
 from bot.github.client import open_session
@@ -368,8 +370,9 @@ class RunByHand:
     run: Run
     attempt: str = ""
     fence: int = 0
-    handoff: str = ""
-    token: str = ""
+    handoff: str = field(default_factory=lambda: RandomIds().new(RunSecret.HANDOFF))
+    token: str = field(default_factory=lambda: RandomIds().new(RunSecret.ATTEMPT))
+    asker: str = field(default_factory=lambda: RandomIds().new(RunSecret.PUBLISHER))
     context: dict[str, Any] = field(default_factory=dict)
 
     def job(self, name: str) -> Job:
@@ -393,18 +396,19 @@ class RunByHand:
         claim_id = str(self.run.inputs.get("claim_id", ""))
         status, body = await self.call(
             "POST", "/runs/activate", self.oidc("start", "start", **overrides),
-            {"claim_id": claim_id or None, "issue": int(self.run.inputs["issue"])},
+            {"claim_id": claim_id or None, "issue": int(self.run.inputs["issue"]), "handoff": self.handoff},
         )  # fmt: skip
         if status == 200:
-            self.attempt, self.fence, self.handoff = body["attempt"], body["fence"], body["handoff"]
+            self.attempt, self.fence = body["attempt"], body["fence"]
         return status
 
     async def hand_over(self) -> int:
         status, body = await self.call(
-            "POST", f"/attempts/{self.attempt}/handoff", "none", {"fence": self.fence, "code": self.handoff}
-        )
+            "POST", f"/attempts/{self.attempt}/handoff", "none",
+            {"fence": self.fence, "code": self.handoff, "token": self.token},
+        )  # fmt: skip
         if status == 200:
-            self.token, self.context = body["attempt_token"], body["context"]
+            self.context = body["context"]
         return status
 
     async def start(self) -> None:
@@ -444,7 +448,8 @@ class RunByHand:
     async def grant(self, **overrides: object) -> tuple[int, Any]:
         return await self.call(
             "POST", f"/attempts/{self.attempt}/publish-token", self.oidc("publish", "publish", **overrides),
-            {"fence": self.fence, "bundle_digest": "0" * 64, "head_sha": "0" * 40, "base_sha": "0" * 40},
+            {"fence": self.fence, "asker": self.asker, "bundle_digest": "0" * 64,
+             "head_sha": "0" * 40, "base_sha": "0" * 40},
         )  # fmt: skip
 
     def to_publish(self) -> None:

@@ -4,8 +4,9 @@ Promise: typed errors only. `LostClaim` when the attempt is no longer ours (stop
 or evidence forbids it, `ApiDown` when no usable answer came after the retries, `ApiError` for the rest. Credentials go
 to the one configured origin, redirects are errors, and no error carries a credential or a whole response body.
 
-Calls that are safe to repeat are repeated on connection errors and 5xx with short pauses. Activation, hand-over and the
-request for the push token are not: an answer that got lost may have used up a once-only right.
+Calls are repeated on connection errors and 5xx with short pauses; only a heartbeat is not, since the next one is its
+repetition. Three calls use up a once-only right: each carries a secret made here, the same in every repetition, by
+which the bot knows the caller whose answer was lost.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Any, Final, TypeVar
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from bot.clock import RandomIds
 from bot.domain.bundle import ContextBundle
+from bot.domain.identity import RunSecret
 from bot.errors import LostClaim, Refused, TgsError
 from bot.worker.redaction import redact
 
@@ -84,22 +87,26 @@ class PushToken(_Answer):
 
 
 class Api:
-    """Calls of one job. `sleep` waits between repetitions (injected, so that tests need not wait)."""
+    """Calls of one job. `sleep` waits between repetitions; `new_id` makes the secrets. Tests bring their own."""
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
         server_url: str,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        new_id: Callable[[str], str] | None = None,
     ) -> None:
         self._session = session
         self._base = server_url.rstrip("/") + "/api/v1"
         self._sleep = sleep
+        self._new_id = new_id or RandomIds().new
 
     async def activate(self, bearer: Bearer, claim_id: str | None, issue: int | None) -> Activation | None:
         """Activates the claim of this run; None when there is nothing to do."""
-        answer = await self._call("POST", "/runs/activate", bearer, {"claim_id": claim_id, "issue": issue}, tries=1)
-        return None if answer is None else _parse(Activation, answer, "activate")
+        code = self._new_id(RunSecret.HANDOFF)
+        body = {"claim_id": claim_id, "issue": issue, "handoff": code}
+        answer = await self._call("POST", "/runs/activate", bearer, body)
+        return None if answer is None else _parse(Activation, answer, "activate", handoff=code)
 
     async def scan(self, bearer: Bearer) -> str:
         """Asks the bot to look at this run's repository; its name."""
@@ -108,9 +115,10 @@ class Api:
 
     async def handoff(self, attempt: str, fence: int, code: SecretStr) -> Handover:
         """Exchanges the once-only code for the attempt's token and context."""
-        body = {"fence": fence, "code": code.get_secret_value()}
-        answer = await self._call("POST", f"/attempts/{attempt}/handoff", None, body, tries=1)
-        return _parse(Handover, answer, "handoff")
+        token = self._new_id(RunSecret.ATTEMPT)
+        body = {"fence": fence, "code": code.get_secret_value(), "token": token}
+        answer = await self._call("POST", f"/attempts/{attempt}/handoff", None, body)
+        return _parse(Handover, answer, "handoff", attempt_token=token)
 
     async def heartbeat(self, attempt: str, fence: int, bearer: Bearer, progress: Mapping[str, object] | None) -> Beat:
         """Keeps the lease. Not repeated here: the next beat is the repetition."""
@@ -127,8 +135,9 @@ class Api:
         await self._call("POST", f"/attempts/{attempt}/report", bearer, report)
 
     async def push_token(self, attempt: str, bearer: Bearer, body: Mapping[str, object]) -> PushToken:
-        """Asks once for the right to push what the gate accepted."""
-        answer = await self._call("POST", f"/attempts/{attempt}/publish-token", bearer, body, tries=1)
+        """Asks for the right to push what the gate accepted; it is given to one asker."""
+        body = {**body, "asker": self._new_id(RunSecret.PUBLISHER)}
+        answer = await self._call("POST", f"/attempts/{attempt}/publish-token", bearer, body)
         return _parse(PushToken, answer, "publish-token")
 
     async def published(self, attempt: str, fence: int, bearer: Bearer, head_sha: str) -> None:
@@ -208,9 +217,10 @@ def _problem(call: str, status: int, data: Any) -> TgsError:
     return ApiError(call, status, code, detail)
 
 
-def _parse(model: type[Model], data: Any, call: str) -> Model:
+def _parse(model: type[Model], data: Any, call: str, **ours: str) -> Model:
+    """The answer as a model, together with what was chosen here. Raises ApiError that names the fields."""
     try:
-        return model.model_validate(data)
+        return model.model_validate({**data, **ours} if isinstance(data, dict) else data)
     except ValidationError as error:
         # The input is left out: it may hold a credential.
         places = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))

@@ -62,7 +62,7 @@ def test_every_part_has_its_layer() -> None:
     assert parts() - layered - APART == set()
 
 
-ALONE = {"queue": set[str](), "localhub": set[str](), "worker": {"domain", "texts", "errors", "workflows"}}
+ALONE = {"queue": set[str](), "localhub": set[str](), "worker": {"clock", "domain", "texts", "errors", "workflows"}}
 """What of ours each of these may import, beside itself."""
 
 

@@ -42,8 +42,6 @@ class Life:
 
     world: World
     power: Power
-    lost: int = 0
-    """Runs that failed because a call that workers make once was not answered."""
     said: list[str] = field(default_factory=list)
 
     async def does(self, step: Callable[[], Awaitable[T]]) -> T | None:
@@ -101,54 +99,44 @@ class Life:
     # --- the worker
 
     async def starts(self) -> RunByHand:
-        """A run in which the agent is at work."""
-        seen: set[int] = set()
-        while True:
-            await self.until(
-                "a run that waits", lambda: any(not r.done and r.id not in seen for r in self.world.runs())
-            )
-            run = self.world.run()
-            seen.add(run.run.id)
-            if await self.does(run.activate) == 200:
-                actions = self.world.hub.actions
-                actions.job_finished(
-                    run.job("start"),
-                    Conclusion.SUCCESS,
-                    {"attempt": run.attempt, "fence": str(run.fence), "handoff": run.handoff},
-                )
-                actions.job_started(run.job("agent"))
-                if await self.does(run.hand_over) == 200:
-                    await self.does(self.world.settle)
-                    return run
-            self.lose(run)
-
-    def lose(self, run: RunByHand) -> None:
-        self.lost += 1
-        run.end(Conclusion.FAILURE)
+        """The run, with the agent at work."""
+        await self.until("a run that waits", lambda: any(not run.done for run in self.world.runs()))
+        run = self.world.run()
+        await self.again(run.activate)
+        actions = self.world.hub.actions
+        actions.job_finished(
+            run.job("start"),
+            Conclusion.SUCCESS,
+            {"attempt": run.attempt, "fence": str(run.fence), "handoff": run.handoff},
+        )
+        actions.job_started(run.job("agent"))
+        await self.again(run.hand_over)
+        await self.does(self.world.settle)
+        return run
 
     async def works(self) -> None:
-        """Runs until one of them has published its work."""
-        while not await self._publishes(await self.starts()):
-            pass
-
-    async def _publishes(self, run: RunByHand) -> bool:
+        """A run from its start to the published work."""
+        run = await self.starts()
         world = self.world
         await self.does(lambda: run.beat(1, 2, "reading"))
         await self.does(world.settle)
         await self.again(run.report)
         run.to_publish()
-        granted = await self.does(run.grant)
-        if granted is None or granted[0] != 200:
-            self.lose(run)
-            return False
+        branch = ""
+
+        async def granted() -> int:
+            nonlocal branch
+            status, grant = await run.grant()
+            branch = grant["branch"] if status == 200 else ""
+            return status
+
+        await self.again(granted)
         changes = {"hello.txt": f"hello from #{run.context['issue']}\n"}
         thought = run.context.get("thought")
         if thought:
             changes[f"{thought['dir']}/implementation.md"] = "# Done\n"
         parent = run.context["existing_branch_sha"] or run.context["base_sha"]
-        sha = world.hub.git.commit(
-            world.repo, changes, by=world.app.bot, branch=granted[1]["branch"], parent=parent
-        )  # fmt: skip
+        sha = world.hub.git.commit(world.repo, changes, by=world.app.bot, branch=branch, parent=parent)
 
         async def published() -> int:
             body = {"fence": run.fence, "head_sha": sha}
@@ -158,7 +146,6 @@ class Life:
         await self.again(published)
         world.hub.actions.job_finished(run.job("publish"), Conclusion.SUCCESS)
         await self.does(world.settle)
-        return True
 
     async def again(self, call: Callable[[], Awaitable[int]]) -> None:
         """A call that workers repeat until it is answered."""
@@ -249,7 +236,7 @@ async def told(life: Life, story: str) -> dict[str, Any]:
     record = world.record(number)
     shown = [comment.body for comment in world.comments(number)]
     assert not [error for error in world.errors if not isinstance(error[1], Crash)], world.errors
-    assert len(world.runs()) == 1 + life.lost, "runs that nobody needed"
+    assert len(world.runs()) == 1, "runs that nobody needed"
     attempts = await world.attempts(number)
     assert not [attempt for attempt in attempts if attempt.live]
     assert len({attempt.run_id for attempt in attempts}) == len(attempts)

@@ -163,7 +163,7 @@ def test_two_claimers_that_both_saw_a_free_item(
 
 
 def activation(run: RunByHand, claim_id: str | None, issue: int | None) -> Any:
-    body = {"claim_id": claim_id, "issue": issue}
+    body = {"claim_id": claim_id, "issue": issue, "handoff": run.handoff}
     return run.call("POST", "/runs/activate", run.oidc("start", "start"), body)
 
 
@@ -173,12 +173,25 @@ async def test_a_claim_is_activated_once_however_often_its_run_asks_at_the_same_
         run = world.run()
         world.hub.actions.job_started(run.job("start"))
         claim_id = str(run.run.inputs["claim_id"])
-        answers = await asyncio.gather(*(activation(run, claim_id, number) for _ in range(RUNS)))
+        askers = [RunByHand(world, run.run) for _ in range(RUNS)]
+        answers = await asyncio.gather(*(activation(asker, claim_id, number) for asker in askers))
         assert Counter(status for status, _ in answers) == {200: 1, 409: RUNS - 1}
         assert {body["code"] for status, body in answers if status == 409} == {"lost_claim"}
         await world.settle()
         [attempt] = await world.attempts(number)
         assert attempt.phase is AttemptPhase.RUNNING
+
+
+async def resumed(world: World) -> None:
+    """The pause ends in the ledger and no pass has looked yet: runs race among themselves."""
+    await world.settle()
+
+    def resume(tx: Ledger) -> None:
+        repo = tx.repo(world.repo_key)
+        assert repo is not None
+        assert tx.save_repo(repo, replace(repo, pause=None))
+
+    await world.parts.store.write(resume)
 
 
 def started_by_hand(world: World) -> RunByHand:
@@ -189,19 +202,23 @@ def started_by_hand(world: World) -> RunByHand:
     return run
 
 
+async def test_a_run_that_repeats_its_question_before_it_is_answered_has_one_item(tmp_path: Path) -> None:
+    async with new_world(tmp_path, policy="max_parallel: 9\n") as world:
+        for _ in range(3):
+            await queued(world)
+        run = started_by_hand(world)
+        await resumed(world)
+        answers = await asyncio.gather(*(activation(run, None, None) for _ in range(4)))
+        assert {status for status, _ in answers} == {200}
+        assert len({body["attempt"] for _, body in answers}) == 1
+        world.leave_due = True
+
+
 async def test_of_twenty_runs_that_ask_for_the_next_item_one_gets_it(tmp_path: Path) -> None:
     async with new_world(tmp_path) as world:
         number = await queued(world)
         runs = [started_by_hand(world) for _ in range(RUNS)]
-        await world.settle()
-
-        def resume(tx: Ledger) -> None:
-            repo = tx.repo(world.repo_key)
-            assert repo is not None
-            assert tx.save_repo(repo, replace(repo, pause=None))
-
-        # The pause ends in the ledger and no pass has looked yet: the runs race among themselves.
-        await world.parts.store.write(resume)
+        await resumed(world)
         answers = await asyncio.gather(*(activation(run, None, None) for run in runs))
         seen = Counter(status for status, _ in answers)
         assert seen[200] == 1

@@ -102,19 +102,29 @@ async def activate_with(run: RunByHand, token: str) -> int:
         "POST",
         "/runs/activate",
         token,
-        {"claim_id": str(run.run.inputs["claim_id"]), "issue": int(str(run.run.inputs["issue"]))},
+        {
+            "claim_id": str(run.run.inputs["claim_id"]),
+            "issue": int(str(run.run.inputs["issue"])),
+            "handoff": run.handoff,
+        },
     )
     return status
 
 
-async def test_the_hand_over_code_and_the_tokens_work_once_and_for_their_attempt_only(tmp_path: Path) -> None:
+def stranger(run: RunByHand) -> RunByHand:
+    """Somebody with all that the run shows in public, but with secrets of their own."""
+    return RunByHand(run.world, run.run, attempt=run.attempt, fence=run.fence)
+
+
+async def test_the_secrets_of_a_run_work_for_their_chooser_and_attempt_only(tmp_path: Path) -> None:
     async with scene(tmp_path, policy="max_parallel: 2\n") as world:
         one, two = await dispatched(world, "One"), await dispatched(world, "Two")
         first, second = world.run(0), world.run(1)
         assert await first.activate() == 200
         assert await second.activate() == 200
-        # One run cannot take the other's claim, nor claim twice.
-        assert await first.activate() == 409
+        # An answer that was lost is asked for again; anybody else who claims to be that run is refused.
+        assert await first.activate() == 200
+        assert (await stranger(first).activate()) == 409
         code = first.handoff
         first.handoff = second.handoff
         assert await first.hand_over() == 409
@@ -123,8 +133,10 @@ async def test_the_hand_over_code_and_the_tokens_work_once_and_for_their_attempt
         assert await first.hand_over() == 409
         first.fence -= 1
         assert await first.hand_over() == 200
-        assert await first.hand_over() == 409
+        assert await first.hand_over() == 200
+        assert (await stranger(first).hand_over()) == 409
         assert await second.hand_over() == 200
+        assert await first.activate() == 409
         # A token speaks for its own attempt.
         mine = first.token
         first.token = second.token
@@ -159,7 +171,7 @@ async def test_a_stale_fence_changes_nothing_by_any_call(tmp_path: Path) -> None
         stale.attempt, stale.fence = stale_id, fresh.fence
         assert (await stale.beat())[0] == 409
         stale.fence = fresh.fence - 1
-        assert (await publish_call(stale, "publish-token"))[0] == 409
+        assert (await ask_to_publish(stale))[0] == 409
         await world.settle()
         assert (await item_of(world, number), await last_attempt(world, number)) == before
         await fresh.publish()
@@ -172,22 +184,24 @@ async def test_a_write_token_is_given_once_for_the_reported_bundle_after_the_age
         run = world.run()
         # Nothing was reported, and the agent's job is running.
         run.job("agent")
-        assert (await publish_call(run, "publish-token"))[0] in {403, 409}
+        assert (await ask_to_publish(run))[0] in {403, 409}
         assert await run.report() == 200
-        assert (await publish_call(run, "publish-token"))[0] == 403
+        assert (await ask_to_publish(run))[0] == 403
         run.to_publish()
-        status, _ = await publish_call(run, "publish-token", bundle_digest="1" * 64)
+        status, _ = await ask_to_publish(run, bundle_digest="1" * 64)
         assert status == 403
-        status, _ = await publish_call(run, "publish-token", environment="tgs-agent")
+        status, _ = await ask_to_publish(run, environment="tgs-agent")
         assert status == 403
-        status, _ = await publish_call(run, "publish-token", run_id="4711")
+        status, _ = await ask_to_publish(run, run_id="4711")
         assert status in {403, 409}
-        status, _ = await publish_call(run, "publish-token", aud=f"{world.url}/start")
+        status, _ = await ask_to_publish(run, aud=f"{world.url}/start")
         assert status == 403
-        status, grant = await publish_call(run, "publish-token")
+        status, grant = await ask_to_publish(run)
         assert status == 200
         assert grant["branch"].startswith(f"tgs/{number}-")
-        again, body = await publish_call(run, "publish-token")
+        again, body = await ask_to_publish(run)
+        assert (again, body["token"]) == (200, grant["token"])
+        again, body = await ask_to_publish(stranger(run))
         assert again == 403
         assert "given out before" in str(body)
         # A commit that is not on the branch is no evidence, whatever the run says.
@@ -205,8 +219,8 @@ async def test_a_write_token_is_given_once_for_the_reported_bundle_after_the_age
         assert first.failure.reason.value == "agent.no_evidence"
 
 
-async def publish_call(run: RunByHand, what: str, **changes: Any) -> tuple[int, Any]:
-    """A call of the publish job, with changed claims or a changed digest."""
+async def ask_to_publish(run: RunByHand, **changes: Any) -> tuple[int, Any]:
+    """The publish job asks for the write token, with changed claims or a changed digest."""
     digest = changes.pop("bundle_digest", "0" * 64)
     audience = changes.pop("aud", f"{run.world.url}/publish")
     if "publish" in run.run.jobs:
@@ -214,8 +228,10 @@ async def publish_call(run: RunByHand, what: str, **changes: Any) -> tuple[int, 
     else:
         forged_env = {"environment": "tgs-publish", **changes}
         token = run.world.hub.oidc.mint(run.run, run.job("agent"), audience, forged_env)
-    body = {"fence": run.fence, "bundle_digest": digest, "head_sha": "0" * 40, "base_sha": "0" * 40}
-    return await run.call("POST", f"/attempts/{run.attempt}/{what}", token, body)
+    body = {
+        "fence": run.fence, "asker": run.asker, "bundle_digest": digest, "head_sha": "0" * 40, "base_sha": "0" * 40
+    }  # fmt: skip
+    return await run.call("POST", f"/attempts/{run.attempt}/publish-token", token, body)
 
 
 async def test_a_stopped_attempt_gets_no_write_token(tmp_path: Path) -> None:
@@ -306,8 +322,8 @@ async def test_a_fast_run_may_activate_before_its_id_is_known(tmp_path: Path) ->
         await world.parts.store.write(forget)
         # Another run of ours that does not bear the claim in its name is refused.
         other = await by_hand(world, "maria")
-        token = other.oidc("start", "start")
-        status, _ = await other.call("POST", "/runs/activate", token, {"claim_id": attempt.id, "issue": number})
+        body = {"claim_id": attempt.id, "issue": number, "handoff": other.handoff}
+        status, _ = await other.call("POST", "/runs/activate", other.oidc("start", "start"), body)
         assert status == 409
         assert await world.run(0).activate() == 200
         await world.settle()

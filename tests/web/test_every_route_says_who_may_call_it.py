@@ -24,10 +24,17 @@ OPEN = {
 """Routes that anybody may call; a new one must be added here on purpose."""
 
 BODIES: dict[str, dict[str, object]] = {
-    "/handoff": {"fence": 1, "code": "tgh_guess"},
+    "/runs/activate": {"handoff": "tgh_" + "0" * 48},
+    "/handoff": {"fence": 1, "code": "tgh_guess", "token": "tga_" + "0" * 48},
     "/heartbeat": {"fence": 1},
     "/report": {"fence": 1, "succeeded": True},
-    "/publish-token": {"fence": 1, "bundle_digest": "0" * 64, "head_sha": "0" * 40, "base_sha": "0" * 40},
+    "/publish-token": {
+        "fence": 1,
+        "asker": "tgp_" + "0" * 48,
+        "bundle_digest": "0" * 64,
+        "head_sha": "0" * 40,
+        "base_sha": "0" * 40,
+    },
     "/published": {"fence": 1, "head_sha": "0" * 40},
     "/refused": {"fence": 1, "reason": "quality.gate"},
 }

@@ -151,7 +151,9 @@ class FakeBot:
     errors: dict[str, tuple[int, str]] = field(default_factory=dict)
     beat: dict[str, Any] = field(default_factory=dict)
     oidc_count: int = 0
+    handoff: str = HANDOFF
     handoff_used: bool = False
+    token: str = ""
     git_tokens: list[str] = field(default_factory=list)
     push_token: str = PUSH_TOKEN
     repo_url: str = ""
@@ -180,17 +182,17 @@ class FakeBot:
     def _answer(self, name: str, body: Any) -> web.Response:
         context_json = self.bundle.model_dump(mode="json")
         if name == "activate":
+            self.handoff = body["handoff"]
             return web.json_response(
-                {"attempt": self.bundle.attempt, "number": 1, "fence": self.bundle.fence, "handoff": HANDOFF,
+                {"attempt": self.bundle.attempt, "number": 1, "fence": self.bundle.fence,
                  "lease_until": "2026-01-01T00:00:00Z", "issue": self.bundle.issue}
             )  # fmt: skip
         if name == "handoff":
-            if self.handoff_used or body["code"] != HANDOFF:
+            if self.handoff_used or body["code"] != self.handoff:
                 return web.json_response({"code": "lost_claim", "detail": "used"}, status=409)
             self.handoff_used = True
-            return web.json_response(
-                {"attempt_token": ATTEMPT_TOKEN, "context": context_json, "heartbeat_seconds": self.heartbeat_seconds}
-            )
+            self.token = body["token"]
+            return web.json_response({"context": context_json, "heartbeat_seconds": self.heartbeat_seconds})
         if name == "heartbeat":
             reply = {"lease_until": "2026-01-01T00:00:00Z", "cancel": False, "steer": [], "drain": False} | self.beat
             self.beat.pop("steer", None)

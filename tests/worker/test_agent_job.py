@@ -72,7 +72,11 @@ async def work(bot: FakeBot, tmp_path: Path, interrupt: asyncio.Event | None = N
     outputs = Outputs({"GITHUB_OUTPUT": str(tmp_path / "outputs")})
     async with aiohttp.ClientSession() as session, asyncio.timeout(LIMIT):
         return await run_attempt(
-            given, Api(session, bot.url, no_pause), lambda: NOW, outputs, interrupt or asyncio.Event()
+            given,
+            Api(session, bot.url, no_pause, lambda _: ATTEMPT_TOKEN),
+            lambda: NOW,
+            outputs,
+            interrupt or asyncio.Event(),
         )
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from tests.worker.support import (
-    ATTEMPT_TOKEN,
     BASE_FILES,
     HANDOFF,
     LIMIT,
@@ -99,10 +98,10 @@ async def test_the_three_jobs_take_an_item_from_claim_to_branch(origin: Origin, 
         }
         first = await tgs("worker", "start", env=env, cwd=tmp_path)
         assert first.code == 0, first
-        assert bot.named("activate")[0].body == {"claim_id": "claim-1", "issue": 7}
+        assert bot.named("activate")[0].body == {"claim_id": "claim-1", "issue": 7, "handoff": bot.handoff}
         assert bot.named("activate")[0].bearer == f"oidc:{bot.url}/start:1"
         started = read_outputs(tmp_path / "start.out")
-        assert started == {**ACTIVE, "issue": "7"}
+        assert started == {**ACTIVE, "handoff": bot.handoff, "issue": "7"}
 
         second = await tgs("worker", "run", env=agent_env(bot, origin, tmp_path, started), cwd=tmp_path)
         assert second.code == 0, second
@@ -119,7 +118,7 @@ async def test_the_three_jobs_take_an_item_from_claim_to_branch(origin: Origin, 
     assert branch is not None
     assert bot.named("published")[0].body["head_sha"] == branch
     assert f"{THOUGHT}/implementation.md" in git(origin.bare, "ls-tree", "-r", "--name-only", branch)
-    assert not any(s in str((first, second, third)) for s in (ATTEMPT_TOKEN, HANDOFF, PUSH_TOKEN, READ_TOKEN))
+    assert not any(s in str((first, second, third)) for s in (bot.token, bot.handoff, PUSH_TOKEN, READ_TOKEN))
     log = (tmp_path / "out/log" / done["log_name"]).read_text()
     assert "model-key" not in log
 

@@ -88,7 +88,8 @@ async def test_an_accepted_bundle_is_pushed_as_the_bots_own_commits(
     assert git(origin.bare, "rev-parse", f"{BRANCH}^") == origin.base
     asked = bot.named("publish-token")[0].body
     assert asked == {
-        "fence": 3, "bundle_digest": asked["bundle_digest"], "head_sha": outcome.head_sha, "base_sha": origin.base,
+        "fence": 3, "asker": asked["asker"], "bundle_digest": asked["bundle_digest"],
+        "head_sha": outcome.head_sha, "base_sha": origin.base,
         "files": 3, "insertions": 2, "deletions": 2, "deleted_tests": ["tests/test_app.py"],
     }  # fmt: skip
     assert bot.named("published")[0].body == {"fence": 3, "head_sha": outcome.head_sha}
@@ -183,7 +184,7 @@ async def test_a_claim_lost_before_the_push_publishes_nothing(origin: Origin, fo
     assert origin.branch_sha() is None
 
 
-async def test_the_right_to_push_is_asked_for_once_even_when_the_answer_is_lost(
+async def test_the_right_to_push_is_asked_for_by_one_asker_even_when_answers_are_lost(
     origin: Origin, forge: Forge, tmp_path: Path
 ) -> None:
     forge.bundle(forge.commit({"a": "1"}))
@@ -191,7 +192,11 @@ async def test_the_right_to_push_is_asked_for_once_even_when_the_answer_is_lost(
         bot.errors["publish-token"] = (502, "gateway")
         with pytest.raises(ApiDown):
             await publish(bot, tmp_path)
-        assert len(bot.named("publish-token")) == 1
+        asked = bot.named("publish-token")
+        assert len(asked) == 4
+        assert len({call.body["asker"] for call in asked}) == 1
+        # Every question comes with an identity token of its own, since each is accepted once.
+        assert len({call.bearer for call in asked}) == 4
 
 
 async def test_a_refusal_of_the_bot_is_reported(origin: Origin, forge: Forge, tmp_path: Path) -> None:

@@ -107,23 +107,40 @@ async def test_a_deeply_nested_answer_is_no_answer() -> None:
             await api.context("a", 1, secret)
 
 
-async def test_what_is_safe_to_repeat_is_repeated_and_the_rest_is_not() -> None:
+REPEATED: dict[str, Callable[[Api, Any], Awaitable[object]]] = {
+    "activation": lambda api, code: api.activate(secret, None, None),
+    "the hand-over": lambda api, code: api.handoff("a", 1, code),
+    "the request for the push token": lambda api, code: api.push_token("a", secret, {}),
+    "the last report": lambda api, code: api.published("a", 1, secret, SHA),
+}
+
+
+@pytest.mark.parametrize("call", REPEATED.values(), ids=REPEATED)
+async def test_a_call_without_an_answer_is_repeated_with_the_same_body(
+    call: Callable[[Api, Any], Awaitable[object]],
+) -> None:
+    bodies: list[Any] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        bodies.append(await request.json())
+        return web.Response(status=502)
+
+    async with server(handle) as (_, api, waited):
+        with pytest.raises(ApiDown):
+            await call(api, await secret())
+    assert waited == [1.0, 3.0, 9.0]
+    assert len(bodies) == 4
+    assert all(body == bodies[0] for body in bodies)
+
+
+async def test_the_next_heartbeat_is_the_repetition_of_the_last() -> None:
     async def handle(_: web.Request) -> web.Response:
         return web.Response(status=502)
 
     async with server(handle) as (_, api, waited):
         with pytest.raises(ApiDown):
-            await api.published("a", 1, secret, SHA)
-        assert waited == [1.0, 3.0, 9.0]
-        for call in (
-            api.activate(secret, None, None),
-            api.handoff("a", 1, await secret()),
-            api.push_token("a", secret, {}),
-            api.heartbeat("a", 1, secret, None),
-        ):
-            with pytest.raises(ApiDown):
-                await call
-        assert len(waited) == 3
+            await api.heartbeat("a", 1, secret, None)
+    assert waited == []
 
 
 @pytest.mark.parametrize("answered", [answer({}), answer({"value": ""}), answer({"value": 3}), answer({}, 500)])

@@ -2,17 +2,19 @@
 
 Who may call: `activate` and the publishing calls need the OIDC token of a run of our workflow on the default branch,
 each used once; `handoff` needs the single-use code of the attempt; the rest needs the attempt's own token. Nobody
-else may call anything here.
+else may call anything here. Every call may be repeated by its caller when the answer was lost.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
 
+from bot.domain.attempting import HEARTBEAT
+from bot.domain.identity import RunSecret, secret_pattern
 from bot.domain.model import Attempt, FailureReason, WorkerReport
 from bot.domain.sanitise import for_comment, redact
 from bot.protocols import Clock
@@ -28,8 +30,13 @@ MAX_WORDS = 8_000
 
 T = TypeVar("T")
 
+HandoffCode = Annotated[str, msgspec.Meta(pattern=secret_pattern(RunSecret.HANDOFF))]
+AttemptToken = Annotated[str, msgspec.Meta(pattern=secret_pattern(RunSecret.ATTEMPT))]
+Asker = Annotated[str, msgspec.Meta(pattern=secret_pattern(RunSecret.PUBLISHER))]
+
 
 class ActivateBody(msgspec.Struct, forbid_unknown_fields=True):
+    handoff: HandoffCode
     claim_id: str | None = None
     issue: int | None = None
 
@@ -37,6 +44,7 @@ class ActivateBody(msgspec.Struct, forbid_unknown_fields=True):
 class HandoffBody(msgspec.Struct, forbid_unknown_fields=True):
     fence: int
     code: str
+    token: AttemptToken
 
 
 class ProgressBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,6 +70,7 @@ class ReportBody(msgspec.Struct, forbid_unknown_fields=True):
 
 class PublishBody(msgspec.Struct, forbid_unknown_fields=True):
     fence: int
+    asker: Asker
     bundle_digest: str
     head_sha: str
     base_sha: str
@@ -110,18 +119,16 @@ class Runs:
     async def activate(self, request: web.Request) -> web.Response:
         who = await self._oidc.verify(_bearer(request), self._start_audience, self._clock.now())
         body = await _body(request, ActivateBody)
-        found = await self._service.activate(who, body.claim_id, body.issue)
-        if found is None:
+        attempt = await self._service.activate(who, body.claim_id, body.issue, body.handoff)
+        if attempt is None:
             return web.Response(status=204)
-        attempt = found.attempt
         return _json(
             {
                 "attempt": attempt.id,
                 "number": attempt.number,
                 "fence": attempt.fence,
                 "issue": attempt.key.number,
-                "handoff": found.handoff,
-                "lease_until": found.lease_until.isoformat(),
+                "lease_until": attempt.lease_until.isoformat() if attempt.lease_until else None,
             }
         )
 
@@ -132,14 +139,9 @@ class Runs:
 
     async def handoff(self, request: web.Request) -> web.Response:
         body = await _body(request, HandoffBody)
-        found = await self._service.hand_over(request.match_info["attempt"], body.fence, body.code)
-        return _json(
-            {
-                "attempt_token": found.attempt_token,
-                "context": found.context.model_dump(mode="json"),
-                "heartbeat_seconds": found.heartbeat_seconds,
-            }
-        )
+        attempt = await self._service.hand_over(request.match_info["attempt"], body.fence, body.code, body.token)
+        context = await self._service.context(attempt)
+        return _json({"context": context.model_dump(mode="json"), "heartbeat_seconds": HEARTBEAT.total_seconds()})
 
     async def context(self, request: web.Request) -> web.Response:
         if _bearer(request).count(".") == 2:
@@ -193,7 +195,7 @@ class Runs:
     async def publish_token(self, request: web.Request) -> web.Response:
         body = await _body(request, PublishBody)
         attempt = await self._publishing(request, body.fence)
-        grant = await self._service.publish_token(attempt, body.bundle_digest)
+        grant = await self._service.publish_token(attempt, body.bundle_digest, body.asker)
         return _json(
             {
                 "token": grant.token,
