@@ -15,24 +15,20 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from bot.domain.attempt import Attempt, AttemptPhase, WorkerReport
 from bot.domain.attempting import ACTIVATION_LIMIT, DISPATCH_LOOK
 from bot.domain.effects import CancelRun, Dispatch, MergePull, OpenPull, RevokeToken, Say, TakeReadyLabel
 from bot.domain.facts import PullFacts
 from bot.domain.labels import READY
-from bot.domain.model import (
-    Attempt,
-    AttemptId,
-    AttemptPhase,
-    FailureReason,
-    PullLink,
-    WorkerReport,
-)
+from bot.domain.model import AttemptId, FailureReason, PullLink
 from bot.domain.notes import NoteCode, note
 from bot.domain.policy_model import Policy
 from bot.errors import Conflict, Forbidden, GitHubError, Invalid, NotFound, RateLimited, Unavailable
 from bot.kept import Kept
 from bot.outbox import Once, Result
-from bot.protocols import Clock, GitHub, Ledger, OutboxRow, Secret, Store
+from bot.protocols.clock import Clock
+from bot.protocols.github import GitHub, Secret
+from bot.protocols.ledger import Ledger, OutboxRow, Store
 from bot.texts.pull_request import PullInput, pull_body, pull_title
 from bot.words import Words
 

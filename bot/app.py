@@ -30,7 +30,7 @@ from bot.github.gateway import Gateway, app_gateway
 from bot.github.whoami import whoami
 from bot.metrics import Metrics
 from bot.people import People
-from bot.protocols import Clock, Ids
+from bot.protocols.clock import Clock, Ids
 from bot.queue.memory import MemoryQueue
 from bot.settings import Settings
 from bot.store.engine import SqliteStore, open_store

@@ -16,6 +16,7 @@ import structlog
 
 from bot.acts import Acts
 from bot.domain import labels
+from bot.domain.attempt import Attempt
 from bot.domain.effects import (
     CancelRun,
     CloseIssue,
@@ -32,15 +33,18 @@ from bot.domain.effects import (
     Status,
     TakeReadyLabel,
 )
-from bot.domain.model import Attempt, IssueKey, Item, Key, RepoRecord
+from bot.domain.model import IssueKey, Item, Key
 from bot.domain.notes import to_json
 from bot.domain.policy_model import Policy
+from bot.domain.repository import RepoRecord
 from bot.errors import Invalid, NotFound
 from bot.invariants import check
 from bot.kept import Kept
 from bot.metrics import Metrics
 from bot.policies import policy_of
-from bot.protocols import Audit, Clock, GitHub, Ledger, OutboxRow, Store, Visible
+from bot.protocols.clock import Clock
+from bot.protocols.github import GitHub, Visible
+from bot.protocols.ledger import Audit, Ledger, OutboxRow, Store
 from bot.texts.status_comment import StatusInput, status_text
 from bot.words import Words
 

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TypedDict
 
-from bot.domain.model import Attempt, IssueKey, Item, ItemState, RepoRecord
+from bot.domain.attempt import Attempt
+from bot.domain.model import IssueKey, Item, ItemState
+from bot.domain.repository import RepoRecord
 from bot.domain.schedule import order
-from bot.protocols import Ledger, Store
+from bot.protocols.ledger import Ledger, Store
 from bot.texts.reasons import sentence
 
 

@@ -10,25 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind
 from bot.domain.attempting import LEASE
 from bot.domain.lifecycle import ItemEvent, Refusal, move
 from bot.domain.locks import Lock, conflicts, parse_lock
-from bot.domain.model import (
-    Attempt,
-    AttemptId,
-    AttemptPhase,
-    IssueKey,
-    Item,
-    ItemState,
-    Waiting,
-    Worker,
-    WorkerKind,
-)
+from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Waiting
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
 from bot.domain.schedule import DISPATCH_WINDOW, wanted_locks
 from bot.domain.thoughts import branch_name
-from bot.protocols import Audit, DuplicateLiveAttempt, Ledger, LockRow
+from bot.protocols.ledger import Audit, DuplicateLiveAttempt, Ledger, LockRow
 
 
 @dataclass(frozen=True, slots=True)

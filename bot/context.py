@@ -5,6 +5,7 @@ The run reads this from the bot and never the live issue, so that an edit after 
 
 from __future__ import annotations
 
+from bot.domain.attempt import Attempt
 from bot.domain.attempting import HEARTBEAT
 from bot.domain.bundle import (
     AgentPart,
@@ -16,11 +17,13 @@ from bot.domain.bundle import (
     SpecPart,
     ThoughtPart,
 )
-from bot.domain.model import Attempt, Item, RepoRecord
+from bot.domain.model import Item
+from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import for_prompt
 from bot.errors import LostClaim
 from bot.policies import policy_of
-from bot.protocols import GitHub, Ledger, Store
+from bot.protocols.github import GitHub
+from bot.protocols.ledger import Ledger, Store
 
 
 async def context_bundle(store: Store, github: GitHub, attempt: Attempt, html_url: str) -> ContextBundle:

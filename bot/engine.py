@@ -15,7 +15,9 @@ from bot.look import Look
 from bot.metrics import Metrics, PassKind, PassOutcome
 from bot.mirror_acts import MirrorActs
 from bot.observe import Observer
-from bot.protocols import Clock, GitHub, Ids, Store
+from bot.protocols.clock import Clock, Ids
+from bot.protocols.github import GitHub
+from bot.protocols.ledger import Store
 from bot.queue.api import Result
 from bot.reconcile import Reconciler
 from bot.repo_pass import RepoPass

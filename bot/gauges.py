@@ -12,9 +12,10 @@ from typing import Protocol
 
 import structlog
 
-from bot.domain.model import Attempt, AttemptPhase, InstallationId, ItemState
+from bot.domain.attempt import Attempt, AttemptPhase
+from bot.domain.model import InstallationId, ItemState
 from bot.metrics import GithubBucket, Metrics
-from bot.protocols import Clock
+from bot.protocols.clock import Clock
 
 LOOK_SECONDS = 15.0
 """Scrapers ask every 15 to 60 seconds; looking more often would show nothing more."""

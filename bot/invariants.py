@@ -9,7 +9,7 @@ from __future__ import annotations
 from bot.domain.effects import Save
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.model import IssueKey, Item, ItemState
-from bot.protocols import Ledger
+from bot.protocols.ledger import Ledger
 
 ENDS_WELL = frozenset({ItemEvent.MERGED.value, ItemEvent.IMPLEMENTED.value})
 """The only events that make an item done: a merge, or its result seen on the default branch."""

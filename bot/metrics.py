@@ -23,7 +23,8 @@ from prometheus_client import (
     generate_latest,
 )
 
-from bot.domain.model import AttemptPhase, FailureReason, ItemState, Outcome
+from bot.domain.attempt import AttemptPhase, Outcome
+from bot.domain.model import FailureReason, ItemState
 
 OTHER: Final = "other"
 """The value of a label whose real value is outside the closed set."""

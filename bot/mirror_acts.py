@@ -13,10 +13,13 @@ from bot.domain.facts import IssueFacts
 from bot.domain.front_matter import FrontMatterResult, Source, effective_spec
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.mirror import CreateIssue
-from bot.domain.model import Item, ItemState, Projection, RepoRecord, Snapshot
+from bot.domain.model import Item, ItemState, Projection, Snapshot
 from bot.domain.policy_model import Policy
+from bot.domain.repository import RepoRecord
 from bot.outbox import LOOK_FOR, Once, Result
-from bot.protocols import Audit, Clock, GitHub, Ledger, OutboxRow, Store
+from bot.protocols.clock import Clock
+from bot.protocols.github import GitHub
+from bot.protocols.ledger import Audit, Ledger, OutboxRow, Store
 from bot.texts import markers
 from bot.texts.mirror import MirrorInput, mirror_body, mirror_title
 

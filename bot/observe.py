@@ -12,6 +12,7 @@ from datetime import datetime
 
 from bot.domain import labels
 from bot.domain.approval import PRIORITY_LABELS, newest
+from bot.domain.attempt import Attempt, AttemptPhase
 from bot.domain.attempting import ACTIVATION_LIMIT
 from bot.domain.facts import (
     CiFacts,
@@ -25,24 +26,15 @@ from bot.domain.facts import (
     RunFacts,
     RunStatus,
 )
-from bot.domain.intents import body_digest
-from bot.domain.model import (
-    TERMINAL_STATES,
-    Attempt,
-    AttemptPhase,
-    Intent,
-    IntentSource,
-    IssueKey,
-    Item,
-    ItemState,
-    Person,
-    RepoRecord,
-    Role,
-)
+from bot.domain.intents import Intent, IntentSource, body_digest
+from bot.domain.model import TERMINAL_STATES, IssueKey, Item, ItemState, Person, Role
 from bot.domain.obey import APPROVING_VERBS, REPLY_PAUSE
+from bot.domain.repository import RepoRecord
 from bot.errors import GitHubError, NotFound, RateLimited, Suspended, Unavailable
 from bot.kept import Kept
-from bot.protocols import Clock, GitHub, Ledger, Store
+from bot.protocols.clock import Clock
+from bot.protocols.github import GitHub
+from bot.protocols.ledger import Ledger, Store
 
 
 @dataclass(frozen=True, slots=True)

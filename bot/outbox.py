@@ -15,7 +15,8 @@ from typing import Generic, TypeVar
 
 from bot.domain.model import IssueKey, RepoKey
 from bot.errors import GitHubError
-from bot.protocols import Clock, Ledger, OutboxRow, Store
+from bot.protocols.clock import Clock
+from bot.protocols.ledger import Ledger, OutboxRow, Store
 
 R = TypeVar("R")
 

@@ -12,9 +12,11 @@ from datetime import timedelta
 
 from cachetools import TTLCache
 
-from bot.domain.model import Person, RepoRecord, Role
+from bot.domain.model import Person, Role
+from bot.domain.repository import RepoRecord
 from bot.errors import Forbidden, NotFound, Refused, Unauthorized
-from bot.protocols import GitHub, Store
+from bot.protocols.github import GitHub
+from bot.protocols.ledger import Store
 
 REMEMBERED = timedelta(minutes=1)
 """How long the owner of a token is remembered; a revoked token works at most this much longer."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from bot.domain.model import RepoRecord
 from bot.domain.policy import parse_policy
 from bot.domain.policy_model import Policy
+from bot.domain.repository import RepoRecord
 
 PARSED_KEPT = 512
 """Parsed policies kept in memory: a parse takes milliseconds, and a deployment has few distinct files."""

@@ -15,14 +15,16 @@ import structlog
 from bot.apply import Applier, StaleDecision
 from bot.domain.advance import advance
 from bot.domain.failures import Handling, handling, wait_until
-from bot.domain.model import IssueKey, Problem, RepoKey, RepoRecord, parse_key
+from bot.domain.model import IssueKey, Problem, RepoKey, parse_key
+from bot.domain.repository import RepoRecord
 from bot.errors import Forbidden, GitHubError, Suspended
 from bot.invariants import InvariantBroken
 from bot.look import Look
 from bot.metrics import Metrics
 from bot.observe import Observer
 from bot.policies import policy_of
-from bot.protocols import Clock, Ledger, Store
+from bot.protocols.clock import Clock
+from bot.protocols.ledger import Ledger, Store
 from bot.repo_pass import RepoPass
 
 TELL_RETRY = timedelta(minutes=10)

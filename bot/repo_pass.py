@@ -14,6 +14,7 @@ import structlog
 from cachetools import LRUCache
 
 from bot.claims import NotClaimed
+from bot.domain.attempt import Worker, WorkerKind
 from bot.domain.attempting import RUN_WORKFLOW
 from bot.domain.front_matter import FrontMatterResult, Source, effective_spec, from_plan
 from bot.domain.mirror import (
@@ -28,9 +29,10 @@ from bot.domain.mirror import (
     ThoughtText,
     mirror,
 )
-from bot.domain.model import IssueKey, Item, ItemState, RepoKey, RepoRecord, Worker, WorkerKind
+from bot.domain.model import IssueKey, Item, ItemState, RepoKey
 from bot.domain.policy import MAX_POLICY_CHARS, POLICY_PATH
 from bot.domain.policy_model import Policy
+from bot.domain.repository import RepoRecord
 from bot.domain.schedule import schedule
 from bot.domain.survey import CHECK_AGAIN, ENVIRONMENTS, RepoChecks, check, checks_due, take_policy
 from bot.domain.thoughts import THOUGHTS_DIR, Thought, ThoughtProblem, recognise
@@ -38,7 +40,9 @@ from bot.errors import NotFound
 from bot.look import Look
 from bot.mirror_acts import MirrorActs
 from bot.policies import policy_of
-from bot.protocols import Clock, GitHub, Ledger, RepoView, Store, Tree, TreeEntry
+from bot.protocols.clock import Clock
+from bot.protocols.github import GitHub, RepoView, Tree, TreeEntry
+from bot.protocols.ledger import Ledger, Store
 from bot.setup_issue import SetUpIssue
 from bot.starter import Starter
 

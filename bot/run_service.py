@@ -16,23 +16,18 @@ from datetime import datetime, timedelta
 
 from bot.acts import WriteTokens
 from bot.context import context_bundle
+from bot.domain.attempt import Attempt, AttemptPhase, Progress, WorkerReport
 from bot.domain.attempting import LEASE, RUN_WORKFLOW
 from bot.domain.bundle import ContextBundle
 from bot.domain.identity import RunIdentity, RunSecret
-from bot.domain.model import (
-    Attempt,
-    AttemptId,
-    AttemptPhase,
-    Person,
-    Progress,
-    RepoRecord,
-    Role,
-    WorkerReport,
-)
+from bot.domain.model import AttemptId, Person, Role
 from bot.domain.permissions import Capability, Denied, decide
+from bot.domain.repository import RepoRecord
 from bot.errors import Forbidden, LostClaim, NotFound, Refused
 from bot.policies import policy_of
-from bot.protocols import Audit, Clock, GitHub, Ledger, OutboxRow, Store
+from bot.protocols.clock import Clock
+from bot.protocols.github import GitHub
+from bot.protocols.ledger import Audit, Ledger, OutboxRow, Store
 from bot.starter import Starter
 
 HANDOFF_LIFE = timedelta(hours=2)

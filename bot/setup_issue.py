@@ -13,10 +13,13 @@ from datetime import datetime, timedelta
 
 from bot.domain.facts import IssueFacts, Presence
 from bot.domain.mirror import Listed
-from bot.domain.model import IssueKey, RepoRecord
+from bot.domain.model import IssueKey
 from bot.domain.policy_model import Policy
+from bot.domain.repository import RepoRecord
 from bot.outbox import LOOK_FOR, Once, Result
-from bot.protocols import Clock, GitHub, Ledger, OutboxRow, Store
+from bot.protocols.clock import Clock
+from bot.protocols.github import GitHub
+from bot.protocols.ledger import Ledger, OutboxRow, Store
 from bot.texts import markers
 from bot.texts.setup import SETUP_TITLE, SetUpInput, setup_body
 

@@ -13,30 +13,22 @@ import structlog
 
 from bot.claims import Claimed, NotClaimed, claim
 from bot.domain import labels
+from bot.domain.attempt import Attempt, Worker, WorkerKind
 from bot.domain.facts import IssueFacts, Presence
 from bot.domain.labels import IntentLabel
 from bot.domain.locks import Lock, parse_lock
-from bot.domain.model import (
-    Attempt,
-    AttemptId,
-    IssueKey,
-    Item,
-    ItemState,
-    RepoKey,
-    RepoRecord,
-    Role,
-    Waiting,
-    Worker,
-    WorkerKind,
-)
+from bot.domain.model import AttemptId, IssueKey, Item, ItemState, RepoKey, Role, Waiting
 from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
+from bot.domain.repository import RepoRecord
 from bot.domain.schedule import DISPATCH_WINDOW, Backlog, schedule
 from bot.errors import Forbidden, NotFound
 from bot.metrics import Metrics
 from bot.policies import policy_of
-from bot.protocols import Clock, GitHub, Ids, Ledger, Store
+from bot.protocols.clock import Clock, Ids
+from bot.protocols.github import GitHub
+from bot.protocols.ledger import Ledger, Store
 
 log = structlog.get_logger(__name__)
 

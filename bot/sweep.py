@@ -15,9 +15,12 @@ from datetime import datetime, timedelta
 import structlog
 
 from bot.domain.labels import READY
-from bot.domain.model import InstallationId, IssueKey, Person, RepoRecord
+from bot.domain.model import InstallationId, IssueKey, Person
+from bot.domain.repository import RepoRecord
 from bot.errors import GitHubError, RateLimited
-from bot.protocols import Clock, GitHub, Ledger, RepoView, Store
+from bot.protocols.clock import Clock
+from bot.protocols.github import GitHub, RepoView
+from bot.protocols.ledger import Ledger, Store
 
 SWEEP_EVERY = timedelta(minutes=10)
 """How long a lost webhook may go unnoticed when no timer of the item is due earlier."""

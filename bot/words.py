@@ -14,12 +14,15 @@ from datetime import datetime, timedelta
 import structlog
 
 from bot.domain.effects import Say
-from bot.domain.model import IssueKey, Item, RepoRecord
+from bot.domain.model import IssueKey, Item
 from bot.domain.notes import Note, from_json
 from bot.domain.policy_model import Policy
+from bot.domain.repository import RepoRecord
 from bot.errors import Forbidden, Invalid, NotFound
 from bot.outbox import LOOK_FOR, Once, Result
-from bot.protocols import Clock, Comment, GitHub, Ledger, OutboxRow, Store
+from bot.protocols.clock import Clock
+from bot.protocols.github import Comment, GitHub
+from bot.protocols.ledger import Ledger, OutboxRow, Store
 from bot.texts import markers
 from bot.texts.render import RenderContext, render
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from bot.domain.intake import Intake, TouchKind
-from bot.domain.intents import body_digest
-from bot.domain.model import Intent, IntentSource, IssueKey, Person
+from bot.domain.intents import Intent, IntentSource, body_digest
+from bot.domain.model import IssueKey, Person
 from bot.payloads import Comment, IssueCommentPayload
 from handlers.commands import Line, read_commands
 from handlers.issues import hint

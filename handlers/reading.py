@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from bot import payloads
 from bot.domain.intake import InstallationChange, Intake, SeenRepo, Touch, TouchKind
-from bot.domain.model import InstallationId, Intent, IssueKey, Person, RepoId, RepoKey
+from bot.domain.intents import Intent
+from bot.domain.model import InstallationId, IssueKey, Person, RepoId, RepoKey
 
 NOTHING = Intake()
 """The payload says nothing to us."""

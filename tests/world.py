@@ -26,9 +26,11 @@ from aiohttp.typedefs import Middleware
 from bot.app import Parts, open_parts, routes_of
 from bot.app import World as Outside
 from bot.clock import RandomIds
+from bot.domain.attempt import Attempt
 from bot.domain.identity import RunSecret
 from bot.domain.labels import states_shown
-from bot.domain.model import Attempt, InstallationId, IssueKey, Item, RepoId, RepoKey, RepoRecord
+from bot.domain.model import InstallationId, IssueKey, Item, RepoId, RepoKey
+from bot.domain.repository import RepoRecord
 from bot.github.client import open_session
 from bot.localhub.actions_model import Conclusion, Job, Run
 from bot.localhub.core import Account, Actor, ActorKind, App, Hub, Installation, Repository

@@ -35,7 +35,7 @@ from bot.github.client import open_session
 from bot.github.clients import Clients
 from bot.github.gateway import Gateway
 from bot.github.shapes import RepoShape
-from bot.protocols import RepoView
+from bot.protocols.github import RepoView
 from bot.settings import load_client_settings
 from bot.workflows import check_url
 

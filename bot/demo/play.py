@@ -26,11 +26,12 @@ from bot.cli.exits import Exit
 from bot.demo.project import ANOTHER_FOLDER, ANOTHER_PLAN, ISSUE_BODY, ISSUE_TITLE, thoughts
 from bot.demo.stage import Stage, set_stage
 from bot.demo.story import Seen, span, told
+from bot.domain.attempt import AttemptPhase
 from bot.domain.facts import Ci
-from bot.domain.model import AttemptPhase, InstallationId, IssueKey, Item, ItemState, RepoId, RepoKey
+from bot.domain.model import InstallationId, IssueKey, Item, ItemState, RepoId, RepoKey
 from bot.errors import Unavailable
 from bot.localhub.model import Issue
-from bot.protocols import Ledger
+from bot.protocols.ledger import Ledger
 
 LOOK_SECONDS = 0.25
 """How often the narrator looks; short enough to see every state."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from bot.domain.attempt import Attempt, AttemptPhase
 from bot.domain.facts import Ci
-from bot.domain.model import Attempt, AttemptPhase, Item, ItemState
+from bot.domain.model import Item, ItemState
 from bot.texts.failures import sentence as failure_sentence
 from bot.texts.reasons import sentence as reason_sentence
 

@@ -21,17 +21,7 @@ from bot.domain.facts import ContentEdit, IssueFacts, LabelEvent
 from bot.domain.front_matter import Source, effective_spec, from_issue
 from bot.domain.labels import IntentLabel
 from bot.domain.lifecycle import ItemEvent, Refusal
-from bot.domain.model import (
-    TERMINAL_STATES,
-    FailureReason,
-    Item,
-    ItemState,
-    Person,
-    Problem,
-    Role,
-    Snapshot,
-    WorkSpec,
-)
+from bot.domain.model import TERMINAL_STATES, FailureReason, Item, ItemState, Person, Problem, Role, Snapshot, WorkSpec
 from bot.domain.notes import NoteCode, note
 from bot.domain.permissions import Capability, Denied, decide, needed
 from bot.domain.policy_model import Policy

@@ -13,22 +13,13 @@ from typing import assert_never
 
 from bot.domain import labels
 from bot.domain.approval import EVENT_LAG, newest, request_cancel
+from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, WorkerKind, WorkerReport
 from bot.domain.draft import BOT, Draft
 from bot.domain.effects import CancelRun, Dispatch, OpenPull, RevokeToken, Show, TakeReadyLabel
 from bot.domain.facts import RunFacts, RunStatus
 from bot.domain.failures import AskPerson, GiveUp, PauseRepo, Retry, next_step
 from bot.domain.lifecycle import ItemEvent
-from bot.domain.model import (
-    Attempt,
-    AttemptPhase,
-    FailureReason,
-    ItemState,
-    Outcome,
-    Problem,
-    Proof,
-    WorkerKind,
-    WorkerReport,
-)
+from bot.domain.model import FailureReason, ItemState, Problem
 from bot.domain.notes import NoteCode, note
 from bot.domain.policy_model import Policy
 from bot.domain.review import NO_CHECKS_AFTER

@@ -10,23 +10,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof
 from bot.domain.effects import Decision, Effect, HistoryLine, Save, Say, Show, Status, Visible, Words
 from bot.domain.facts import ItemFacts
 from bot.domain.lifecycle import ItemEvent, Move, Refusal, move
-from bot.domain.model import (
-    Attempt,
-    AttemptPhase,
-    Failure,
-    FailureReason,
-    IssueKey,
-    Item,
-    ItemState,
-    Key,
-    Outcome,
-    Proof,
-    RepoRecord,
-)
+from bot.domain.model import Failure, FailureReason, IssueKey, Item, ItemState, Key
 from bot.domain.notes import Note
+from bot.domain.repository import RepoRecord
 
 BOT = "bot"
 """The actor named in history for what the bot decides by itself."""

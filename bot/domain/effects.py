@@ -12,18 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from bot.domain.attempt import Attempt
 from bot.domain.facts import CiFacts
-from bot.domain.model import (
-    Attempt,
-    AttemptId,
-    IssueKey,
-    Item,
-    ItemState,
-    Key,
-    RepoRecord,
-    Waiting,
-)
+from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Key, Waiting
 from bot.domain.notes import Note
+from bot.domain.repository import RepoRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from bot.domain.attempt import Attempt, AttemptPhase
 from bot.domain.draft import Draft
 from bot.domain.facts import Ci
-from bot.domain.model import Attempt, AttemptPhase, Item, ItemState, Waiting
+from bot.domain.model import Item, ItemState, Waiting
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from bot.domain.model import Attempt, Intent, IssueKey, Item, Person, RepoRecord, Role
+from bot.domain.attempt import Attempt
+from bot.domain.intents import Intent
+from bot.domain.model import IssueKey, Item, Person, Role
+from bot.domain.repository import RepoRecord
 
 
 @dataclass(frozen=True, slots=True)

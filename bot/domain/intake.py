@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bot.domain.model import InstallationId, Intent, RepoId, RepoKey
+from bot.domain.intents import Intent
+from bot.domain.model import InstallationId, RepoId, RepoKey
 
 
 class TouchKind(StrEnum):

@@ -14,7 +14,8 @@ from bot.domain.commands import COMMANDS, Verb
 from bot.domain.draft import Draft
 from bot.domain.effects import React
 from bot.domain.facts import IntentFacts
-from bot.domain.model import Intent, IntentSource, Role
+from bot.domain.intents import Intent, IntentSource
+from bot.domain.model import Role
 from bot.domain.notes import Note, NoteCode, note
 from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy

@@ -13,8 +13,9 @@ from datetime import timedelta
 from bot.domain.draft import Draft
 from bot.domain.effects import CloseIssue, MergePull, React, Show
 from bot.domain.facts import Ci, PullFacts
+from bot.domain.intents import Intent
 from bot.domain.lifecycle import ItemEvent
-from bot.domain.model import Intent, ItemState
+from bot.domain.model import ItemState
 from bot.domain.notes import NoteCode, note
 from bot.domain.policy_model import Policy
 

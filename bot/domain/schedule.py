@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from bot.domain.attempt import Attempt
 from bot.domain.locks import Lock, conflicts, parse_lock
-from bot.domain.model import Attempt, Item, ItemState, RepoRecord, Waiting
+from bot.domain.model import Item, ItemState, Waiting
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
+from bot.domain.repository import RepoRecord
 
 DISPATCH_WINDOW = timedelta(days=1)
 """The ceiling on runs counts over the last day."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bot.domain.attempting import RUN_WORKFLOW
-from bot.domain.model import Problem, RepoRecord
+from bot.domain.model import Problem
 from bot.domain.policy import parse_policy
+from bot.domain.repository import RepoRecord
 
 ENVIRONMENTS = ("tgs-agent", "tgs-publish")
 """Environments that the workflow's jobs name; they keep the model credential and the publish step apart."""

@@ -15,12 +15,14 @@ from bot.domain.commands import Verb
 from bot.domain.draft import Draft
 from bot.domain.effects import React, Show
 from bot.domain.explain import explain
+from bot.domain.intents import Intent
 from bot.domain.labels import IntentLabel
 from bot.domain.lifecycle import ItemEvent, Refusal
-from bot.domain.model import FailureReason, Intent, Item, ItemState, Pause
+from bot.domain.model import FailureReason, Item, ItemState
 from bot.domain.notes import Note, NoteCode, note
 from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
+from bot.domain.repository import Pause
 from bot.domain.review import merge
 
 DONE = "rocket"

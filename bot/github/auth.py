@@ -29,7 +29,7 @@ from bot.github.answers import Answer, read
 from bot.github.calls import Call, TokenSource, call
 from bot.github.limits import Lane
 from bot.github.shapes import InstallationShape, TokenShape
-from bot.protocols import Clock
+from bot.protocols.clock import Clock
 
 JWT_BACKDATED = timedelta(seconds=60)
 """GitHub advises to date the JWT a minute back, against clock drift."""

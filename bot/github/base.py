@@ -27,7 +27,7 @@ from bot.github.client import GitHubClient
 from bot.github.clients import Clients
 from bot.github.limits import Lane
 from bot.github.shapes import RepoShape
-from bot.protocols import Clock
+from bot.protocols.clock import Clock
 
 NAME_TRUST = timedelta(minutes=10)
 """How long a confirmed name is used without asking again; asking is one conditional request, usually a free 304."""

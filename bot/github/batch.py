@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bot.protocols import Visible
+from bot.protocols.github import Visible
 
 ZERO_OID = "0" * 40
 """As `afterOid` of `updateRefs`: delete the ref."""

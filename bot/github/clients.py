@@ -17,7 +17,7 @@ from bot.github.auth import AppAuth, AppJwt, Auth, FixedToken, PrivateKey, Token
 from bot.github.calls import Origin, TokenSource
 from bot.github.client import GitHubClient
 from bot.github.limits import WRITE_SPACING, GithubUsage, Limits, Sleep
-from bot.protocols import Clock
+from bot.protocols.clock import Clock
 
 APP_WRITE_SPACING = 0.0
 """Seconds: minting tokens and asking for redelivery create nothing people see, so they need no spacing."""

@@ -1,4 +1,4 @@
-"""The bot's door to GitHub: implements `bot.protocols.GitHub` for an App, or for a person's own token.
+"""The bot's door to GitHub: implements `bot.protocols.github.GitHub` for an App, or for a person's own token.
 
 Promises: every verb raises the kinds of `bot.errors` only. The composition root opens the session and closes it; a
 gateway owns no task and needs no closing.
@@ -20,11 +20,12 @@ from bot.github.calls import Origin
 from bot.github.clients import Clients
 from bot.github.gateway_show import ShowVerbs
 from bot.github.limits import WRITE_SPACING, Sleep
-from bot.protocols import Clock, GitHub
+from bot.protocols.clock import Clock
+from bot.protocols.github import GitHub
 
 
 class Gateway(ShowVerbs):
-    """All verbs of `bot.protocols.GitHub`, and `usage()` for the metrics."""
+    """All verbs of `bot.protocols.github.GitHub`, and `usage()` for the metrics."""
 
 
 def app_gateway(

@@ -21,7 +21,7 @@ from bot.github.clients import Clients
 from bot.github.gateway_repos import RepoVerbs
 from bot.github.limits import GithubUsage, Lane
 from bot.github.shapes import AppShape, DeliveryShape, InstallationShape, RepoShape, UserShape, person
-from bot.protocols import RepoView, Secret
+from bot.protocols.github import RepoView, Secret
 
 IDENTITY_TTL = 3600.0
 """Seconds: the App's name and owner change about never, but a rename should not need a restart."""

@@ -29,7 +29,7 @@ from bot.github.clients import Clients
 from bot.github.gateway_apps import AppVerbs
 from bot.github.limits import Lane
 from bot.github.shapes import CommentShape, EventShape, IssueShape, LabelShape, person
-from bot.protocols import Comment
+from bot.protocols.github import Comment
 
 MAX_TEXT = 60_000
 """Characters of a title, body or comment: below every limit GitHub documents or was measured to have."""

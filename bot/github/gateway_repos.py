@@ -28,7 +28,7 @@ from bot.github.shapes import (
     TreeShape,
     WorkflowShape,
 )
-from bot.protocols import RepoView, Tree, TreeEntry
+from bot.protocols.github import RepoView, Tree, TreeEntry
 
 MAX_BLOB = 10 * 1024 * 1024
 """Bytes of a blob we fetch: a plan or policy is far smaller, and Base64 must fit the cap on answers."""

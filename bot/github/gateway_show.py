@@ -28,7 +28,7 @@ from bot.github.gateway_issues import MAX_NODES, check_text
 from bot.github.gateway_pulls import PullVerbs
 from bot.github.limits import Lane
 from bot.github.shapes import CommentShape, UserShape
-from bot.protocols import Visible, VisibleOutcome
+from bot.protocols.github import Visible, VisibleOutcome
 
 NODE_TTL = 3600.0
 """Seconds a looked-up node id is trusted: ids last, but a label can be deleted and made anew under its name."""

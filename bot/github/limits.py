@@ -22,7 +22,7 @@ from enum import IntEnum, StrEnum
 from itertools import count
 
 from bot.errors import RateLimited
-from bot.protocols import Clock
+from bot.protocols.clock import Clock
 
 WRITE_SPACING = 1.0
 """Seconds between the starts of two writes: GitHub asks for at least one second between mutations."""

@@ -12,7 +12,7 @@ from bot.errors import Invalid
 from bot.github.calls import Call, Origin
 from bot.github.clients import Clients
 from bot.github.limits import Sleep
-from bot.protocols import Clock
+from bot.protocols.clock import Clock
 
 
 def whoami(

@@ -8,6 +8,7 @@ anything runs. Pure: the only inputs are the text and the `Scope`.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,10 +63,10 @@ _Eval = Callable[[Scope], Value]
 _COMPARISONS: Final[Mapping[str, Callable[[Value, Value], bool]]] = {
     "==": equal,
     "!=": lambda a, b: not equal(a, b),
-    "<": lambda a, b: compare(a, b, lambda x, y: x < y),  # type: ignore[operator]  # same kinds
-    "<=": lambda a, b: compare(a, b, lambda x, y: x <= y),  # type: ignore[operator]  # same kinds
-    ">": lambda a, b: compare(a, b, lambda x, y: x > y),  # type: ignore[operator]  # same kinds
-    ">=": lambda a, b: compare(a, b, lambda x, y: x >= y),  # type: ignore[operator]  # same kinds
+    "<": lambda a, b: compare(a, b, operator.lt),
+    "<=": lambda a, b: compare(a, b, operator.le),
+    ">": lambda a, b: compare(a, b, operator.gt),
+    ">=": lambda a, b: compare(a, b, operator.ge),
 }
 
 
@@ -156,7 +157,7 @@ class _Parser:
             return self.call(name, lower)
         if lower in {"true", "false", "null"}:
             constant: Value = None if lower == "null" else lower == "true"
-            return lambda _: constant
+            return _always(constant)
         if lower not in CONTEXTS:
             raise ExpressionError(f"unrecognized named-value {name!r} in {self.text.strip()!r}")
         self.contexts.add(lower)
@@ -193,12 +194,16 @@ class _Parser:
                     raise ExpressionError(f"a name must follow '.' in {self.text.strip()!r}")
                 key = self.tokens[self.at][1]
                 self.at += 1
-                value = _index(value, lambda _, key=key: key)  # type: ignore[misc]  # bound now
+                value = _index(value, _always(key))
             elif self.take("["):
                 value = _filter(value) if self.take("*") else _index(value, self.either())
                 self.expect("]")
             else:
                 return value
+
+
+def _always(value: Value) -> _Eval:
+    return lambda _: value
 
 
 def _or(left: _Eval, right: _Eval) -> _Eval:

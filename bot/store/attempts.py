@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, delete, func, literal_column, select
 
+from bot.domain.attempt import Attempt, AttemptPhase, Worker
 from bot.domain.intake import TouchKind
-from bot.domain.model import Attempt, AttemptId, AttemptPhase, IssueKey, RepoKey, Worker
-from bot.protocols import DuplicateLiveAttempt, LockRow
+from bot.domain.model import AttemptId, IssueKey, RepoKey
+from bot.protocols.ledger import DuplicateLiveAttempt, LockRow
 from bot.store.dialect import insert_for, insert_new
 from bot.store.items import issue_key_of
 from bot.store.tables import attempts, locks, touches
@@ -96,7 +97,7 @@ def attempt_of(row: Row[Any]) -> Attempt:
 
 
 class AttemptVerbs(Verbs):
-    """The verbs of `bot.protocols.Ledger` about attempts."""
+    """The verbs of `bot.protocols.ledger.Ledger` about attempts."""
 
     def _first(self, *where: ColumnElement[bool]) -> Attempt | None:
         """The newest attempt that meets the conditions."""
@@ -197,7 +198,7 @@ class AttemptVerbs(Verbs):
 
 
 class LockVerbs(Verbs):
-    """The verbs of `bot.protocols.Ledger` about locks. Whether paths overlap is the domain's question."""
+    """The verbs of `bot.protocols.ledger.Ledger` about locks. Whether paths overlap is the domain's question."""
 
     def locks(self, repo: RepoKey) -> list[LockRow]:
         query = select(locks).where(in_repo(locks, repo)).order_by(locks.c.path, locks.c.number)

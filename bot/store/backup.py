@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from bot.errors import SettingsError
-from bot.protocols import Clock
+from bot.protocols.clock import Clock
 from bot.store.sqlite import file_of
 
 # Copied in steps, so that a running bot's writer gets its turn in between.

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, Self, TypeVar, cast
 
-from bot.protocols import Clock, Ids
+from bot.protocols.clock import Clock, Ids
 from bot.store.dialect import insert_new
 from bot.store.errors import StoreClosed
 from bot.store.filelock import InstanceLock
@@ -42,7 +42,7 @@ class Waker(Protocol):
 
 
 class SqliteStore:
-    """`bot.protocols.Store` on an SQLite file that is migrated already (`bot.store.migrate.prepare`)."""
+    """`bot.protocols.ledger.Store` on an SQLite file that is migrated already (`bot.store.migrate.prepare`)."""
 
     def __init__(
         self,

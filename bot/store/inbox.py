@@ -84,8 +84,10 @@ def _installation(intake: Intake) -> InstallationId | None:
 
 
 class SqlInbox:
-    """`bot.protocols.Inbox` on the store. `nudge` is called, in the event loop, after each commit that left something
-    to route."""
+    """`bot.protocols.ledger.Inbox` on the store.
+
+    `nudge` is called, in the event loop, after each commit that left something to route.
+    """
 
     def __init__(self, store: SqliteStore, nudge: Callable[[], None] | None = None) -> None:
         self._store = store

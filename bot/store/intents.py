@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import Row, func, select, update
 
-from bot.domain.model import Intent, IssueKey
+from bot.domain.intents import Intent
+from bot.domain.model import IssueKey
 from bot.store.dialect import insert_for, insert_new
 from bot.store.items import issue_key_of
 from bot.store.tables import intents, replies
@@ -55,7 +56,7 @@ def intent_of(row: Row[Any]) -> Intent:
 
 
 class IntentVerbs(Verbs):
-    """The verbs of `bot.protocols.Ledger` about intents and replies."""
+    """The verbs of `bot.protocols.ledger.Ledger` about intents and replies."""
 
     def put_intent(self, intent: Intent) -> bool:
         return insert_new(self.connection, intents, intent_values(intent))

@@ -101,7 +101,7 @@ def item_of(row: Row[Any]) -> Item:
 
 
 class ItemVerbs(Verbs):
-    """The verbs of `bot.protocols.Ledger` about items."""
+    """The verbs of `bot.protocols.ledger.Ledger` about items."""
 
     def items_by_state(self) -> dict[str, int]:
         """How many items of active repositories are in each state, for metrics."""

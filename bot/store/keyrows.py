@@ -78,7 +78,7 @@ def row_of(row: Any) -> KeyRow:
 
 
 class KeyVerbs(Verbs):
-    """The verb of `bot.protocols.Ledger` about the queue, and those that only the queue's adapter uses."""
+    """The verb of `bot.protocols.ledger.Ledger` about the queue, and those that only the queue's adapter uses."""
 
     def mark(self, key: Key, *, priority: int = 0, at: datetime | None = None) -> None:
         due = self.clock.now() if at is None else at

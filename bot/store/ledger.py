@@ -1,4 +1,4 @@
-"""All verbs of `bot.protocols.Ledger` over one SQLAlchemy connection, composed from one file per noun.
+"""All verbs of `bot.protocols.ledger.Ledger` over one SQLAlchemy connection, composed from one file per noun.
 
 The verbs are synchronous functions inside a transaction that the engine opened; they neither commit nor roll back.
 The same class serves SQLite and PostgreSQL.
@@ -26,4 +26,4 @@ class SqlLedger(
     KeyVerbs,
     TokenVerbs,
 ):
-    """`bot.protocols.Ledger` in SQL."""
+    """`bot.protocols.ledger.Ledger` in SQL."""

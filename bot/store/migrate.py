@@ -20,7 +20,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection
 
 from bot.errors import SettingsError
-from bot.protocols import Clock
+from bot.protocols.clock import Clock
 from bot.store.backup import backup_file
 from bot.store.errors import SchemaOutdated, SchemaTooNew
 from bot.store.filelock import InstanceLock

@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import Row, delete, select, update
 
 from bot.domain.model import AttemptId, InstallationId, IssueKey, Key, RepoId, RepoKey
-from bot.protocols import Audit, OutboxRow
+from bot.protocols.ledger import Audit, OutboxRow
 from bot.store.dialect import insert_new
 from bot.store.tables import events, outbox
 from bot.store.verbs import Verbs, in_repo
 
 
 class OutboxVerbs(Verbs):
-    """The verbs of `bot.protocols.Ledger` about planned acts."""
+    """The verbs of `bot.protocols.ledger.Ledger` about planned acts."""
 
     def outbox(self, key: str) -> OutboxRow | None:
         row = self.connection.execute(select(outbox).where(outbox.c.key == key)).one_or_none()
@@ -89,7 +89,7 @@ def _row(row: Row[Any]) -> OutboxRow:
 
 
 class HistoryVerbs(Verbs):
-    """The verbs of `bot.protocols.Ledger` about history."""
+    """The verbs of `bot.protocols.ledger.Ledger` about history."""
 
     def audit(self, line: Audit) -> None:
         self.connection.execute(

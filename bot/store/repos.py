@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import Row, func, select
 
-from bot.domain.model import InstallationId, RepoId, RepoKey, RepoRecord
+from bot.domain.model import InstallationId, RepoId, RepoKey
+from bot.domain.repository import RepoRecord
 from bot.store.dialect import insert_new
 from bot.store.tables import items, repos, thought_blobs
 from bot.store.verbs import Verbs, in_repo, update_changed
@@ -76,7 +77,7 @@ def repo_of(row: Row[Any]) -> RepoRecord:
 
 
 class RepoVerbs(Verbs):
-    """The verbs of `bot.protocols.Ledger` about repositories."""
+    """The verbs of `bot.protocols.ledger.Ledger` about repositories."""
 
     def repo(self, key: RepoKey) -> RepoRecord | None:
         row = self.connection.execute(select(repos).where(in_repo(repos, key))).one_or_none()

@@ -28,29 +28,23 @@ from sqlalchemy import (
     text,
 )
 
+from bot.domain.attempt import AttemptKind, AttemptPhase, Outcome, Progress, Proof, WorkerKind, WorkerReport
 from bot.domain.intake import TouchKind
+from bot.domain.intents import IntentSource
 from bot.domain.model import (
-    AttemptKind,
-    AttemptPhase,
     Failure,
     FailureReason,
-    IntentSource,
     ItemState,
-    Outcome,
-    Pause,
     Person,
     Problem,
-    Progress,
     Projection,
-    Proof,
     PullLink,
     Snapshot,
     ThoughtRef,
     Waiting,
-    WorkerKind,
-    WorkerReport,
     WorkSpec,
 )
+from bot.domain.repository import Pause
 from bot.store.types import Json, OneOf, UtcTime
 
 METADATA = MetaData(

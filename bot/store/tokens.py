@@ -16,7 +16,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class TokenVerbs(Verbs):
-    """The verbs of `bot.protocols.Ledger` about tokens."""
+    """The verbs of `bot.protocols.ledger.Ledger` about tokens."""
 
     def put_token(self, sha256: str, purpose: str, attempt: AttemptId, fence: int, expires_at: datetime) -> None:
         """Raises ValueError, without showing the text, when it is no SHA-256 sum in lower-case hexadecimal."""

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, update
 
 from bot.domain.model import IssueKey, RepoKey
-from bot.protocols import Clock
+from bot.protocols.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from bot.protocols import Clock
+from bot.protocols.clock import Clock
 from bot.store.errors import StoreClosed, StoreUnavailable
 from bot.store.ledger import SqlLedger
 from bot.store.sqlite import driver_of

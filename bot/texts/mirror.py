@@ -9,7 +9,8 @@ from typing import Final
 
 from bot.domain.labels import READY
 from bot.domain.mirror import Listed, ListedBecause
-from bot.domain.model import ItemState, RepoRecord, ThoughtRef
+from bot.domain.model import ItemState, ThoughtRef
+from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import code_span, for_title
 from bot.domain.thoughts import PLAN, RESEARCH
 from bot.texts import markers

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.domain.model import Attempt, Item, RepoRecord, WorkerReport
+from bot.domain.attempt import Attempt, WorkerReport
+from bot.domain.model import Item
 from bot.domain.policy_model import Policy
+from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import code_span, for_comment, for_title
 from bot.texts import markers
 from bot.texts.phrases import file_link, name, run_link

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
-from bot.domain.model import Item, RepoRecord
+from bot.domain.model import Item
 from bot.domain.notes import Note, NoteCode
 from bot.domain.policy import POLICY_PATH
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import in_order
+from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import MAX_TEXT, cap, code_span
 from bot.texts import attention, reasons, replies
 from bot.texts import help as help_text

@@ -12,9 +12,10 @@ from typing import Final
 
 from bot.domain.labels import READY
 from bot.domain.mirror import Listed, ListedBecause
-from bot.domain.model import Problem, RepoRecord
+from bot.domain.model import Problem
 from bot.domain.policy import POLICY_PATH
 from bot.domain.policy_model import Policy
+from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import code_span
 from bot.texts import markers
 from bot.texts.mirror import summary

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
+from bot.domain.attempt import Attempt, AttemptPhase, WorkerReport
 from bot.domain.facts import Ci, CiFacts
 from bot.domain.failures import attempts_allowed
-from bot.domain.model import Attempt, AttemptPhase, Item, ItemState, RepoRecord, Waiting, WorkerReport
+from bot.domain.model import Item, ItemState, Waiting
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, code_of, in_order
+from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import code_span, for_inline
 from bot.texts import failures, markers, reasons
 from bot.texts.phrases import compare_link, details, file_link, issue, name, plural, run_link

@@ -18,7 +18,7 @@ import structlog
 from aiohttp import web
 
 from bot.metrics import Metrics
-from bot.protocols import Clock
+from bot.protocols.clock import Clock
 
 PROBE_SECONDS: Final = 2.0
 """A probe that takes longer counts as failed; platforms give a check about five seconds in all."""

@@ -25,7 +25,8 @@ from aiohttp import web
 
 from bot.domain.intake import Intake
 from bot.metrics import OTHER, DeliveryOutcome, Metrics
-from bot.protocols import Inbox, Secret
+from bot.protocols.github import Secret
+from bot.protocols.ledger import Inbox
 from handlers import REGISTRY, Reader
 
 MAX_BODY = 25 * 1024 * 1024

@@ -20,8 +20,9 @@ from aiohttp import web
 
 from bot.claims import Claimed, claim
 from bot.clock import RandomIds, SystemClock
+from bot.domain.attempt import Worker, WorkerKind
 from bot.domain.locks import parse_lock
-from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, RepoId, RepoKey, Worker, WorkerKind, WorkSpec
+from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, RepoId, RepoKey, WorkSpec
 from bot.domain.policy_model import Policy
 from bot.domain.schedule import Backlog, schedule
 from bot.queue.api import Result

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from bot.clock import RandomIds, SystemClock
 from bot.domain.intake import Intake
 from bot.metrics import Metrics
-from bot.protocols import Inbox
+from bot.protocols.ledger import Inbox
 from bot.store.engine import open_store
 from bot.store.inbox import SqlInbox
 from bot.store.migrate import prepare

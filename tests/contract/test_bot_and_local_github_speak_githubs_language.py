@@ -9,7 +9,7 @@ import pytest
 
 from bot.domain import labels
 from bot.errors import GitHubError
-from bot.protocols import Visible
+from bot.protocols.github import Visible
 from tests.contract import webhooks
 from tests.contract.observer import watch
 from tests.github.hub import hub_world

@@ -6,10 +6,11 @@ import re
 
 import pytest
 
+from bot.domain.attempt import AttemptPhase, Proof
 from bot.domain.front_matter import FROM_ISSUE, FrontMatter
 from bot.domain.labels import IntentLabel, state_label
 from bot.domain.lifecycle import TABLE
-from bot.domain.model import AttemptPhase, ItemState, Proof
+from bot.domain.model import ItemState
 from bot.settings import Settings
 from handlers import REGISTRY
 from scripts.record_demo import BEGIN, END, put, settled

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from bot.errors import Forbidden, Suspended, Unavailable
-from bot.protocols import Visible, VisibleOutcome
+from bot.protocols.github import Visible, VisibleOutcome
 from tests.github.script import Script, at
 from tests.github.support import REPO, Seen, reply
 

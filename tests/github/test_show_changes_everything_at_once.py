@@ -11,7 +11,7 @@ from bot.domain.model import IssueKey
 from bot.errors import Invalid, RateLimited
 from bot.github.batch import Nodes, Part, compile_batch, parts_of
 from bot.localhub.core import Fault, FaultKind, Issue
-from bot.protocols import Visible, VisibleOutcome
+from bot.protocols.github import Visible, VisibleOutcome
 from tests.github.hub import World
 
 SHOW = "POST /graphql"

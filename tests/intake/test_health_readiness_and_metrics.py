@@ -13,7 +13,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 import bot.web.health as module
-from bot.domain.model import FailureReason, Outcome
+from bot.domain.attempt import Outcome
+from bot.domain.model import FailureReason
 from bot.metrics import LABELS, DeliveryOutcome, Metrics
 from bot.web.health import Health, Probes
 from handlers import REGISTRY

@@ -8,24 +8,12 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind
 from bot.domain.locks import overlap, parse_lock
-from bot.domain.model import (
-    Attempt,
-    AttemptId,
-    AttemptPhase,
-    InstallationId,
-    IssueKey,
-    Item,
-    ItemState,
-    RepoId,
-    RepoKey,
-    RepoRecord,
-    Worker,
-    WorkerKind,
-    WorkSpec,
-)
+from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, ItemState, RepoId, RepoKey, WorkSpec
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode
+from bot.domain.repository import RepoRecord
 from bot.domain.schedule import Backlog, order, schedule
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)

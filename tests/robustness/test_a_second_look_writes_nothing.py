@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.localhub.actions_model import Conclusion
-from bot.protocols import Ledger
+from bot.protocols.ledger import Ledger
 from tests.scenarios.steps import (
     HOUR,
     MINUTE,

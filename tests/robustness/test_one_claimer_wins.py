@@ -14,21 +14,11 @@ from typing import Any
 import pytest
 
 from bot.claims import Claimed, NotClaimed, claim
-from bot.domain.model import (
-    Attempt,
-    AttemptId,
-    AttemptPhase,
-    IssueKey,
-    Item,
-    ItemState,
-    Outcome,
-    Proof,
-    Worker,
-    WorkerKind,
-)
+from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, Worker, WorkerKind
+from bot.domain.model import AttemptId, IssueKey, Item, ItemState
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode
-from bot.protocols import DuplicateLiveAttempt, Ledger
+from bot.protocols.ledger import DuplicateLiveAttempt, Ledger
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import prepare
 from bot.store.sqlite import engine_for

@@ -12,7 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from bot.domain.model import Attempt, Item
+from bot.domain.attempt import Attempt
+from bot.domain.model import Item
 from bot.localhub import merging
 from bot.localhub.faults import Fault, FaultKind
 from bot.localhub.model import Account

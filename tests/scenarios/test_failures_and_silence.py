@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bot.domain.attempt import AttemptPhase
 from bot.domain.failures import FAILURES, Retrying
-from bot.domain.model import AttemptPhase, FailureReason
+from bot.domain.model import FailureReason
 from bot.localhub.actions_model import Conclusion, WorkflowState
 from bot.localhub.faults import FaultKind
 from bot.localhub.runner import ManualRunner

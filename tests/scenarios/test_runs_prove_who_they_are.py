@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bot.localhub.actions_model import Conclusion
 from bot.localhub.model import Role as HubRole
-from bot.protocols import Ledger
+from bot.protocols.ledger import Ledger
 from tests.scenarios.steps import (
     HOUR,
     MINUTE,

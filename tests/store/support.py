@@ -11,13 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind
+from bot.domain.intents import Intent, IntentSource
 from bot.domain.model import (
-    Attempt,
     AttemptId,
-    AttemptPhase,
     InstallationId,
-    Intent,
-    IntentSource,
     IssueKey,
     Item,
     ItemState,
@@ -25,11 +23,9 @@ from bot.domain.model import (
     PullLink,
     RepoId,
     RepoKey,
-    RepoRecord,
     ThoughtRef,
-    Worker,
-    WorkerKind,
 )
+from bot.domain.repository import RepoRecord
 from bot.store.engine import SqliteStore, open_store
 from bot.store.migrate import prepare
 

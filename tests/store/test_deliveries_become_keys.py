@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import pytest
 
+from bot.domain.attempt import AttemptPhase, WorkerReport
 from bot.domain.intake import InstallationChange, Intake, SeenRepo, Touch, TouchKind
-from bot.domain.model import AttemptPhase, Key, RepoId, RepoKey, WorkerReport
+from bot.domain.model import Key, RepoId, RepoKey
 from bot.store.engine import SqliteStore
 from bot.store.errors import StoreClosed
 from bot.store.inbox import SqlInbox

@@ -12,7 +12,7 @@ import pytest
 
 from bot.domain.intake import InstallationChange, Intake, Touch, TouchKind
 from bot.domain.model import AttemptId, IssueKey
-from bot.protocols import Audit, LockRow, OutboxRow
+from bot.protocols.ledger import Audit, LockRow, OutboxRow
 from bot.store.backup import backup
 from bot.store.engine import SqliteStore
 from bot.store.inbox import SqlInbox

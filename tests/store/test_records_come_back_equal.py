@@ -18,8 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from bot.domain.model import Attempt, Intent, IssueKey, Item, RepoKey, RepoRecord
-from bot.protocols import Audit, LockRow, OutboxRow
+from bot.domain.attempt import Attempt
+from bot.domain.intents import Intent
+from bot.domain.model import IssueKey, Item, RepoKey
+from bot.domain.repository import RepoRecord
+from bot.protocols.ledger import Audit, LockRow, OutboxRow
 from bot.store.attempts import attempt_values
 from bot.store.intents import intent_values
 from bot.store.items import item_values

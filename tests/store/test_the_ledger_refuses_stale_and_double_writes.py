@@ -13,17 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.domain.model import (
-    Attempt,
-    AttemptId,
-    AttemptPhase,
-    FailureReason,
-    IssueKey,
-    ItemState,
-    Pause,
-    WorkerReport,
-)
-from bot.protocols import Audit, DuplicateLiveAttempt, LockRow, OutboxRow
+from bot.domain.attempt import Attempt, AttemptPhase, WorkerReport
+from bot.domain.model import AttemptId, FailureReason, IssueKey, ItemState
+from bot.domain.repository import Pause
+from bot.protocols.ledger import Audit, DuplicateLiveAttempt, LockRow, OutboxRow
 from bot.store.engine import SqliteStore
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import prepare

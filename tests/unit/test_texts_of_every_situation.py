@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bot.domain.attempt import Attempt, AttemptPhase, Progress, Worker, WorkerKind, WorkerReport
 from bot.domain.facts import Ci, CiFacts
 from bot.domain.mirror import Listed, ListedBecause
 from bot.domain.model import (
-    Attempt,
     AttemptId,
-    AttemptPhase,
     Failure,
     FailureReason,
     InstallationId,
@@ -21,22 +20,18 @@ from bot.domain.model import (
     ItemState,
     Person,
     Problem,
-    Progress,
     Projection,
     PullLink,
     RepoId,
     RepoKey,
-    RepoRecord,
     Snapshot,
     ThoughtRef,
-    Worker,
-    WorkerKind,
-    WorkerReport,
     WorkSpec,
 )
 from bot.domain.notes import Note, NoteCode, note
 from bot.domain.policy_model import Agent, Mirror, Policy
 from bot.domain.reasons import ReasonCode, waiting
+from bot.domain.repository import RepoRecord
 from bot.texts import help as help_text
 from bot.texts import markers
 from bot.texts.pull_request import PullInput, pull_body

@@ -11,40 +11,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from bot.domain.attempt import Attempt, AttemptPhase, Progress, Worker, WorkerKind, WorkerReport
 from bot.domain.command_parser import parse
 from bot.domain.commands import COMMANDS, Verb
 from bot.domain.facts import Ci, CiFacts
 from bot.domain.failures import FAILURES
 from bot.domain.mirror import Listed, ListedBecause
 from bot.domain.model import (
-    Attempt,
     AttemptId,
-    AttemptPhase,
     Failure,
     FailureReason,
     InstallationId,
     IssueKey,
     Item,
     ItemState,
-    Pause,
     Person,
     Problem,
-    Progress,
     PullLink,
     RepoId,
     RepoKey,
-    RepoRecord,
     Snapshot,
     ThoughtRef,
     Waiting,
-    Worker,
-    WorkerKind,
-    WorkerReport,
     WorkSpec,
 )
 from bot.domain.notes import Note, NoteCode, note
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import PARAMS, ReasonCode, code_of, in_order, waiting
+from bot.domain.repository import Pause, RepoRecord
 from bot.domain.sanitise import MAX_TEXT
 from bot.texts import failures, markers, replies
 from bot.texts import help as help_text

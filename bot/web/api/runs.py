@@ -13,11 +13,12 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from bot.domain.attempt import Attempt, WorkerReport
 from bot.domain.attempting import HEARTBEAT
 from bot.domain.identity import RunSecret, secret_pattern
-from bot.domain.model import Attempt, FailureReason, WorkerReport
+from bot.domain.model import FailureReason
 from bot.domain.sanitise import for_comment, redact
-from bot.protocols import Clock
+from bot.protocols.clock import Clock
 from bot.run_service import RunService
 from bot.web.api.problems import ApiProblem, Code
 from bot.web.oidc import OidcVerifier

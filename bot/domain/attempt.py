@@ -1,0 +1,130 @@
+"""The attempt: one claim of one item by one worker, and what the worker said.
+
+A record of the ledger like the item: immutable, and written only on the revision it was decided on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from bot.domain.model import AttemptId, Failure, FailureReason, IssueKey
+
+
+class AttemptPhase(StrEnum):
+    """Where an attempt stands; live means all but `ENDED`."""
+
+    CLAIMED = "claimed"
+    DISPATCHING = "dispatching"
+    RUNNING = "running"
+    SUSPECT = "suspect"
+    CANCELLING = "cancelling"
+    ENDED = "ended"
+
+
+class AttemptKind(StrEnum):
+    IMPLEMENT = "implement"
+    FIX_CI = "fix_ci"
+    ADDRESS_REVIEW = "address_review"
+    REBASE = "rebase"
+
+
+class WorkerKind(StrEnum):
+    ACTIONS = "actions"
+    PULL = "pull"
+    INTERACTIVE = "interactive"
+    EXTERNAL = "external"
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    PUBLISHED = "published"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    NOT_STARTED = "not_started"
+
+
+class Proof(StrEnum):
+    """Why releasing a silent attempt is safe. Silence alone never is."""
+
+    RUN_ENDED = "run_ended"
+    CANCEL_CONFIRMED = "cancel_confirmed"
+    NEVER_STARTED = "never_started"
+    WORKER_REPORTED = "worker_reported"
+    HARMLESS = "harmless"
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Who does the work."""
+
+    kind: WorkerKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The worker's last word about how far it is."""
+
+    step: int
+    total: int
+    text: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What the worker said at its end: a hint that is checked against GitHub, never the truth itself."""
+
+    succeeded: bool
+    at: datetime
+    reason: FailureReason | None = None
+    detail: str = ""
+    summary: str = ""
+    bundle_digest: str | None = None
+    head_sha: str | None = None
+    isolation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One claim of one item. `id` doubles as the correlation id in the run's name."""
+
+    id: AttemptId
+    key: IssueKey
+    number: int
+    fence: int
+    phase: AttemptPhase
+    worker: Worker
+    branch: str
+    claimed_at: datetime
+    revision: int = 0
+    kind: AttemptKind = AttemptKind.IMPLEMENT
+    base_sha: str | None = None
+    policy_hash: str = ""
+    ready_removed: bool = False
+    shown: bool = False
+    dispatched_at: datetime | None = None
+    run_id: int | None = None
+    run_hint: str | None = None
+    started_at: datetime | None = None
+    lease_until: datetime | None = None
+    progress: Progress | None = None
+    cancel_requested_at: datetime | None = None
+    cancel_reason: FailureReason | None = None
+    cancel_by: str | None = None
+    forced_at: datetime | None = None
+    gate_report: WorkerReport | None = None
+    report: WorkerReport | None = None
+    write_token_until: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    proof: Proof | None = None
+    failure: Failure | None = None
+
+    @property
+    def live(self) -> bool:
+        return self.phase is not AttemptPhase.ENDED

@@ -1,0 +1,211 @@
+"""GitHub, in the verbs of our domain.
+
+Promise of an implementation: methods speak of our domain, not of URLs. They raise `bot.errors.GitHubError` kinds only;
+a write whose answer was lost raises `GitHubError` with `uncertain=True`, and the caller looks before it repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from bot.domain.facts import CiFacts, ContentEdit, IssueFacts, LabelEvent, Presence, PullFacts, RunFacts
+from bot.domain.model import InstallationId, IssueKey, Person, RepoKey, Role
+
+
+class Secret(Protocol):
+    """A credential that does not print itself (`pydantic.SecretStr` is one)."""
+
+    def get_secret_value(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RepoView:
+    """A repository as GitHub shows it now."""
+
+    key: RepoKey
+    node_id: str
+    full_name: str
+    owner_id: int
+    owner_login: str
+    default_branch: str
+    private: bool
+    archived: bool
+    empty: bool
+    html_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEntry:
+    path: str
+    mode: str
+    type: str
+    sha: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """`entries` are relative to the tree that was asked for; `truncated` means GitHub cut the list."""
+
+    sha: str
+    entries: tuple[TreeEntry, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    id: int
+    node_id: str
+    body: str
+    author: Person
+    created_at: datetime
+    updated_at: datetime
+    html_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """Changes of what people see, sent together in one request where GitHub allows it.
+
+    Fields left at their default are not touched. `assign` is a login; GitHub drops people who cannot be assigned
+    silently, so the outcome says who is assigned now. `delete_branch` is (branch, expected SHA).
+    """
+
+    issue_node: str
+    number: int
+    add_labels: tuple[str, ...] = ()
+    remove_labels: tuple[str, ...] = ()
+    assign: str | None = None
+    unassign: str | None = None
+    comment_node: str | None = None
+    comment_body: str | None = None
+    ready_pull_node: str | None = None
+    delete_branch: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleOutcome:
+    """What came back. `failed` maps the name of a field of `Visible` to GitHub's message."""
+
+    assignees: tuple[str, ...] | None
+    comment_body: str | None
+    failed: tuple[tuple[str, str], ...] = ()
+
+
+class GitHub(Protocol):
+    """The verbs of our domain on GitHub. The repository is always named by its key (ids, not names)."""
+
+    # the App and its installations
+    async def installations(self) -> list[tuple[InstallationId, int, str, bool, tuple[tuple[str, str], ...]]]:
+        """(installation, account id, account login, suspended, permissions) of each installation of the App."""
+        ...
+
+    async def installation_repos(self, installation: InstallationId) -> list[RepoView]: ...
+    async def app_owner(self) -> int:
+        """The account id of the App's owner."""
+        ...
+
+    async def bot_user(self, installation: InstallationId) -> Person: ...
+    async def failed_deliveries(self, since: datetime) -> list[int]: ...
+    async def redeliver(self, delivery: int) -> None: ...
+
+    # reading
+    async def repository(self, key: RepoKey) -> RepoView: ...
+    async def head(self, key: RepoKey, branch: str) -> str | None:
+        """The SHA of a branch, None when it does not exist or the repository is empty."""
+        ...
+
+    async def tree(self, key: RepoKey, commit: str, path: str, *, recursive: bool) -> Tree | None:
+        """The tree at `path` of a commit (empty path: the root), None when there is no such folder."""
+        ...
+
+    async def blob(self, key: RepoKey, sha: str) -> bytes: ...
+    async def file(self, key: RepoKey, path: str, ref: str) -> tuple[str, bytes] | None:
+        """(blob SHA, content) of a file, None when absent. Raises for folders, symlinks and submodules."""
+        ...
+
+    async def issue(self, key: IssueKey) -> tuple[Presence, IssueFacts | None]: ...
+    async def issues_with_label(self, key: RepoKey, label: str) -> list[IssueFacts]: ...
+    async def issues_by_bot(self, key: RepoKey, since: datetime | None = None) -> list[IssueFacts]: ...
+    async def label_events(self, key: IssueKey) -> list[LabelEvent]:
+        """All label events, oldest first."""
+        ...
+
+    async def content_edits(self, key: IssueKey) -> list[ContentEdit]:
+        """Edits of title and body after opening, oldest first, without roles."""
+        ...
+
+    async def comment(self, key: RepoKey, comment_id: int) -> Comment | None: ...
+    async def comments(self, key: IssueKey, since: datetime | None = None) -> list[Comment]: ...
+    async def role(self, key: RepoKey, person: Person) -> Role:
+        """The person's role now. Bots have `Role.NONE`. Never cached for longer than a decision."""
+        ...
+
+    async def assignable(self, key: RepoKey, login: str) -> bool: ...
+    async def run(self, key: RepoKey, run_id: int) -> RunFacts | None: ...
+    async def runs_named(self, key: RepoKey, workflow: str, text: str, since: datetime) -> list[RunFacts]:
+        """Dispatched runs of the workflow created since then whose display title contains the text."""
+        ...
+
+    async def jobs(self, key: RepoKey, run_id: int) -> list[tuple[int, str, str, str | None]]:
+        """(job id, name, status, conclusion) of each job of the run's newest attempt."""
+        ...
+
+    async def pull(self, key: RepoKey, number: int) -> PullFacts | None: ...
+    async def pulls_of_branch(self, key: RepoKey, branch: str) -> list[PullFacts]: ...
+    async def ci(self, key: RepoKey, sha: str) -> CiFacts: ...
+    async def workflow_state(self, key: RepoKey, file: str) -> str | None:
+        """`active`, `disabled_…`, or None when GitHub knows no such workflow."""
+        ...
+
+    async def environment_exists(self, key: RepoKey, name: str) -> bool: ...
+    async def permissions(self, installation: InstallationId, *, renew: bool = False) -> Mapping[str, str]:
+        """What our token may do; with `renew` of a token made now."""
+        ...
+
+    # writing
+    async def remove_label(self, key: IssueKey, label: str) -> bool:
+        """True: removed by this call. False: it was not there (404 `Label does not exist`)."""
+        ...
+
+    async def add_labels(self, key: IssueKey, labels: Sequence[str]) -> None: ...
+    async def show(self, repo: RepoKey, visible: Visible) -> VisibleOutcome: ...
+    async def create_comment(self, key: IssueKey, body: str) -> Comment: ...
+    async def react(self, key: RepoKey, comment_id: int, content: str) -> None: ...
+    async def create_issue(self, key: RepoKey, title: str, body: str, labels: Sequence[str]) -> IssueFacts: ...
+    async def edit_issue(
+        self,
+        key: IssueKey,
+        *,
+        title: str | None = None,
+        body: str | None = None,
+        open_: bool | None = None,
+        reason: str | None = None,
+    ) -> IssueFacts: ...
+    async def dispatch(self, key: RepoKey, workflow: str, ref: str, inputs: Mapping[str, str]) -> int | None:
+        """The run id; None when GitHub accepted but named no run."""
+        ...
+
+    async def cancel_run(self, key: RepoKey, run_id: int, *, force: bool) -> bool:
+        """False when GitHub says the run cannot be cancelled (it ended already)."""
+        ...
+
+    async def open_pull(self, key: RepoKey, *, head: str, base: str, title: str, body: str) -> PullFacts:
+        """Opens a draft."""
+        ...
+
+    async def merge_pull(self, key: RepoKey, number: int, *, expected_head: str, method: str, title: str) -> str:
+        """The merge commit. Raises Conflict when the head moved or GitHub refuses to merge."""
+        ...
+
+    async def mint_write_token(self, key: RepoKey) -> tuple[Secret, datetime]:
+        """A token for `contents: write` of this one repository, never cached, with its end of life."""
+        ...
+
+    async def revoke(self, token: Secret) -> None: ...
+    async def put_file_pull(self, key: RepoKey, branch: str, files: Mapping[str, str], title: str, body: str) -> int:
+        """Commits files on a new branch and opens a pull request (set-up); returns its number."""
+        ...

@@ -1,0 +1,209 @@
+"""The ledger: what the core stores and reads, as verbs inside a transaction.
+
+Promise of an implementation: `Store.write` runs one synchronous unit in one transaction; the unit may be run again
+after a rollback, so it has no side effects outside the ledger. Writes that name a revision return False when it is
+stale and change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from bot.domain.attempt import Attempt
+from bot.domain.intake import Intake
+from bot.domain.intents import Intent
+from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, Key, RepoKey
+from bot.domain.repository import RepoRecord
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """One append-only line of history: who changed what, why, under which policy."""
+
+    at: datetime
+    key: Key
+    kind: str
+    actor: str
+    cause: str
+    from_state: str | None = None
+    to_state: str | None = None
+    attempt: AttemptId | None = None
+    fence: int | None = None
+    policy_hash: str = ""
+    detail: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One act that must happen at most once. `done_at` None with a row present: it may have happened.
+
+    A row with negative `tries` was planned together with a decision and never tried; its `result` holds the words.
+    """
+
+    key: str
+    kind: str
+    issue: IssueKey | None
+    repo: RepoKey
+    fence: int | None
+    planned_at: datetime
+    done_at: datetime | None
+    result: str | None
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class LockRow:
+    """A path held by an item."""
+
+    repo: RepoKey
+    path: str
+    issue: int
+    attempt: AttemptId
+    since: datetime
+    mode: str = "write"
+
+
+class DuplicateLiveAttempt(Exception):
+    """The database refused a second live attempt of one item (unique index), or an attempt with a used fence."""
+
+
+class Ledger(Protocol):
+    """The verbs inside one transaction. Every method of a tenant's data takes the installation, inside the key."""
+
+    # repositories
+    def repo(self, key: RepoKey) -> RepoRecord | None: ...
+    def repos(self, installation: InstallationId | None = None) -> list[RepoRecord]: ...
+    def repo_by_name(self, full_name: str) -> RepoRecord | None: ...
+    def put_repo(self, repo: RepoRecord) -> None:
+        """Inserts a repository that is not there yet; an existing row is left alone."""
+        ...
+
+    def save_repo(self, before: RepoRecord, after: RepoRecord) -> bool:
+        """Writes the changed columns, revision + 1; False when `before.revision` is stale."""
+        ...
+
+    # items
+    def item(self, key: IssueKey) -> Item | None: ...
+    def items(self, repo: RepoKey, *, states: Sequence[str] | None = None) -> list[Item]: ...
+    def item_of_thought(self, repo: RepoKey, thought_dir: str) -> Item | None: ...
+    def item_of_pull(self, repo: RepoKey, pull: int) -> IssueKey | None: ...
+    def insert_item(self, item: Item) -> bool:
+        """False when the issue (or its thought) has an item already."""
+        ...
+
+    def save_item(self, before: Item, after: Item) -> bool: ...
+    def set_waiting(
+        self, key: IssueKey, waiting: tuple[tuple[str, tuple[tuple[str, str], ...]], ...], position: int | None
+    ) -> bool:
+        """Stores what the scheduling pass saw (no revision; last pass wins). True when it differs from before."""
+        ...
+
+    # attempts
+    def attempt(self, id_: AttemptId) -> Attempt | None: ...
+    def live_attempt(self, key: IssueKey) -> Attempt | None: ...
+    def last_attempt(self, key: IssueKey) -> Attempt | None: ...
+    def live_attempts(self, repo: RepoKey) -> list[Attempt]: ...
+    def attempts(self, key: IssueKey) -> list[Attempt]: ...
+    def attempt_of_run(self, repo: RepoKey, run_id: int) -> Attempt | None: ...
+    def attempt_of_branch(self, repo: RepoKey, branch: str) -> Attempt | None: ...
+    def count_dispatches(self, repo: RepoKey, since: datetime) -> int: ...
+    def insert_attempt(self, attempt: Attempt) -> None:
+        """Raises DuplicateLiveAttempt; the unique partial index on live attempts decides, not a check before."""
+        ...
+
+    def save_attempt(self, before: Attempt, after: Attempt) -> bool:
+        """Writes the changed columns, revision + 1, only while id, fence and `before.revision` still match."""
+        ...
+
+    # locks
+    def locks(self, repo: RepoKey) -> list[LockRow]: ...
+    def take_locks(self, rows: Sequence[LockRow]) -> None: ...
+    def free_locks(self, key: IssueKey) -> int: ...
+
+    # intents
+    def put_intent(self, intent: Intent) -> bool:
+        """False when the natural key is known already (a comment runs once)."""
+        ...
+
+    def open_intents(self, key: IssueKey) -> list[Intent]: ...
+    def settle_intent(self, id_: str, outcome: str, at: datetime) -> bool: ...
+    def retry_intent(self, id_: str) -> None: ...
+    def has_replied(self, key: IssueKey, person_id: int, since: datetime) -> bool:
+        """Whether a read-role command of this person got a worded reply on this item since then."""
+        ...
+
+    def note_reply(self, key: IssueKey, person_id: int, at: datetime) -> None: ...
+
+    # outbox
+    def outbox(self, key: str) -> OutboxRow | None: ...
+    def plan(self, row: OutboxRow) -> bool:
+        """Writes the row ahead of the act; False when the key exists (planned or done before)."""
+        ...
+
+    def outbox_done(self, key: str, result: str, at: datetime) -> None: ...
+    def outbox_retry(self, key: str) -> None: ...
+    def outbox_drop(self, key: str) -> None:
+        """Forgets a planned act that provably did not happen; one planned with its words counts as never tried."""
+        ...
+
+    def unsaid(self, key: IssueKey) -> list[OutboxRow]:
+        """Comments on this issue or pull request that were planned with their words and are not written yet."""
+        ...
+
+    # history
+    def audit(self, line: Audit) -> None: ...
+    def history(self, key: Key, limit: int = 100) -> list[Audit]: ...
+
+    # queue rows
+    def mark(self, key: Key, *, priority: int = 0, at: datetime | None = None) -> None:
+        """Raises the wanted revision of the key in this transaction (and due time: now, or `at` if sooner)."""
+        ...
+
+    def touch(self, key: Key) -> None:
+        """As `mark`, and notes that GitHub may show something new there: facts read before are void."""
+        ...
+
+    def touched_at(self, key: Key) -> datetime | None: ...
+
+    # once-only secrets and tokens of workers: hashes only
+    def put_token(self, sha256: str, purpose: str, attempt: AttemptId, fence: int, expires_at: datetime) -> None: ...
+    def token(self, sha256: str) -> tuple[str, AttemptId, int, datetime] | None: ...
+    def use_token(self, sha256: str) -> bool:
+        """Consumes a single-use token; False when it was used before or never existed."""
+        ...
+
+    def drop_tokens(self, attempt: AttemptId) -> None: ...
+    def use_jti(self, jti: str, expires_at: datetime) -> bool:
+        """True when this OIDC token id was never seen before."""
+        ...
+
+    # mirror
+    def thought_blobs(self, repo: RepoKey) -> dict[str, str]:
+        """Cached front-matter texts by blob SHA."""
+        ...
+
+    def put_thought_blob(self, repo: RepoKey, sha: str, text: str) -> None: ...
+    def count_mirrored(self, repo: RepoKey, since: datetime) -> int: ...
+
+
+class Store(Protocol):
+    async def write(self, unit: Callable[[Ledger], T]) -> T:
+        """Runs the unit in its own transaction (savepoint of a group commit); returns after the commit is on disk."""
+        ...
+
+    async def read(self, unit: Callable[[Ledger], T]) -> T:
+        """Runs the unit on a read connection; it sees committed data only and must not write."""
+        ...
+
+
+class Inbox(Protocol):
+    """The intake's door to the ledger."""
+
+    async def accept(self, delivery: str, event: str, action: str | None, intake: Intake, body: bytes | None) -> bool:
+        """Commits delivery, touches and intents together; returns after the commit. False: delivery known."""
+        ...
