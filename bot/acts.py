@@ -19,9 +19,10 @@ from bot.domain.attempt import Attempt, AttemptPhase, WorkerReport
 from bot.domain.attempting import ACTIVATION_LIMIT, DISPATCH_LOOK
 from bot.domain.effects import CancelRun, Dispatch, MergePull, OpenPull, RevokeToken, Say, TakeReadyLabel
 from bot.domain.facts import PullFacts
+from bot.domain.intents import API_INTENT
 from bot.domain.labels import READY
 from bot.domain.model import AttemptId, FailureReason, PullLink
-from bot.domain.notes import NoteCode, note
+from bot.domain.notes import NoteCode, note, to_json
 from bot.domain.policy_model import Policy
 from bot.errors import Conflict, Forbidden, GitHubError, Invalid, NotFound, RateLimited, Unavailable
 from bot.kept import Kept
@@ -107,9 +108,11 @@ class Acts:
             live = _current_attempt(tx, act.attempt, act.fence)
             if live is None or live.run_id is not None:
                 return False
+            now = self._clock.now()
             if live.phase is AttemptPhase.CLAIMED:
-                now = self._clock.now()
                 tx.save_attempt(live, replace(live, phase=AttemptPhase.DISPATCHING, dispatched_at=now))
+            elif live.dispatched_at is None:
+                tx.save_attempt(live, replace(live, dispatched_at=now))
             return True
 
         async def start() -> int:
@@ -308,6 +311,9 @@ class Acts:
             return
         why = note(NoteCode.MERGE_REFUSED, why="github", message=error.message, pull=act.number)
         intent = act.intent
+        if intent.startswith(API_INTENT):
+            await self._store.write(lambda tx: tx.settle_intent(intent, MERGE_TRIES, self._clock.now(), to_json(why)))
+            return
         repo = await self._store.read(lambda tx: tx.repo(act.key.repo_key))
         if repo is not None:
             await self._words.say(Say(act.key, f"intent:{intent}", why), repo, Policy())

@@ -356,8 +356,8 @@ def write_save(tx: Ledger, key: Key, save: Save, now: datetime) -> None:
                 policy_hash=policy_hash,
             )
         )
-    for intent_id, outcome in save.settled:
-        tx.settle_intent(intent_id, outcome, now)
+    for intent_id, outcome, answer in save.settled:
+        tx.settle_intent(intent_id, outcome, now, None if answer is None else to_json(answer))
     for intent_id in save.retried:
         tx.retry_intent(intent_id)
     if isinstance(key, IssueKey):

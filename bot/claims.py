@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind
-from bot.domain.attempting import LEASE
+from bot.domain.attempting import lease_of
 from bot.domain.lifecycle import ItemEvent, Refusal, move
 from bot.domain.locks import Lock, conflicts, parse_lock
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Waiting
@@ -19,6 +19,7 @@ from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
 from bot.domain.schedule import DISPATCH_WINDOW, wanted_locks
 from bot.domain.thoughts import branch_name
+from bot.domain.workers import DEFAULT_CLAIMS
 from bot.protocols.ledger import Audit, DuplicateLiveAttempt, Ledger, LockRow
 
 
@@ -49,10 +50,12 @@ def claim(
     attempt_id: AttemptId,
     base_sha: str | None,
     run_id: int | None = None,
+    max_claims: int = DEFAULT_CLAIMS,
 ) -> Claimed | NotClaimed:
     """Open an attempt of the item for the worker, or say why not.
 
-    `run_id` is the run that claims for itself; a run has one attempt in its life.
+    `run_id` is the run that claims for itself; a run has one attempt in its life. `max_claims` is how many a worker
+    token may hold at once.
     """
     item = tx.item(key)
     if item is None:
@@ -60,6 +63,8 @@ def claim(
     live = tx.live_attempt(key)
     if live is not None:
         return _taken(live)
+    if worker.token_id is not None and len(tx.live_attempts_of(worker.token_id)) >= max_claims:
+        return NotClaimed((waiting(ReasonCode.SLOTS, count=max_claims, limit=max_claims),))
     mine = tx.attempt_of_run(key.repo_key, run_id) if run_id is not None else None
     if mine is not None:
         return _taken(mine)
@@ -86,7 +91,7 @@ def claim(
         policy_hash=policy.hash,
         # A retry comes from `in-progress`: its ready label was taken long ago.
         ready_removed=item.state is ItemState.IN_PROGRESS,
-        lease_until=None if worker.kind is WorkerKind.ACTIONS else now + LEASE,
+        lease_until=None if worker.kind is WorkerKind.ACTIONS else now + lease_of(worker.kind),
     )
     try:
         tx.insert_attempt(attempt)

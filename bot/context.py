@@ -76,6 +76,7 @@ async def context_bundle(store: Store, github: GitHub, attempt: Attempt, html_ur
             base_branch=spec.base_branch,
             max_attempts=spec.max_attempts,
             budget_usd=spec.budget_usd,
+            needs=spec.needs,
         ),
         acceptance=spec.acceptance,
         agent=AgentPart(

@@ -5,7 +5,9 @@ The composition root gives it a store, a GitHub and a clock; tests give it other
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bot.acts import Acts, WriteTokens
@@ -18,10 +20,12 @@ from bot.observe import Observer
 from bot.protocols.clock import Clock, Ids
 from bot.protocols.github import GitHub
 from bot.protocols.ledger import Store
+from bot.pull_service import PullService
 from bot.queue.api import Result
 from bot.reconcile import Reconciler
 from bot.repo_pass import RepoPass
 from bot.run_service import RunService
+from bot.service import CommandService
 from bot.setup_issue import SetUpIssue
 from bot.starter import Starter
 from bot.sweep import Accounts, Sweep
@@ -34,6 +38,8 @@ class Engine:
 
     reconcile: Reconciler
     runs: RunService
+    pull: PullService
+    commands: CommandService
     sweep: Sweep
     accounts: Accounts
     metrics: Metrics
@@ -62,6 +68,7 @@ def build_engine(
     html_url: str,
     allowed_accounts: frozenset[int],
     disabled: bool,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Engine:
     """Wire the parts. `html_url` is where repositories are browsed and cloned."""
     tokens = WriteTokens()
@@ -83,6 +90,8 @@ def build_engine(
     return Engine(
         Reconciler(Observer(github, store, clock, kept), repos, applier, store, clock, metrics),
         RunService(store, github, clock, tokens, starter, html_url),
+        PullService(store, clock, ids, starter, sleep),
+        CommandService(store, clock, sleep, html_url),
         Sweep(github, store, clock, accounts),
         accounts,
         metrics,

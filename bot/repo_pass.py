@@ -44,7 +44,7 @@ from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub, RepoView, Tree, TreeEntry
 from bot.protocols.ledger import Ledger, Store
 from bot.setup_issue import SetUpIssue
-from bot.starter import Starter
+from bot.starter import Claimer, Starter
 
 VIEWS_KEPT = 2_000
 """Repositories whose view is kept in memory; losing one costs a conditional read."""
@@ -338,7 +338,7 @@ class RepoPass:
         plan = schedule(backlog, policy, now)
         started = False
         for item in plan.start:
-            result = await self._starter.start(repo, item, policy, Worker(WorkerKind.ACTIONS, "actions"))
+            result = await self._starter.start(repo, item, policy, Claimer(Worker(WorkerKind.ACTIONS, "actions")))
             if isinstance(result, NotClaimed):
                 await self._note_waiting([(item.key.number, result, 1)], repo)
             else:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from bot.acts import WriteTokens
 from bot.context import context_bundle
 from bot.domain.attempt import Attempt, AttemptPhase, Progress, WorkerReport
-from bot.domain.attempting import LEASE, RUN_WORKFLOW
+from bot.domain.attempting import LEASE, RUN_WORKFLOW, handed_in, lease_of
 from bot.domain.bundle import ContextBundle
 from bot.domain.identity import RunIdentity, RunSecret
 from bot.domain.model import AttemptId, Person, Role
@@ -116,6 +116,10 @@ class RunService:
             fresh = tx.attempt(attempt.id)
             if fresh is None or not fresh.live or fresh.cancel_requested_at is not None:
                 raise LostClaim("the claim has ended")
+            if handed_in(fresh) and fresh.run_id in {None, who.run_id}:
+                # The work is done elsewhere; this run only publishes it.
+                tx.save_attempt(fresh, replace(fresh, run_id=who.run_id))
+                return fresh
             if fresh.run_id == who.run_id and _opens(tx, RunSecret.HANDOFF, code, fresh, now):
                 return fresh
             if fresh.run_id not in {None, who.run_id} or fresh.started_at is not None:
@@ -262,7 +266,7 @@ class RunService:
             attempt = _live(tx, attempt_id, fence)
             repo = tx.repo(attempt.key.repo_key)
             late = attempt.phase is AttemptPhase.SUSPECT
-            after = replace(attempt, lease_until=now + LEASE)
+            after = replace(attempt, lease_until=now + lease_of(attempt.worker.kind))
             if late:
                 after = replace(after, phase=AttemptPhase.RUNNING)
             if progress is not None:
@@ -275,7 +279,8 @@ class RunService:
             return after, repo is None or not repo.active
 
         attempt, removed = await self._store.write(beat)
-        return Beat(now + LEASE, removed or attempt.cancel_requested_at is not None, (), drain=False)
+        assert attempt.lease_until is not None
+        return Beat(attempt.lease_until, removed or attempt.cancel_requested_at is not None, (), drain=False)
 
     async def report(self, attempt_id: str, fence: int, report: WorkerReport, *, final: bool) -> None:
         """Store what the worker said. The end of the agent's job is not the end of the attempt unless it failed."""

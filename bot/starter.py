@@ -6,7 +6,8 @@ compared with what is there right before the claim's transaction. The claim itse
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -22,7 +23,8 @@ from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import DISPATCH_WINDOW, Backlog, schedule
+from bot.domain.schedule import DISPATCH_WINDOW, Backlog, Plan, schedule
+from bot.domain.workers import DEFAULT_CLAIMS, MISSED_HEARTBEATS, Taker, WorkerRecord
 from bot.errors import Forbidden, NotFound
 from bot.metrics import Metrics
 from bot.policies import policy_of
@@ -31,6 +33,21 @@ from bot.protocols.github import GitHub
 from bot.protocols.ledger import Ledger, Store
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimer:
+    """Who wants an item. `also` writes what belongs to the claim, in its transaction."""
+
+    worker: Worker
+    capabilities: tuple[str, ...] = ()
+    run_id: int | None = None
+    max_claims: int = DEFAULT_CLAIMS
+    also: Callable[[Ledger, Attempt], None] | None = None
+
+    @property
+    def taker(self) -> Taker:
+        return Taker(self.worker.kind, self.capabilities)
 
 
 class Starter:
@@ -67,9 +84,7 @@ class Starter:
             return presence is Presence.DELETED
         return not issue.open and issue.state_reason in {None, "completed"}
 
-    async def start(
-        self, repo: RepoRecord, item: Item, policy: Policy, worker: Worker, run_id: int | None = None
-    ) -> Claimed | NotClaimed:
+    async def start(self, repo: RepoRecord, item: Item, policy: Policy, claimer: Claimer) -> Claimed | NotClaimed:
         """Re-read, then claim. `NotClaimed` says why not; the item's own pass deals with what changed."""
         why = await self._changed(repo, item, policy)
         if why is not None:
@@ -81,16 +96,20 @@ class Starter:
         attempt_id = AttemptId(self._ids.new("a"))
 
         def open_claim(tx: Ledger) -> Claimed | NotClaimed:
-            return claim(
+            result = claim(
                 tx,
                 item.key,
-                worker,
+                claimer.worker,
                 policy=policy,
                 now=self._clock.now(),
                 attempt_id=attempt_id,
                 base_sha=base,
-                run_id=run_id,
+                run_id=claimer.run_id,
+                max_claims=claimer.max_claims,
             )
+            if isinstance(result, Claimed) and claimer.also is not None:
+                claimer.also(tx, result.attempt)
+            return result
 
         result = await self._store.write(open_claim)
         if isinstance(result, Claimed):
@@ -111,15 +130,37 @@ class Starter:
         mine = await self._store.read(taken)
         if mine is not None:
             return mine
+        found = await self.take(repo, Claimer(Worker(WorkerKind.ACTIONS, name), run_id=run_id), number)
+        if isinstance(found, Claimed):
+            return found.attempt
+        return await self._store.read(taken)
+
+    async def take(self, repo: RepoRecord, claimer: Claimer, number: int | None) -> Claimed | NotClaimed:
+        """The named item, or the first that may start, for somebody who asked for work.
+
+        `NotClaimed` has the reasons of the named item; without a number, those of the first that waits, or none when
+        nothing is queued.
+        """
         policy = policy_of(repo)
-        plan = schedule(await self.backlog(repo, policy), policy, self._clock.now())
+        plan = await self.plan(repo, claimer.taker)
         for item in plan.start:
             if number is not None and item.key.number != number:
                 continue
-            result = await self.start(repo, item, policy, Worker(WorkerKind.ACTIONS, name), run_id)
-            if isinstance(result, Claimed):
-                return result.attempt
-        return await self._store.read(taken)
+            result = await self.start(repo, item, policy, claimer)
+            if isinstance(result, Claimed) or number is not None:
+                return result
+        for item, reasons, _ in plan.waiting:
+            if number is None or item.key.number == number:
+                return NotClaimed(reasons)
+        if number is None:
+            return NotClaimed(())
+        key = IssueKey(repo.key.installation, repo.key.repo, number)
+        return await self._store.read(lambda tx: why_not(tx, key))
+
+    async def plan(self, repo: RepoRecord, taker: Taker) -> Plan:
+        """What this taker would get, in order, and why the rest waits."""
+        policy = policy_of(repo)
+        return schedule(await self.backlog(repo, policy), policy, self._clock.now(), taker)
 
     async def _changed(self, repo: RepoRecord, item: Item, policy: Policy) -> Waiting | None:
         """What forbids the start now although the ledger says ready."""
@@ -165,6 +206,11 @@ def not_as_approved(item: Item, issue: IssueFacts) -> Waiting | None:
 
 def read_backlog(tx: Ledger, repo: RepoRecord, now: datetime, *, disabled: bool) -> Backlog:
     """The ledger's part of a scheduling pass."""
+    free = [
+        worker.capabilities
+        for worker in tx.workers(repo.key.installation, since=now - MISSED_HEARTBEATS)
+        if worker.draining_since is None and _serves(tx, worker, repo.key, now)
+    ]
     items = tx.items(repo.key, states=[ItemState.READY.value, ItemState.IN_PROGRESS.value, ItemState.IN_REVIEW.value])
     return Backlog(
         repo=tx.repo(repo.key) or repo,
@@ -175,7 +221,31 @@ def read_backlog(tx: Ledger, repo: RepoRecord, now: datetime, *, disabled: bool)
         dispatches_today=tx.count_dispatches(repo.key, now - DISPATCH_WINDOW),
         open_dependencies={},
         disabled=disabled,
+        free_workers=tuple(free),
     )
+
+
+def _serves(tx: Ledger, worker: WorkerRecord, repo: RepoKey, now: datetime) -> bool:
+    """Whether the worker could take an item of the repository now."""
+    tokens = {token.id: token for token in tx.worker_tokens(worker.installation)}
+    token = tokens.get(worker.token_id)
+    if token is None or not token.good(now) or not token.opens(repo):
+        return False
+    mine = [attempt for attempt in tx.live_attempts_of(token.id) if attempt.worker.id == worker.id]
+    return len(mine) < worker.slots
+
+
+def why_not(tx: Ledger, key: IssueKey) -> NotClaimed:
+    """Why an item that is not in the queue cannot be claimed."""
+    live = tx.live_attempt(key)
+    if live is not None:
+        return NotClaimed(
+            (waiting(ReasonCode.TAKEN, worker=live.worker.name, attempt=live.number),),
+            owner=live.worker.name,
+            lease_until=live.lease_until,
+        )
+    item = tx.item(key)
+    return NotClaimed((waiting(ReasonCode.NOT_APPROVED, state=item.state.value if item is not None else ""),))
 
 
 def _lock(path: str, mode: str) -> Lock:

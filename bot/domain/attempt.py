@@ -59,10 +59,12 @@ class Proof(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Who does the work."""
+    """Who does the work. `id` is that of a registered worker, `token_id` that of the worker token it came with."""
 
     kind: WorkerKind
     name: str
+    id: str | None = None
+    token_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ RUN_WORKFLOW = "tgs-server-run.yml"
 LEASE = timedelta(minutes=10)
 """How long a worker may be silent before it is suspected: ten missed heartbeats."""
 
+INTERACTIVE_LEASE = timedelta(minutes=30)
+"""How long a person's session may be silent: people think, read and have lunch."""
+
 HEARTBEAT = timedelta(seconds=60)
 """How often a worker reports: often enough for a prompt stop, rare enough to cost nothing."""
 
@@ -73,6 +76,9 @@ def pursue(draft: Draft, policy: Policy) -> None:
         _cancel(draft, policy, attempt)
         return
     if not (attempt.ready_removed and attempt.shown) and not _claim_steps(draft, policy, attempt):
+        return
+    if handed_in(attempt):
+        _have_published(draft, policy, attempt)
         return
     match attempt.phase:
         case AttemptPhase.CLAIMED:
@@ -124,14 +130,57 @@ def _dispatch(draft: Draft, attempt: Attempt) -> None:
         case WorkerKind.ACTIONS:
             if attempt.run_id is None:
                 draft.do(dispatch_of(draft, attempt))
-        case WorkerKind.PULL | WorkerKind.INTERACTIVE | WorkerKind.EXTERNAL:
+        case WorkerKind.PULL | WorkerKind.INTERACTIVE:
+            if not (attempt.ready_removed and attempt.shown):
+                return
+            draft.step(
+                phase=AttemptPhase.RUNNING, started_at=draft.now, lease_until=draft.now + lease_of(attempt.worker.kind)
+            )
+            draft.at(draft.now + lease_of(attempt.worker.kind))
+        case WorkerKind.EXTERNAL:
             draft.at(attempt.lease_until)
         case _:
             assert_never(attempt.worker.kind)
 
 
+def lease_of(kind: WorkerKind) -> timedelta:
+    """How long this kind of worker may be silent."""
+    match kind:
+        case WorkerKind.ACTIONS | WorkerKind.PULL:
+            return LEASE
+        case WorkerKind.INTERACTIVE | WorkerKind.EXTERNAL:
+            return INTERACTIVE_LEASE
+        case _:
+            assert_never(kind)
+
+
+def handed_in(attempt: Attempt) -> bool:
+    """A pull worker has uploaded its result; it holds no right to push, so a run publishes it."""
+    gate = attempt.gate_report
+    return attempt.worker.kind is WorkerKind.PULL and gate is not None and gate.succeeded
+
+
+def _have_published(draft: Draft, policy: Policy, attempt: Attempt) -> None:
+    """Have a run judge and push what a pull worker handed in; that run is then what is watched."""
+    assert attempt.gate_report is not None
+    run = draft.facts.run
+    if attempt.run_id is None:
+        draft.do(dispatch_of(draft, attempt))
+        draft.at(draft.now + DISPATCH_LOOK)
+        return
+    if run is not None and run.status in {RunStatus.COMPLETED, RunStatus.GONE}:
+        _ended_without_word(draft, policy, attempt, run)
+        return
+    if draft.now >= attempt.gate_report.at + QUEUED_LIMIT:
+        request_cancel(draft, FailureReason.INFRA_NOT_STARTED, by=BOT)
+        _cancel(draft, policy, draft.attempt or attempt)
+        return
+    draft.at(draft.now + ACTIVATION_LIMIT)
+
+
 def dispatch_of(draft: Draft, attempt: Attempt) -> Dispatch:
     """The dispatch of an attempt: ids only, never text that somebody wrote."""
+    only = (("publish_only", "true"),) if handed_in(attempt) else ()
     return Dispatch(
         draft.facts.key,
         attempt.id,
@@ -143,6 +192,7 @@ def dispatch_of(draft: Draft, attempt: Attempt) -> Dispatch:
             ("attempt", str(attempt.number)),
             ("claim_id", attempt.id),
             ("base_sha", attempt.base_sha or ""),
+            *only,
         ),
     )
 
@@ -214,7 +264,7 @@ def _settle_silence(draft: Draft, policy: Policy, attempt: Attempt) -> None:
     lease = attempt.lease_until or attempt.claimed_at
     if attempt.worker.kind is not WorkerKind.ACTIONS:
         token_dead = attempt.write_token_until is None or draft.now >= attempt.write_token_until
-        if draft.now >= lease + LEASE and token_dead:
+        if draft.now >= lease + lease_of(attempt.worker.kind) and token_dead:
             after_end(draft, policy, Outcome.LOST, Proof.HARMLESS, FailureReason.LOST, "no sign of life")
             return
         draft.at(draft.now + SUSPECT_LOOK)
@@ -255,7 +305,7 @@ def _cancel(draft: Draft, policy: Policy, attempt: Attempt) -> None:
         after_end(draft, policy, Outcome.CANCELLED, Proof.NEVER_STARTED, reason, "")
         return
     run = draft.facts.run
-    if attempt.worker.kind is WorkerKind.ACTIONS:
+    if attempt.worker.kind is WorkerKind.ACTIONS or (handed_in(attempt) and attempt.dispatched_at is not None):
         if attempt.run_id is None:
             # The dispatch may have happened: find the run first, then cancel it.
             draft.do(dispatch_of(draft, attempt))
@@ -264,8 +314,13 @@ def _cancel(draft: Draft, policy: Policy, attempt: Attempt) -> None:
         if run is not None and run.status in {RunStatus.COMPLETED, RunStatus.GONE}:
             after_end(draft, policy, Outcome.CANCELLED, Proof.CANCEL_CONFIRMED, reason, "")
             return
-    elif attempt.report is not None or draft.now >= (attempt.lease_until or attempt.claimed_at) + LEASE:
-        proof = Proof.WORKER_REPORTED if attempt.report is not None else Proof.HARMLESS
+    elif (
+        attempt.report is not None
+        or handed_in(attempt)
+        or draft.now >= (attempt.lease_until or attempt.claimed_at) + lease_of(attempt.worker.kind)
+    ):
+        spoke = attempt.report is not None or handed_in(attempt)
+        proof = Proof.WORKER_REPORTED if spoke else Proof.HARMLESS
         after_end(draft, policy, Outcome.CANCELLED, proof, reason, "")
         return
     requested = attempt.cancel_requested_at or draft.now

@@ -61,6 +61,7 @@ class SpecPart(_Part):
     base_branch: str | None = None
     max_attempts: int | None = None
     budget_usd: float | None = None
+    needs: tuple[str, ...] = ()
 
 
 class AgentPart(_Part):

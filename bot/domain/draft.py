@@ -37,7 +37,7 @@ class Draft:
         self.free_locks = False
         self.look_again: datetime | None = None
         self._history: list[HistoryLine] = []
-        self._settled: list[tuple[str, str]] = []
+        self._settled: list[tuple[str, str, Note | None]] = []
         self._wake: list[Key] = []
         self.urgent = False
         self.retry_intents: list[str] = []
@@ -147,8 +147,9 @@ class Draft:
         """A new comment on the item's issue, or where a command was written."""
         self.words.append(Say(on or self.facts.key, topic, note))
 
-    def settle(self, intent_id: str, outcome: str) -> None:
-        self._settled.append((intent_id, outcome))
+    def settle(self, intent_id: str, outcome: str, answer: Note | None = None) -> None:
+        """Close a command. `answer` is kept for whoever asked over the API."""
+        self._settled.append((intent_id, outcome, answer))
 
     def wake(self, key: Key) -> None:
         if key not in self._wake:

@@ -43,7 +43,7 @@ class Save:
     repo_before: RepoRecord | None = None
     repo_after: RepoRecord | None = None
     history: tuple[HistoryLine, ...] = ()
-    settled: tuple[tuple[str, str], ...] = ()
+    settled: tuple[tuple[str, str, Note | None], ...] = ()
     retried: tuple[str, ...] = ()
     replied: tuple[int, ...] = ()
     free_locks: bool = False

@@ -140,6 +140,7 @@ class FrontMatter(BaseModel):
     base_branch: BranchName | None = None
     branch: BranchName | None = None
     max_attempts: Annotated[int, Field(ge=1, le=20)] | None = None
+    needs: Annotated[tuple[Name, ...], BeforeValidator(_list), Field(max_length=10)] = ()
     budget: Annotated[Budget, BeforeValidator(_budget)] | None = None
     model: Name | None = None
     agent: Name | None = None
@@ -308,6 +309,7 @@ def effective_spec(
         model=limit.choice("model", matter.model, {policy.agent.model, *policy.agent.models}, "agent.models"),
         agent=limit.choice("agent", matter.agent, {policy.agent.adapter, *policy.agent.adapters}, "agent.adapters"),
         base_branch=limit.choice("base_branch", matter.base_branch, set(policy.base_branches), "base_branches"),
+        needs=matter.needs,
         max_attempts=limit.most("max_attempts", matter.max_attempts, policy.attempts, "attempts"),
         budget_usd=limit.most(
             "budget", matter.budget.usd if matter.budget else None, policy.budgets.per_item, "budgets.per_item"

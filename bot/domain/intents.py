@@ -9,6 +9,9 @@ from enum import StrEnum
 
 from bot.domain.model import IssueKey, Person
 
+API_INTENT = "api:"
+"""How the ids of commands begin that came over the API."""
+
 
 class IntentSource(StrEnum):
     COMMENT = "comment"

@@ -140,6 +140,7 @@ class WorkSpec:
     base_branch: str | None = None
     max_attempts: int | None = None
     budget_usd: float | None = None
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ executed in the order in which they were written.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import assert_never
 
 from bot.domain.approval import ROLE_RETRY, role_name
 from bot.domain.commands import COMMANDS, Verb
@@ -123,9 +124,16 @@ def _answer(
     words: bool = True,
     role: Role | None = None,
 ) -> None:
-    """React, say the outcome, and close the command."""
-    if intent.source is IntentSource.COMMENT and intent.comment_id is not None:
-        draft.words.append(React(intent.key, intent.comment_id, REFUSED if refused else SEEN))
+    """React, say the outcome, and close the command. Who asked over the API gets the answer there, not on the issue."""
+    match intent.source:
+        case IntentSource.API:
+            draft.settle(intent.id, answer.code.value, answer)
+            return
+        case IntentSource.COMMENT:
+            if intent.comment_id is not None:
+                draft.words.append(React(intent.key, intent.comment_id, REFUSED if refused else SEEN))
+        case _:
+            assert_never(intent.source)
     if words:
         draft.say(f"intent:{intent.id}", answer, on=intent.key)
         if _reader(role):

@@ -98,6 +98,14 @@ class CiTrust(StrEnum):
     AUTO = "auto"
 
 
+class WorkSource(StrEnum):
+    """Who works on the items of a repository."""
+
+    ACTIONS = "actions"
+    PULL = "pull"
+    PULL_FIRST = "pull_first"
+
+
 class MergeMethod(StrEnum):
     SQUASH = "squash"
     MERGE = "merge"
@@ -196,6 +204,12 @@ class Policy(_Section):
         "`ask` always, `outsiders` when text of outsiders was used, `auto` never.",
     )
     budgets: Budgets = Field(default_factory=Budgets)
+    workers: WorkSource = Field(
+        WorkSource.ACTIONS,
+        strict=False,
+        description="Who works: `actions` runs, `pull` workers that ask for items, or `pull_first`: an item is kept "
+        "for a minute for a pull worker that is free, then goes to Actions. People may always claim items themselves.",
+    )
     attempts: int = Field(3, ge=1, le=20, description="Attempts of one item before it is given up.")
     agent: Agent = Field(default_factory=Agent)
     allow_unisolated: bool = Field(False, description="Accept workers that cannot run the agent as another user.")

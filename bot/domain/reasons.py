@@ -28,6 +28,8 @@ class ReasonCode(StrEnum):
     HUMAN_OWNED = "human_owned"
     HELD = "held"
     TAKEN = "taken"
+    WORKER = "worker"
+    NOT_PULLED = "not_pulled"
     DEPENDS_ON = "depends_on"
     NOT_BEFORE = "not_before"
     LOCKS = "locks"
@@ -64,6 +66,8 @@ PARAMS: Final = MappingProxyType(
         ReasonCode.HUMAN_OWNED: (),
         ReasonCode.HELD: ("by", "reason"),
         ReasonCode.TAKEN: ("worker", "attempt"),
+        ReasonCode.WORKER: ("needs", "until"),
+        ReasonCode.NOT_PULLED: (),
         ReasonCode.DEPENDS_ON: ("number",),
         ReasonCode.NOT_BEFORE: ("at", "why"),
         ReasonCode.LOCKS: ("path", "number"),

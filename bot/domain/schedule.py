@@ -11,21 +11,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import assert_never
 
-from bot.domain.attempt import Attempt
+from bot.domain.attempt import Attempt, WorkerKind
 from bot.domain.locks import Lock, conflicts, parse_lock
 from bot.domain.model import Item, ItemState, Waiting
-from bot.domain.policy_model import Policy
+from bot.domain.policy_model import Policy, WorkSource
 from bot.domain.reasons import ReasonCode, waiting
 from bot.domain.repository import RepoRecord
+from bot.domain.workers import DISPATCHER, Taker, able
 
 DISPATCH_WINDOW = timedelta(days=1)
 """The ceiling on runs counts over the last day."""
 
+HEADSTART = timedelta(seconds=60)
+"""With `workers: pull_first` an item is kept this long for a free worker; it asks every half minute at the latest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What one scheduling pass knows of one repository."""
+    """What one scheduling pass knows of one repository. `free_workers`: what each free pull worker can do."""
 
     repo: RepoRecord
     items: Sequence[Item]
@@ -35,6 +40,7 @@ class Backlog:
     dispatches_today: int
     open_dependencies: Mapping[int, tuple[int, ...]]
     disabled: bool = False
+    free_workers: Sequence[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +69,8 @@ def schedulable(item: Item, live: frozenset[int]) -> bool:
     return item.state in {ItemState.READY, ItemState.IN_PROGRESS} and item.key.number not in live
 
 
-def schedule(backlog: Backlog, policy: Policy, now: datetime) -> Plan:
-    """Choose; every item that is not chosen gets at least one reason."""
+def schedule(backlog: Backlog, policy: Policy, now: datetime, taker: Taker = DISPATCHER) -> Plan:
+    """Choose for this taker; every item that is not chosen gets at least one reason."""
     live = frozenset(attempt.key.number for attempt in backlog.live)
     queue = sorted((item for item in backlog.items if schedulable(item, live)), key=order)
     blockers = _repo_blockers(backlog, policy, now)
@@ -81,6 +87,12 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime) -> Plan:
         reasons = [*blockers, *_item_blockers(item, backlog, held, policy, now)]
         if item.not_before is not None and item.not_before > now:
             wake = item.not_before if wake is None else min(wake, item.not_before)
+        kept = _not_for(taker, item, backlog, policy, now)
+        if kept is not None:
+            reason, until = kept
+            reasons.append(reason)
+            if until is not None:
+                wake = until if wake is None else min(wake, until)
         if not reasons:
             # Work that was started before is not new: it may go on while pull requests wait for review.
             if item.state is ItemState.READY and unreviewed + len(start) >= policy.max_unreviewed_prs:
@@ -106,6 +118,30 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime) -> Plan:
 def wanted_locks(item: Item, policy: Policy) -> tuple[Lock, ...]:
     """The paths an item needs for itself: its own, else the policy's."""
     return tuple(parse_lock(path) for path in (item.spec.locks or policy.locks))
+
+
+def _not_for(
+    taker: Taker, item: Item, backlog: Backlog, policy: Policy, now: datetime
+) -> tuple[Waiting, datetime | None] | None:
+    """Why this taker does not get the item although it could start, and when that ends by itself."""
+    needs = ", ".join(item.spec.needs)
+    match taker.kind:
+        case WorkerKind.ACTIONS:
+            if policy.workers is WorkSource.PULL or item.spec.needs:
+                return waiting(ReasonCode.WORKER, needs=needs), None
+            until = (item.ready_since or item.since) + HEADSTART
+            kept = policy.workers is WorkSource.PULL_FIRST and now < until and len(backlog.free_workers) > 0
+            return (waiting(ReasonCode.WORKER, until=until), until) if kept else None
+        case WorkerKind.PULL:
+            if policy.workers is WorkSource.ACTIONS and not item.spec.needs:
+                return waiting(ReasonCode.NOT_PULLED), None
+            return (
+                None if able(taker.capabilities, item.spec.needs) else (waiting(ReasonCode.WORKER, needs=needs), None)
+            )
+        case WorkerKind.INTERACTIVE | WorkerKind.EXTERNAL:
+            return None
+        case _:
+            assert_never(taker.kind)
 
 
 def _repo_blockers(backlog: Backlog, policy: Policy, now: datetime) -> list[Waiting]:

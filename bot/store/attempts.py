@@ -31,6 +31,8 @@ def attempt_values(attempt: Attempt) -> dict[str, Any]:
         "phase": attempt.phase,
         "worker_kind": attempt.worker.kind,
         "worker_name": attempt.worker.name,
+        "worker_id": attempt.worker.id,
+        "worker_token_id": attempt.worker.token_id,
         "branch": attempt.branch,
         "claimed_at": attempt.claimed_at,
         "kind": attempt.kind,
@@ -67,7 +69,7 @@ def attempt_of(row: Row[Any]) -> Attempt:
         number=row.ordinal,
         fence=row.fence,
         phase=row.phase,
-        worker=Worker(row.worker_kind, row.worker_name),
+        worker=Worker(row.worker_kind, row.worker_name, row.worker_id, row.worker_token_id),
         branch=row.branch,
         claimed_at=row.claimed_at,
         revision=row.revision,
@@ -131,6 +133,11 @@ class AttemptVerbs(Verbs):
 
     def live_attempts(self, repo: RepoKey) -> list[Attempt]:
         query = select(attempts).where(in_repo(attempts, repo), LIVE).order_by(attempts.c.number)
+        return [attempt_of(row) for row in self.connection.execute(query)]
+
+    def live_attempts_of(self, token: str) -> list[Attempt]:
+        """What is held under a worker token, in whichever repository."""
+        query = select(attempts).where(attempts.c.worker_token_id == token, LIVE).order_by(attempts.c.claimed_at)
         return [attempt_of(row) for row in self.connection.execute(query)]
 
     def attempts(self, key: IssueKey) -> list[Attempt]:

@@ -71,14 +71,18 @@ class IntentVerbs(Verbs):
         )
         return [intent_of(row) for row in self.connection.execute(query)]
 
-    def settle_intent(self, id_: str, outcome: str, at: datetime) -> bool:
+    def settle_intent(self, id_: str, outcome: str, at: datetime, answer: str | None = None) -> bool:
         """True for the one call that settled it; the first outcome stays."""
         statement = (
             update(intents)
             .where(intents.c.id == id_, intents.c.outcome.is_(None))
-            .values(outcome=outcome, settled_at=at)
+            .values(outcome=outcome, settled_at=at, answer=answer)
         )
         return self.connection.execute(statement).rowcount == 1
+
+    def intent(self, id_: str) -> tuple[Intent, str | None, str | None] | None:
+        row = self.connection.execute(select(intents).where(intents.c.id == id_)).one_or_none()
+        return None if row is None else (intent_of(row), row.outcome, row.answer)
 
     def retry_intent(self, id_: str) -> None:
         """Counts one more try of an intent that stays open."""

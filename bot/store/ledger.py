@@ -13,6 +13,7 @@ from bot.store.keyrows import KeyVerbs
 from bot.store.outbox import HistoryVerbs, OutboxVerbs
 from bot.store.repos import RepoVerbs
 from bot.store.tokens import TokenVerbs
+from bot.store.workers import WorkerVerbs
 
 
 class SqlLedger(
@@ -25,5 +26,6 @@ class SqlLedger(
     HistoryVerbs,
     KeyVerbs,
     TokenVerbs,
+    WorkerVerbs,
 ):
     """`bot.protocols.ledger.Ledger` in SQL."""

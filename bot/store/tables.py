@@ -39,6 +39,7 @@ from bot.domain.model import (
     Problem,
     Projection,
     PullLink,
+    RepoId,
     Snapshot,
     ThoughtRef,
     Waiting,
@@ -193,6 +194,8 @@ attempts = Table(
     Column("phase", OneOf(AttemptPhase), nullable=False),
     Column("worker_kind", OneOf(WorkerKind), nullable=False),
     Column("worker_name", String, nullable=False),
+    Column("worker_id", String),
+    Column("worker_token_id", String),
     Column("branch", String, nullable=False),
     Column("claimed_at", UtcTime, nullable=False),
     Column("revision", BigInteger, nullable=False),
@@ -239,6 +242,7 @@ attempts = Table(
     Index("ix_attempts_branch", "installation", "repo", "branch"),
     Index("ix_attempts_head", "installation", "repo", "head_sha"),
     Index("ix_attempts_dispatched", "installation", "repo", "dispatched_at"),
+    Index("ix_attempts_worker", "worker_token_id", "phase"),
 )
 
 locks = Table(
@@ -274,6 +278,7 @@ intents = Table(
     Column("edited", Boolean, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("outcome", Text),
+    Column("answer", Text),
     Column("settled_at", UtcTime),
     Column("delivery", BigInteger),
     _known("source", IntentSource),
@@ -390,6 +395,92 @@ tokens = Table(
     Column("used_at", UtcTime),
     CheckConstraint("length(sha256) = 64", name="hash_only"),
     Index("ix_tokens_attempt", "attempt"),
+)
+
+worker_tokens = Table(
+    "worker_tokens",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("sha256", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("installation", BigInteger, nullable=False),
+    Column("repos", Json(tuple[RepoId, ...]), nullable=False),
+    Column("created_by", Json(Person), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    Column("max_claims", Integer, nullable=False),
+    Column("revoked_at", UtcTime),
+    Column("last_used_at", UtcTime),
+    CheckConstraint("length(sha256) = 64", name="hash_only"),
+    Index("uq_worker_tokens_sha256", "sha256", unique=True),
+    Index("ix_worker_tokens_installation", "installation"),
+)
+
+workers = Table(
+    "workers",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("installation", BigInteger, nullable=False),
+    Column("token_id", String, ForeignKey("worker_tokens.id"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("kind", OneOf(WorkerKind), nullable=False),
+    Column("capabilities", Json(tuple[str, ...]), nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("local_path", Text),
+    Column("last_error", Text),
+    Column("created_at", UtcTime, nullable=False),
+    Column("last_heartbeat_at", UtcTime, nullable=False),
+    Column("draining_since", UtcTime),
+    Column("removed_at", UtcTime),
+    _known("kind", WorkerKind),
+    Index("ix_workers_installation", "installation", "last_heartbeat_at"),
+)
+
+sessions = Table(
+    "sessions",
+    METADATA,
+    Column("id", String, primary_key=True),
+    # The agent's own id of the conversation; what a later attempt resumes.
+    Column("session_id", String, nullable=False),
+    Column("installation", BigInteger, nullable=False),
+    Column("repo", BigInteger),
+    Column("number", BigInteger),
+    Column("attempt", String),
+    Column("worker", String),
+    Column("owner", String, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("last_activity_at", UtcTime, nullable=False),
+    Column("terminated_at", UtcTime),
+    Column("why", Text),
+    Index("uq_sessions_session", "installation", "session_id", unique=True),
+    Index("ix_sessions_attempt", "attempt"),
+)
+
+messages = Table(
+    "messages",
+    METADATA,
+    Column("id", SERIAL, primary_key=True),
+    *_tenant(),
+    Column("number", BigInteger, nullable=False),
+    Column("sender_type", String, nullable=False),
+    Column("sender", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("parent", BigInteger),
+    Column("comment_id", BigInteger),
+    Column("at", UtcTime, nullable=False),
+    Index("ix_messages_key", "installation", "repo", "number"),
+    # One comment is one message, whoever tells of it first.
+    Index("uq_messages_comment", "installation", "repo", "comment_id", unique=True),
+)
+
+bundles = Table(
+    "bundles",
+    METADATA,
+    Column("attempt", String, primary_key=True),
+    Column("sha256", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("uploaded_at", UtcTime, nullable=False),
 )
 
 jtis = Table(

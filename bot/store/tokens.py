@@ -12,7 +12,7 @@ from bot.store.dialect import insert_new
 from bot.store.tables import jtis, tokens
 from bot.store.verbs import Verbs
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class TokenVerbs(Verbs):
@@ -20,7 +20,7 @@ class TokenVerbs(Verbs):
 
     def put_token(self, sha256: str, purpose: str, attempt: AttemptId, fence: int, expires_at: datetime) -> None:
         """Raises ValueError, without showing the text, when it is no SHA-256 sum in lower-case hexadecimal."""
-        if not _SHA256.fullmatch(sha256):
+        if not SHA256.fullmatch(sha256):
             raise ValueError("only the SHA-256 sum of a token may be stored (64 lower-case hexadecimal digits)")
         insert_new(
             self.connection,

@@ -59,6 +59,8 @@ def _sentence(code: ReasonCode, given: Mapping[str, str]) -> str:
             | ReasonCode.RATE_LIMITED
             | ReasonCode.NOT_BEFORE
             | ReasonCode.TAKEN
+            | ReasonCode.WORKER
+            | ReasonCode.NOT_PULLED
         ):
             return _capacity(code, given)
         case ReasonCode.NOT_TRACKED:
@@ -128,6 +130,14 @@ def _capacity(code: ReasonCode, given: Mapping[str, str]) -> str:
         case ReasonCode.TAKEN:
             who = f" ({name(given['worker'])})" if given.get("worker") else ""
             return f"Another attempt works on it already{who}."
+        case ReasonCode.WORKER if given.get("until"):
+            return f"It is kept for a free pull worker until {at(given['until'])}, then it goes to Actions."
+        case ReasonCode.WORKER if given.get("needs"):
+            return f"It waits for a pull worker that has {listing(given['needs'].split(', '))}."
+        case ReasonCode.WORKER:
+            return "It waits for a pull worker: `workers: pull` in `.tgs/policy.yml` gives nothing to Actions."
+        case ReasonCode.NOT_PULLED:
+            return "It goes to Actions: `workers: actions` in `.tgs/policy.yml` gives nothing to pull workers."
         case _:
             return f"It waits ({code_span(code.value, 40)})."
 

@@ -6,7 +6,7 @@ The code is from a closed list and is what clients decide by; the detail is a se
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from http import HTTPStatus
 
@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from bot.errors import Conflict, GitHubError, LostClaim, RateLimited, Refused, Suspended, Unavailable, UserError
+from bot.service import Stale
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +29,7 @@ class Code(StrEnum):
     REFUSED = "refused"
     NOT_FOUND = "not_found"
     LOST_CLAIM = "lost_claim"
+    TAKEN = "taken"
     CONFLICT = "conflict"
     UPSTREAM = "upstream"
     LIMITED = "limited"
@@ -40,6 +42,7 @@ _STATUS = {
     Code.REFUSED: HTTPStatus.FORBIDDEN,
     Code.NOT_FOUND: HTTPStatus.NOT_FOUND,
     Code.LOST_CLAIM: HTTPStatus.CONFLICT,
+    Code.TAKEN: HTTPStatus.CONFLICT,
     Code.CONFLICT: HTTPStatus.CONFLICT,
     Code.UPSTREAM: HTTPStatus.BAD_GATEWAY,
     Code.LIMITED: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -48,15 +51,22 @@ _STATUS = {
 
 
 class ApiProblem(Exception):
-    """A request that cannot be answered; becomes problem details."""
+    """A request that cannot be answered; becomes problem details. `extra` are further members of the body."""
 
-    def __init__(self, code: Code, detail: str) -> None:
+    def __init__(self, code: Code, detail: str, **extra: str | int | None) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.extra = extra
 
 
-def problem(code: Code, detail: str, *, headers: dict[str, str] | None = None) -> web.Response:
+def problem(
+    code: Code,
+    detail: str,
+    *,
+    headers: dict[str, str] | None = None,
+    extra: Mapping[str, str | int | None] | None = None,
+) -> web.Response:
     """The response for a problem."""
     status = _STATUS[code]
     body = {
@@ -65,6 +75,7 @@ def problem(code: Code, detail: str, *, headers: dict[str, str] | None = None) -
         "status": int(status),
         "detail": detail,
         "code": code.value,
+        **(extra or {}),
     }
     return web.Response(
         status=int(status),
@@ -86,11 +97,15 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except ApiProblem as error:
-        return problem(error.code, error.detail)
+        return problem(error.code, error.detail, extra=error.extra)
     except LostClaim as error:
         return problem(Code.LOST_CLAIM, str(error))
-    except (Refused, UserError) as error:
+    except Refused as error:
         return problem(Code.REFUSED, str(error))
+    except Stale as error:
+        return problem(Code.CONFLICT, str(error), extra={"revision": error.revision})
+    except UserError as error:
+        return problem(Code.INVALID, str(error))
     except RateLimited:
         return problem(Code.LIMITED, "GitHub's limits are reached.", headers={"Retry-After": "60"})
     except (Unavailable, Suspended, Conflict, GitHubError) as error:

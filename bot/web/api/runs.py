@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from bot.domain.attempt import Attempt, WorkerReport
-from bot.domain.attempting import HEARTBEAT
+from bot.domain.attempting import HEARTBEAT, handed_in
 from bot.domain.identity import RunSecret, secret_pattern
 from bot.domain.model import FailureReason
 from bot.domain.sanitise import for_comment, redact
@@ -130,6 +130,8 @@ class Runs:
                 "fence": attempt.fence,
                 "issue": attempt.key.number,
                 "lease_until": attempt.lease_until.isoformat() if attempt.lease_until else None,
+                "publish_only": handed_in(attempt),
+                "bundle_digest": attempt.gate_report.bundle_digest if attempt.gate_report else None,
             }
         )
 

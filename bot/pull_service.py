@@ -1,0 +1,253 @@
+"""Work for those who ask for it: pull workers with a token of ours, and people with a session of their own.
+
+Promises: a claim goes through the same function as the scheduler's, so one item has one worker; a worker token opens
+only the repositories it names, ends, can be revoked, and holds a limited number of claims; the caller chooses the
+attempt's token, so that a claim whose answer was lost is asked for again and not lost. The answer comes when the
+ready label is taken and the start is visible, for until then somebody may withdraw the item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from bot.claims import NotClaimed
+from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind
+from bot.domain.identity import RunSecret
+from bot.domain.model import InstallationId, Item, Person
+from bot.domain.repository import RepoRecord
+from bot.domain.workers import DEFAULT_CLAIMS, MAX_TOKEN_LIFE, WorkerRecord, WorkerToken
+from bot.errors import LostClaim, Refused, UserError
+from bot.protocols.clock import Clock, Ids
+from bot.protocols.ledger import Ledger, Store
+from bot.starter import Claimer, Starter
+
+WORKER_TOKEN = "tgw_"  # noqa: S105 - how worker tokens begin, not one of them
+"""How worker tokens begin, so that scanners and people recognise a leaked one."""
+
+CLAIM_LIFE = timedelta(days=2)
+"""A claim's token outlives every lease; the attempt's end is what voids it."""
+
+VISIBLE_WITHIN = timedelta(seconds=20)
+"""How long a claim may take to become visible on GitHub before the worker is answered all the same."""
+
+LOOK_EVERY = timedelta(milliseconds=50)
+"""How often the ledger is looked at while somebody waits; a look is one read of two rows."""
+
+USED_EVERY = timedelta(minutes=1)
+"""How exactly it is known when a token was last used; every call would be a write otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks for work. `token` and `record` are there for pull workers, `person` for people."""
+
+    name: str
+    person: Person | None = None
+    token: WorkerToken | None = None
+    record: WorkerRecord | None = None
+    capabilities: tuple[str, ...] = ()
+
+    @property
+    def worker(self) -> Worker:
+        """The worker of an attempt that this asker wins."""
+        if self.token is None:
+            return Worker(WorkerKind.INTERACTIVE, self.name)
+        known = self.record.id if self.record is not None else None
+        return Worker(WorkerKind.PULL, self.name, known, self.token.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A claim that was won: the live attempt and its item."""
+
+    attempt: Attempt
+    item: Item
+
+
+class PullService:
+    """Tokens, registration and claims of those who ask for work."""
+
+    def __init__(
+        self, store: Store, clock: Clock, ids: Ids, starter: Starter, sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._starter = starter
+        self._sleep = sleep
+
+    # --- tokens ------------------------------------------------------------------------------------
+
+    async def create_token(
+        self,
+        repos: Sequence[RepoRecord],
+        by: Person,
+        name: str,
+        life: timedelta,
+        max_claims: int = DEFAULT_CLAIMS,
+    ) -> tuple[WorkerToken, str]:
+        """A new token and its secret, which is shown once. Raises UserError for an impossible wish."""
+        if not repos or len({repo.key.installation for repo in repos}) != 1:
+            raise UserError("A token needs repositories of one account.", "Name at least one repository.")
+        if not timedelta(0) < life <= MAX_TOKEN_LIFE:
+            raise UserError(f"A token lives at most {MAX_TOKEN_LIFE.days} days.", "Ask for fewer days.")
+        if not 1 <= max_claims <= 100:
+            raise UserError("A token may hold between 1 and 100 claims.")
+        now = self._clock.now()
+        secret = self._ids.new(WORKER_TOKEN)
+        token = WorkerToken(
+            id=self._ids.new("wt")[:18],
+            name=name,
+            installation=repos[0].key.installation,
+            repos=tuple(sorted(repo.key.repo for repo in repos)),
+            created_by=by,
+            created_at=now,
+            expires_at=now + life,
+            max_claims=max_claims,
+        )
+        await self._store.write(lambda tx: tx.put_worker_token(token, _sha256(secret)))
+        return token, secret
+
+    async def token(self, secret: str) -> WorkerToken | None:
+        """The token of this secret, if it is good now."""
+        if not secret.startswith(WORKER_TOKEN):
+            return None
+        now = self._clock.now()
+        found = await self._store.read(lambda tx: tx.worker_token(_sha256(secret)))
+        if found is None or not found.good(now):
+            return None
+        if found.last_used_at is None or now - found.last_used_at >= USED_EVERY:
+            await self._store.write(lambda tx: tx.note_token_used(found.id, now))
+        return found
+
+    async def tokens(self, repo: RepoRecord) -> list[WorkerToken]:
+        """The tokens that open this repository."""
+        found = await self._store.read(lambda tx: tx.worker_tokens(repo.key.installation))
+        return [token for token in found if token.opens(repo.key)]
+
+    async def revoke(self, repo: RepoRecord, id_: str) -> bool:
+        """End a token that opens this repository; its claims are asked to stop. False: there is no such token."""
+        now = self._clock.now()
+
+        def write(tx: Ledger) -> bool:
+            known = next((token for token in tx.worker_tokens(repo.key.installation) if token.id == id_), None)
+            if known is None or not known.opens(repo.key):
+                return False
+            tx.revoke_worker_token(repo.key.installation, id_, now)
+            for attempt in tx.live_attempts_of(id_):
+                tx.drop_tokens(attempt.id)
+                tx.mark(attempt.key)
+            return True
+
+        return await self._store.write(write)
+
+    # --- registration ------------------------------------------------------------------------------
+
+    async def register(
+        self, token: WorkerToken, name: str, capabilities: tuple[str, ...], slots: int, local_path: str | None
+    ) -> WorkerRecord:
+        """Make a worker known under this token."""
+        now = self._clock.now()
+        worker = WorkerRecord(
+            id=self._ids.new("w")[:33],
+            installation=token.installation,
+            token_id=token.id,
+            name=name,
+            created_at=now,
+            last_heartbeat_at=now,
+            capabilities=capabilities,
+            slots=slots,
+            local_path=local_path,
+        )
+        await self._store.write(lambda tx: tx.put_worker(worker))
+        return worker
+
+    async def hear(self, token: WorkerToken, id_: str, error: str | None = None) -> WorkerRecord:
+        """A worker's sign of life. Raises LostClaim when it is not registered under this token any more."""
+        now = self._clock.now()
+
+        def write(tx: Ledger) -> WorkerRecord:
+            known = _own(tx, token, id_)
+            after = replace(known, last_heartbeat_at=now, last_error=error)
+            tx.save_worker(after)
+            return after
+
+        return await self._store.write(write)
+
+    async def drain(self, installation: InstallationId, id_: str) -> bool:
+        """Give it nothing new; it is removed when its last attempt has ended. False: there is no such worker."""
+        now = self._clock.now()
+
+        def write(tx: Ledger) -> bool:
+            known = tx.worker(installation, id_)
+            if known is None or known.removed_at is not None:
+                return False
+            busy = any(attempt.worker.id == id_ for attempt in tx.live_attempts_of(known.token_id))
+            tx.save_worker(replace(known, draining_since=known.draining_since or now, removed_at=None if busy else now))
+            return True
+
+        return await self._store.write(write)
+
+    # --- claiming ----------------------------------------------------------------------------------
+
+    async def claim(self, repo: RepoRecord, asker: Asker, secret: str, number: int | None) -> Given | NotClaimed:
+        """The named item or the next one. `secret` is the attempt token that the asker chose.
+
+        Raises Refused when the asker may not claim here.
+        """
+        self._may(repo, asker)
+        now = self._clock.now()
+        digest = _sha256(secret)
+
+        def again(tx: Ledger) -> Given | None:
+            known = tx.token(digest)
+            attempt = tx.attempt(known[1]) if known is not None and known[0] == RunSecret.ATTEMPT.name else None
+            item = tx.item(attempt.key) if attempt is not None and attempt.live else None
+            return Given(attempt, item) if attempt is not None and item is not None else None
+
+        def admit(tx: Ledger, attempt: Attempt) -> None:
+            tx.put_token(digest, RunSecret.ATTEMPT.name, attempt.id, attempt.fence, now + CLAIM_LIFE)
+
+        known = await self._store.read(again)
+        if known is not None:
+            return await self._visible(known)
+        claims = asker.token.max_claims if asker.token is not None else DEFAULT_CLAIMS
+        claimer = Claimer(asker.worker, asker.capabilities, max_claims=claims, also=admit)
+        found = await self._starter.take(repo, claimer, number)
+        if isinstance(found, NotClaimed):
+            return found
+        return await self._visible(Given(found.attempt, found.item))
+
+    def _may(self, repo: RepoRecord, asker: Asker) -> None:
+        if asker.token is not None:
+            if not asker.token.opens(repo.key):
+                raise Refused(f"This worker token does not open `{repo.full_name}`.", "Use one that names it.")
+            if asker.record is not None and asker.record.draining_since is not None:
+                raise Refused("This worker is draining: it gets nothing new.", "Register it again.")
+
+    async def _visible(self, given: Given) -> Given:
+        """The claim once its first steps are done. Raises LostClaim when the item was withdrawn meanwhile."""
+        id_, key = given.attempt.id, given.attempt.key
+        for _ in range(VISIBLE_WITHIN // LOOK_EVERY):
+            attempt, item = await self._store.read(lambda tx: (tx.attempt(id_), tx.item(key)))
+            if attempt is None or item is None or not attempt.live:
+                raise LostClaim("the item was withdrawn while it was claimed")
+            given = Given(attempt, item)
+            if attempt.phase is not AttemptPhase.CLAIMED:
+                break
+            await self._sleep(LOOK_EVERY.total_seconds())
+        return given
+
+
+def _own(tx: Ledger, token: WorkerToken, id_: str) -> WorkerRecord:
+    known = tx.worker(token.installation, id_)
+    if known is None or known.token_id != token.id or known.removed_at is not None:
+        raise LostClaim("this worker is not registered any more")
+    return known
+
+
+def _sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

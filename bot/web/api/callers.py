@@ -1,0 +1,85 @@
+"""Who calls the API: a person with a GitHub token, or a worker with a token of ours. The default is nobody.
+
+What a person may do is decided by the role they have in the repository now; a worker token opens the repositories it
+names and nothing a person decides. Other credentials (a run's identity token, an attempt's token) are read where
+those calls are.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from bot.domain.model import Person, Role
+from bot.domain.permissions import Capability, needed
+from bot.domain.repository import RepoRecord
+from bot.domain.workers import WorkerToken
+from bot.errors import Refused
+from bot.people import People
+from bot.policies import policy_of
+from bot.protocols.ledger import Store
+from bot.pull_service import WORKER_TOKEN, PullService
+from bot.web.api.problems import ApiProblem, Code
+
+
+class Callers:
+    """Reads the credential of a request. Raises ApiProblem when there is none that counts."""
+
+    def __init__(self, people: People, pull: PullService, store: Store) -> None:
+        self._people = people
+        self._pull = pull
+        self._store = store
+
+    async def person(self, request: web.Request) -> Person:
+        """The person whose GitHub token this is."""
+        token = bearer(request)
+        # A worker's token must never reach GitHub.
+        found = None if not token or token.startswith("tg") else await self._people.person(token)
+        if found is None:
+            raise ApiProblem(Code.UNAUTHENTICATED, "Send `Authorization: Bearer <GitHub token>`.")
+        return found
+
+    async def person_in(self, request: web.Request, least: Role = Role.READ) -> tuple[Person, RepoRecord]:
+        """The person and the repository of the path, in which they have at least this role. Raises Refused."""
+        person = await self.person(request)
+        return person, await self._people.repo_for(person, name_in(request), least)
+
+    async def person_who_may(self, request: web.Request, capability: Capability) -> tuple[Person, RepoRecord]:
+        """The person and the repository of the path, where policy gives their role this capability."""
+        person, repo = await self.person_in(request)
+        least = needed(capability, policy_of(repo).roles)
+        return person, await self._people.repo_for(person, repo.full_name, least)
+
+    async def worker(self, request: web.Request) -> WorkerToken:
+        """The worker token of the request."""
+        token = bearer(request)
+        found = await self._pull.token(token) if token.startswith(WORKER_TOKEN) else None
+        if found is None:
+            raise ApiProblem(Code.UNAUTHENTICATED, "Send `Authorization: Bearer tgw_…`, a worker token that is good.")
+        return found
+
+    async def person_or_worker(self, request: web.Request) -> Person | WorkerToken:
+        """Either of the two."""
+        if bearer(request).startswith(WORKER_TOKEN):
+            return await self.worker(request)
+        return await self.person(request)
+
+    async def repo_open_to(self, caller: Person | WorkerToken, full_name: str, capability: Capability) -> RepoRecord:
+        """The repository if the caller may do this there now. Raises Refused, with the same words for unknown ones."""
+        if isinstance(caller, Person):
+            repo = await self._people.repo_for(caller, full_name, Role.READ)
+            return await self._people.repo_for(caller, full_name, needed(capability, policy_of(repo).roles))
+        found = await self._store.read(lambda tx: tx.repo_by_name(full_name))
+        if found is None or not found.active or not caller.opens(found.key):
+            raise Refused(f"`{full_name}` is not served here, or this worker token does not open it.")
+        return found
+
+
+def name_in(request: web.Request) -> str:
+    """owner/name of the path."""
+    return f"{request.match_info['owner']}/{request.match_info['repo']}"
+
+
+def bearer(request: web.Request) -> str:
+    """The bearer token of the request, empty when there is none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
