@@ -13,7 +13,7 @@ from enum import StrEnum
 from bot.protocols.github import Visible
 
 ZERO_OID = "0" * 40
-"""As `afterOid` of `updateRefs`: delete the ref."""
+"""For `updateRefs`: as `afterOid` delete the ref, as `beforeOid` it must not exist."""
 
 DOCUMENT_NAME = "show"
 

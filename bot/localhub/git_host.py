@@ -60,8 +60,9 @@ while read -r old new ref; do
   if [ "$HUB_WORKFLOWS" = no ] && [ "$new" != "$zero" ]; then
     head=$(git rev-parse --quiet --verify HEAD) || head=4b825dc642cb6eb9a060e54bf8d69288fbee4904
     base=$old
-    [ "$base" = "$zero" ] && base=$head
-    touched=$(git diff --name-only "$base" "$new" -- .github/workflows)
+    kept=
+    [ "$base" = "$zero" ] && base=$head && kept=--diff-filter=d
+    touched=$(git diff --name-only $kept "$base" "$new" -- .github/workflows)
     IFS=$newline
     for path in $touched; do
       git diff --quiet "$head" "$new" -- "$path" || {
@@ -106,6 +107,8 @@ class GitHost:
         self._bare: dict[int, BareRepo] = {}
         self.tree_limit = MAX_TREE_ENTRIES
         """Rows after which a tree listing is cut; set it low to see `truncated`."""
+        self.closed_namespaces: tuple[str, ...] = ()
+        """Prefixes of refs that nobody may make or move, as a ruleset may; what GitHub says then is not documented."""
 
     def bare(self, repo: Repository) -> BareRepo:
         """The storage of a repository."""
@@ -196,6 +199,8 @@ class GitHost:
         before = [sha or ZERO_OID for sha, _ in bare.objects(names)] if names else []
         closed = () if bypass else self.hub.rules.closed_refs(repo, actor.user.id)
         for update, old in zip(updates, before, strict=True):
+            if self.closed_namespaces and update.name.startswith(self.closed_namespaces):
+                raise RefusedError(f"Repository rule violations found for {update.name}")
             if update.name in closed:
                 raise RefusedError(f"Protected branch update failed for {update.name}.")
             self._check_workflows(repo, bare, old, update.after, actor)
@@ -243,6 +248,8 @@ class GitHost:
         base = head if before == ZERO_OID else before
         default = {c.path for c in bare.diff(head, after, patches=False)}
         for change in bare.diff(base, after, patches=False):
+            if before == ZERO_OID and change.status == "removed":
+                continue  # a new ref without the file creates and updates no workflow
             if change.path.startswith(WORKFLOWS) and change.path in default:
                 raise RefusedError("Resource not accessible by integration", forbidden=True)
 

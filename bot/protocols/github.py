@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from bot.domain.claim_record import ClaimRecord, ClaimRef
 from bot.domain.facts import CiFacts, ContentEdit, IssueFacts, LabelEvent, Presence, PullFacts, RunFacts
 from bot.domain.model import InstallationId, IssueKey, Person, RepoKey, Role
 
@@ -208,4 +209,28 @@ class GitHub(Protocol):
     async def revoke(self, token: Secret) -> None: ...
     async def put_file_pull(self, key: RepoKey, branch: str, files: Mapping[str, str], title: str, body: str) -> int:
         """Commits files on a new branch and opens a pull request (set-up); returns its number."""
+        ...
+
+    # claim refs
+    async def claim_ref(self, key: IssueKey) -> tuple[ClaimRef, ...]:
+        """The claim refs of an item: normally none or one."""
+        ...
+
+    async def claim_refs(self, key: RepoKey) -> list[ClaimRef]:
+        """All claim refs of the repository."""
+        ...
+
+    async def publish_claim(self, key: IssueKey, record: ClaimRecord) -> ClaimRef:
+        """Make the claim, or say who has the item: we have it only if the ref that comes back holds our claim id.
+
+        Raises when it is not known who has it; asking again then is safe.
+        """
+        ...
+
+    async def take_over_claim(self, key: IssueKey, record: ClaimRecord, known: ClaimRef) -> ClaimRef | None:
+        """Put our claim in the place of the known one; None when that one is not there any more."""
+        ...
+
+    async def release_claim(self, key: RepoKey, known: ClaimRef) -> bool:
+        """Delete the claim if it is still the known one. False: somebody else's is in its place."""
         ...

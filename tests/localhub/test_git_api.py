@@ -243,3 +243,20 @@ async def test_reading_and_writing_need_their_permissions(w: Flow) -> None:
     body = {"ref": "refs/heads/x", "sha": tip(w)}
     answer = await w.call("POST", "/git/refs", body, token=w.token(contents="read"))
     assert (answer.status, answer.headers["X-Accepted-GitHub-Permissions"]) == (403, "contents=write")
+
+
+async def test_a_new_branch_that_leaves_the_workflow_files_out_needs_no_permission_for_them(w: Flow) -> None:
+    """As branches for pages do, which actions push with tokens that may not change workflows."""
+    w.hub.git.commit(w.repo, {".github/workflows/ci.yml": "on: push\n"}, by=w.owner)
+    row = {"path": "a.txt", "mode": "100644", "type": "blob", "content": "a"}
+    tree = (await w.call("POST", "/git/trees", {"tree": [row]})).body["sha"]
+    orphan = (await w.call("POST", "/git/commits", {"message": "a", "tree": tree, "parents": []})).body["sha"]
+    assert (await w.call("POST", "/git/refs", {"ref": "refs/heads/pages", "sha": orphan})).status == 201
+    assert (await w.call("GET", "/git/ref/heads/pages")).body["object"]["sha"] == orphan
+
+
+async def test_a_namespace_that_a_ruleset_closes_takes_no_refs(w: Flow) -> None:
+    w.hub.git.closed_namespaces = ("refs/tgs/",)
+    head = (await w.call("GET", "/git/ref/heads/main")).body["object"]["sha"]
+    assert (await w.call("POST", "/git/refs", {"ref": "refs/tgs/claims/1", "sha": head})).status == 422
+    assert (await w.call("POST", "/git/refs", {"ref": "refs/heads/tgs-claims/1", "sha": head})).status == 201
