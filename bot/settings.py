@@ -11,18 +11,20 @@ issuer on loopback unless GitHub's API is on loopback too (then all of it is a l
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bot.errors import SettingsError
 from bot.settings_checks import cross_problems, is_loopback
-from bot.settings_file import read_file
+from bot.settings_file import SettingsFile, load_file, read_file
 
 PREFIX: Final = "TGS_"
 PUBLIC_API: Final = "https://api.github.com"
@@ -209,7 +211,15 @@ def load_settings(flags: Mapping[str, object] | None = None, config: Path | None
 
     Raises SettingsError with every problem that was found.
     """
-    merged = _merged(Settings, flags, config)
+    return _checked_settings(_merged(Settings, flags, read_file(config, os.environ, KNOWN_KEYS)))
+
+
+def load_client_settings(flags: Mapping[str, object] | None = None, config: Path | None = None) -> ClientSettings:
+    """The client's settings. Raises SettingsError with every problem that was found."""
+    return _checked_client_settings(_merged(ClientSettings, flags, read_file(config, os.environ, KNOWN_KEYS)))
+
+
+def _checked_settings(merged: Mapping[str, Any]) -> Settings:
     problems = dict(cross_problems(merged))
     try:
         settings = Settings(**merged)
@@ -220,20 +230,100 @@ def load_settings(flags: Mapping[str, object] | None = None, config: Path | None
     return settings
 
 
-def load_client_settings(flags: Mapping[str, object] | None = None, config: Path | None = None) -> ClientSettings:
-    """The client's settings. Raises SettingsError with every problem that was found."""
-    merged = _merged(ClientSettings, flags, config)
+def _checked_client_settings(merged: Mapping[str, Any]) -> ClientSettings:
     try:
         return ClientSettings(**merged)
     except ValidationError as error:
         raise _settings_error(ClientSettings, _field_problems(ClientSettings, error)) from None
 
 
-def _merged(form: type[_Base], flags: Mapping[str, object] | None, config: Path | None) -> dict[str, Any]:
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
+class Origin(StrEnum):
+    """Where a setting comes from, the strongest first."""
+
+    FLAG = "flag"
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """One setting in force. `shown` is None when it is not set; of a secret it only says that it is."""
+
+    field: str
+    shown: str | None
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """The settings as they are given, and what is wrong with them: a line for each problem.
+
+    The server's are judged only when one of them is set: a machine of a person needs none.
+    """
+
+    file: SettingsFile
+    settings: tuple[Effective, ...]
+    for_server: bool
+    problems: tuple[str, ...]
+
+
+def inspect_settings(flags: Mapping[str, object] | None = None, config: Path | None = None) -> Inspected:
+    """Every setting of server and client with its origin. Raises SettingsError for an unusable file."""
+    file = load_file(config, os.environ, KNOWN_KEYS)
+    found: dict[str, Effective] = {}
+    forms: tuple[type[_Base], ...] = (Settings, ClientSettings)
+    for form in forms:
+        sources = _sources(form, flags, file.values)
+        for field, info in form.model_fields.items():
+            origin = next((origin for origin, values in sources.items() if field in values), Origin.DEFAULT)
+            value = info.get_default() if origin is Origin.DEFAULT else sources[origin][field]
+            found.setdefault(field, Effective(field, _shown(info.annotation, value), origin))
+    own = set(Settings.model_fields) - set(ClientSettings.model_fields)
+    for_server = any(one.field in own and one.origin is not Origin.DEFAULT for one in found.values())
+    problems: dict[str, None] = {}
+    checks: list[tuple[type[_Base], Callable[[Mapping[str, Any]], object]]] = [
+        (ClientSettings, _checked_client_settings)
+    ]
+    if for_server:
+        checks.append((Settings, _checked_settings))
+    for checked, check in checks:
+        try:
+            check(_merged(checked, flags, file.values))
+        except SettingsError as error:
+            lines = error.what.splitlines()
+            problems |= dict.fromkeys(line.removeprefix("- ") for line in lines if line.startswith("- "))
+    return Inspected(file, tuple(found.values()), for_server, tuple(problems))
+
+
+def _shown(annotation: object, value: object) -> str | None:
+    if value is None or value is PydanticUndefined:
+        return None
+    if "SecretStr" in repr(annotation):
+        return "********"
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(map(str, value)) or None if isinstance(value, list | tuple | set | frozenset) else str(value)
+
+
+def _sources(
+    form: type[_Base], flags: Mapping[str, object] | None, from_file: Mapping[str, Any]
+) -> dict[Origin, Mapping[str, Any]]:
+    """What each origin says, the strongest first."""
     bare = {field: value for field, name in BARE_NAMES.items() if (value := os.environ.get(name))}
-    from_file = read_file(config, os.environ, KNOWN_KEYS)
-    merged = from_file | bare | EnvSettingsSource(form)() | given
+    return {
+        Origin.FLAG: {name: value for name, value in (flags or {}).items() if value is not None},
+        Origin.ENVIRONMENT: bare | EnvSettingsSource(form)(),
+        Origin.FILE: from_file,
+    }
+
+
+def _merged(form: type[_Base], flags: Mapping[str, object] | None, from_file: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for values in reversed(_sources(form, flags, from_file).values()):
+        merged |= values
     return {name: value for name, value in merged.items() if name in form.model_fields}
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 import yaml
 
 from bot.errors import SettingsError
+
+log = structlog.get_logger(__name__)
 
 MAX_BYTES: Final = 64 * 1024
 """A settings file is a page of text; anything larger is the wrong file."""
@@ -21,15 +25,44 @@ def default_path(environment: Mapping[str, str]) -> Path:
     return Path(base) / "tgs" / "config.yaml"
 
 
+@dataclass(frozen=True, slots=True)
+class SettingsFile:
+    """A file as it was read. `unknown` are names that nobody reads, with the nearest known one (or None)."""
+
+    path: Path
+    found: bool
+    values: Mapping[str, Any]
+    unknown: Mapping[str, str | None]
+
+    def warnings(self) -> list[str]:
+        """A sentence for each unknown name."""
+        return [
+            f"The settings file {self.path} has the unknown name {name}"
+            + (f"; did you mean {nearest}?" if nearest else ".")
+            for name, nearest in self.unknown.items()
+        ]
+
+
 def read_file(explicit: Path | None, environment: Mapping[str, str], known: Iterable[str]) -> dict[str, Any]:
     """The values of the file; empty when nothing was named and there is no file at the usual place.
 
-    Raises SettingsError for a file that cannot be read, is no mapping, or has unknown keys (with the nearest known
-    one). Messages name the file and the place in it, never a value.
+    An unknown name is a warning in the log. Raises SettingsError as `load_file` does.
+    """
+    file = load_file(explicit, environment, known)
+    for name, nearest in file.unknown.items():
+        log.warning("unknown_setting", file=str(file.path), name=name, did_you_mean=nearest)
+    return dict(file.values)
+
+
+def load_file(explicit: Path | None, environment: Mapping[str, str], known: Iterable[str]) -> SettingsFile:
+    """The file with its unknown names set aside.
+
+    Raises SettingsError for a file that cannot be read or is no mapping. Messages name the file and the place in it,
+    never a value.
     """
     path = explicit or default_path(environment)
     if explicit is None and not path.is_file():
-        return {}
+        return SettingsFile(path, False, {}, {})
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -51,17 +84,13 @@ def read_file(explicit: Path | None, environment: Mapping[str, str], known: Iter
     except yaml.YAMLError:
         raise SettingsError(f"The settings file {path} is not YAML.", "It may hold control characters.") from None
     if data is None:
-        return {}
+        return SettingsFile(path, True, {}, {})
     if not isinstance(data, dict):
         raise SettingsError(f"The settings file {path} is not a mapping.", "Write one `name: value` a line.")
     names = sorted(known)
-    unknown = [str(key) for key in data if key not in names]
-    if unknown:
-        hints = "; ".join(_hint(key, names) for key in unknown)
-        raise SettingsError(f"The settings file {path} has unknown names: {hints}.", "Correct or remove them.")
-    return {key: value for key, value in data.items() if value is not None}
+    values = {key: value for key, value in data.items() if key in names and value is not None}
+    return SettingsFile(path, True, values, {str(key): _nearest(str(key), names) for key in data if key not in names})
 
 
-def _hint(key: str, names: list[str]) -> str:
-    nearest = get_close_matches(key.lower().removeprefix("tgs_"), names, n=1)
-    return f"{key} (did you mean {nearest[0]}?)" if nearest else key
+def _nearest(key: str, names: list[str]) -> str | None:
+    return next(iter(get_close_matches(key.lower().removeprefix("tgs_"), names, n=1)), None)

@@ -1,183 +1,232 @@
-"""`tgs server backlog list|validate`: the backlog of a repository as the running bot sees it.
+"""`tgs server backlog`: what stands in the backlog, whether it fits together, and the backlog as a file.
 
-Promise: the token goes to the server of the settings and nowhere else, never over an unencrypted line to another
-machine, and is never printed. What the server says is made harmless before it is shown on a terminal.
+Thin: parse, call the backlog, print. Which backlog it is, is chosen in `backends.py`; what is printed is made in
+`show.py` and `answers.py`. The commands that change one item are in `backlog_work.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
-from typing import Annotated, Any, cast
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from bot.cli.exits import Exit
-from bot.cli.scan import scan
+from bot.cli.answers import ImportAnswer, ListAnswer, ValidateAnswer, print_json
+from bot.cli.backends import Where, choose, opened
+from bot.cli.exits import Exit, told
+from bot.cli.options import AsJson, BackendChoice, ClonePath, Repo, States
+from bot.client.backlog import Backlog, Entry, Finding, Status
 from bot.domain.model import ItemState
-from bot.errors import Refused, Unavailable, UserError
+from bot.errors import GitHubError, UserError
 
-app = typer.Typer(help="The backlog of a repository.", no_args_is_help=True)
+Result = TypeVar("Result")
 
-app.command()(scan)
-
-Repo = Annotated[str, typer.Argument(help="The repository as owner/name.", metavar="OWNER/NAME")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-States = Annotated[
-    list[ItemState] | None,
-    typer.Option("--state", metavar="STATE", help=f"Only these: {', '.join(ItemState)}. May be repeated."),
-]
-
-SECONDS = 30.0
-"""How long the server may take to answer."""
-
-_FULL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}")
+WATCH_SECONDS = 5.0
+"""Between two looks of `--watch`: people read slower, and the server answers it from its ledger."""
+MAX_FILE = 16_000_000
+"""Bytes of a backlog file that is imported."""
+sleep = time.sleep
 
 
-@app.command("list")
-def list_(repo: Repo, state: States = None, as_json: AsJson = False) -> None:
+def ask(where: Where, question: Callable[[Backlog], Awaitable[Result]]) -> Result:
+    """Open the backlog, ask it one thing, close it."""
+
+    async def run() -> Result:
+        async with opened(where) as backlog:
+            return await question(backlog)
+
+    return asyncio.run(run())
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """What `list` leaves out."""
+
+    states: Sequence[ItemState]
+    statuses: Sequence[Status]
+    labels: Sequence[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.states or self.statuses or self.labels)
+
+    async def __call__(self, backlog: Backlog) -> list[Entry]:
+        return await backlog.entries(states=self.states, statuses=self.statuses, labels=self.labels)
+
+
+def list_(
+    state: States = None,
+    status: Annotated[
+        list[Status] | None,
+        typer.Option("--status", metavar="STATUS", help=f"The same in the file's words: {', '.join(Status)}."),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", metavar="LABEL", help="Only items with it. May be repeated.")
+    ] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Every column, one line an item.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds, until Ctrl-C.")] = False,
+    repo: Repo = "",
+    backend: BackendChoice = None,
+    path: ClonePath = None,
+    as_json: AsJson = False,
+) -> None:
     """List the items in the order in which they will be worked on."""
-    query = [("state", one.value) for one in state or []]
-    items = _get(repo, "items", query)["items"]
-    if as_json:
-        print(json.dumps({"items": items}, indent=2))
-        return
-    if not items and state:
-        print("No item is in that state.")
-        return
-    if not items:
-        print("The backlog is empty. Label an issue `tgs:ready`, or commit a plan under tgs/thoughts/.")
-        return
-    _table(items)
+    where = choose(backend, repo, path)
+    wanted = _Filter(state or (), status or (), label or ())
+
+    def look() -> str:
+        entries = ask(where, wanted)
+        if as_json:
+            return _json(ListAnswer(tuple(entries)))
+        if entries:
+            from bot.cli import show
+
+            return show.items(entries, wide=wide)
+        from bot.cli.show import EMPTY
+
+        return "No item is like that." if wanted else EMPTY
+
+    if watch:
+        _watch(look)
+    else:
+        print(look())
 
 
-@app.command()
-def validate(repo: Repo, as_json: AsJson = False) -> None:
+def _json(answer: object) -> str:
+    from bot.cli.answers import plain_values
+
+    return json.dumps(plain_values(answer), indent=2, ensure_ascii=False)
+
+
+def _watch(look: Callable[[], str]) -> None:
+    """Show it anew when it changed: in place on a terminal, below each other in a pipe. Ctrl-C is the usual end."""
+    before = ""
+    terminal = sys.stdout.isatty()
+    try:
+        while True:
+            try:
+                now = look()
+            except GitHubError as error:
+                now = f"{told(error)} Trying again."
+            if now != before:
+                if terminal:
+                    print("\x1b[2J\x1b[H", end="")
+                elif before:
+                    print()
+                print(now, flush=True)
+                before = now
+            sleep(WATCH_SECONDS)
+    except KeyboardInterrupt:
+        return
+
+
+def validate(
+    fix: Annotated[bool, typer.Option("--fix", help="Put right what follows from the rest.")] = False,
+    repo: Repo = "",
+    backend: BackendChoice = None,
+    path: ClonePath = None,
+    as_json: AsJson = False,
+) -> None:
     """Check that ledger, labels, plans and locks fit together.
 
     Exit code 6 when an error was found; warnings alone are fine.
     """
-    answer = _get(repo, "validate", [])
+    found = ask(choose(backend, repo, path), lambda backlog: backlog.validate(fix=fix))
+    ok = not any(one.severity == "error" and not one.fixed for one in found)
     if as_json:
-        print(json.dumps(answer, indent=2))
-    elif not answer["findings"]:
-        print("Everything fits together.")
+        print_json(ValidateAnswer(tuple(found), ok))
     else:
-        for finding in answer["findings"]:
-            where = f"#{finding['item']}: " if finding["item"] else ""
-            print(_plain(f"{finding['severity']}: {where}{finding['message']}"))
-            if finding["remedy"]:
-                print(f"    what to do: {_plain(finding['remedy'])}")
-    if not answer["ok"]:
+        _print_findings(found)
+    if not ok:
         raise typer.Exit(int(Exit.REFUSED))
 
 
-def _table(items: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _print_findings(found: Sequence[Finding]) -> None:
+    from bot.cli import show
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("place", justify="right", no_wrap=True)
-    table.add_column("prio", justify="right", no_wrap=True)
-    table.add_column("title", ratio=2)
-    table.add_column("now", ratio=3)
-    for item in items:
-        table.add_row(
-            str(item["number"]),
-            item["state"],
-            str(item["position"] or ""),
-            str(item["priority"] or ""),
-            _safe(item["title"]),
-            _safe(_going_on(item)),
-        )
-    console = Console()
-    with console.capture() as shown:
-        console.print(table)
-    # Cells are padded to the full width; what is copied from the terminal or piped on should not be.
-    print("\n".join(line.rstrip() for line in shown.get().splitlines()))
+    print(show.findings(found) if found else "Everything fits together.")
 
 
-def _going_on(item: dict[str, Any]) -> str:
-    """One sentence or more about what happens with the item."""
-    said = []
-    if item["pull_request"]:
-        said.append(f"Pull request #{item['pull_request']}.")
-    if item["claimed_by"]:
-        said.append(f"Attempt {item['attempts']} is with {item['claimed_by']}.")
-    return " ".join([*said, *item["waiting"]])
+def export(
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there instead of printing it.")
+    ] = None,
+    repo: Repo = "",
+    backend: BackendChoice = None,
+    path: ClonePath = None,
+) -> None:
+    """Print the backlog as a backlog file.
 
-
-def _plain(text: str) -> str:
-    from bot.domain.sanitise import for_terminal
-
-    return " ".join(for_terminal(text).split())
-
-
-def _safe(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(_plain(text))
-
-
-def _get(repo: str, what: str, query: list[tuple[str, str]]) -> dict[str, Any]:
-    """The server's answer. Raises UserError, Refused or Unavailable."""
-    if _FULL_NAME.fullmatch(repo) is None:
-        raise UserError(f"`{_plain(repo)}` is no repository name.", "Give it as owner/name.")
-    return asyncio.run(_ask(f"/api/v1/repos/{repo}/{what}", query))
-
-
-async def _ask(path: str, query: list[tuple[str, str]]) -> dict[str, Any]:
-    import aiohttp
-
-    from bot.settings import load_client_settings
-    from bot.workflows import check_url
-
-    settings = load_client_settings()
-    if settings.server_url is None:
-        raise UserError("TGS_SERVER_URL is not set.", "Set it to the address of the running bot.")
-    token = settings.token or settings.gh_token
-    if token is None:
-        raise UserError("No token is set.", "Set TGS_TOKEN or GH_TOKEN to a GitHub token that can read the repository.")
-    server = check_url(settings.server_url, "address in TGS_SERVER_URL")
-    timeout = aiohttp.ClientTimeout(total=SECONDS)
-    headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
+    It is JSON of version "1", as tgs/server/backlog.json is.
+    """
+    file = ask(choose(backend, repo, path), lambda backlog: backlog.export())
+    text = json.dumps(file, indent=2, ensure_ascii=False)
+    if out is None:
+        print(text)
+        return
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
-            session.get(server + path, params=query, allow_redirects=False) as answer,
-        ):
-            status, raw = answer.status, await answer.read()
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise Unavailable(
-            f"The server at {server} cannot be reached ({type(error).__name__}). "
-            "Check TGS_SERVER_URL, and that `tgs serve` runs there."
+        out.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}.", "Name a file that you may write.") from None
+    thoughts = file.get("thoughts")
+    print(f"Wrote {len(thoughts) if isinstance(thoughts, list) else 0} items to {out}.")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A backlog file; - for standard input.")],
+    repo: Repo = "",
+    backend: BackendChoice = None,
+    path: ClonePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add the items of a backlog file. What is in the backlog already stays as it is."""
+    content = _read_json(file)
+    added = ask(choose(backend, repo, path), lambda backlog: backlog.import_(content))
+    if as_json:
+        print_json(ImportAnswer(tuple(added)))
+        return
+    new = [one.entry for one in added if one.new]
+    for entry in new:
+        print(_line(entry))
+    print(f"{_count(len(new), 'item')} added, {len(added) - len(new)} known before.")
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises UserError with line and column."""
+    try:
+        if str(file) == "-":
+            raw = sys.stdin.buffer.read(MAX_FILE + 1)
+        else:
+            with file.open("rb") as source:
+                raw = source.read(MAX_FILE + 1)
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.", "Name a backlog file.") from None
+    if len(raw) > MAX_FILE:
+        raise UserError(f"{file} has more than {MAX_FILE} bytes.", "Is it the right file?")
+    try:
+        data = json.loads(raw.decode("utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{file} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}.",
+            "`git log` of the file leads to its last good version.",
         ) from None
-    return _judged(server, status, raw)
+    except (UnicodeDecodeError, RecursionError):
+        raise UserError(f"{file} is not JSON in UTF-8.", "Is it the right file?") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{file} is not a backlog file: it holds no object.", "Is it the right file?")
+    return data
 
 
-def _judged(server: str, status: int, raw: bytes) -> dict[str, Any]:
-    """What an answer means. Raises UserError, Refused or Unavailable."""
-    try:
-        body = json.loads(raw)
-    except ValueError:
-        body = None
-    # Every trouble that the bot itself reports has a code; anything else answers under its address.
-    if not isinstance(body, dict) or (status != 200 and "code" not in body):
-        raise Unavailable(
-            f"The server at {server} did not answer as the bot does (status {status}). "
-            "Check that TGS_SERVER_URL is the address of the bot.",
-            status=status,
-        )
-    if status == 200:
-        return cast("dict[str, Any]", body)
-    detail = _plain(str(body.get("detail", "")))
-    if status == 401:
-        raise Refused("The server does not know the token.", "Set TGS_TOKEN or GH_TOKEN to a GitHub token that works.")
-    if status == 403:
-        raise Refused(detail)
-    if 400 <= status < 500:
-        raise UserError(f"The server did not accept the request: {detail}")
-    raise Unavailable(f"The server at {server} answered {status}. {detail}", status=status)
+def _line(entry: Entry) -> str:
+    from bot.client.http import plain
+
+    return f"  {entry.name}  {plain(entry.title)}" if entry.number is not None else f"  {entry.name}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -1,10 +1,14 @@
-"""The exit codes of every `tgs` command, and the one place where errors become them."""
+"""The exit codes of every `tgs` command, and the one place where errors become them and are told."""
 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
+from bot.client.backlog import NothingThere, Taken
+from bot.client.http import Moved
 from bot.errors import GitHubError, LostClaim, Refused, SettingsError, TgsError, UserError
+from bot.texts.phrases import at
 
 
 class Exit(IntEnum):
@@ -20,9 +24,26 @@ class Exit(IntEnum):
     UPSTREAM = 7
 
 
+MEANING = {
+    Exit.OK: "It is done.",
+    Exit.INTERNAL: "Something went wrong inside `tgs`, or it was interrupted.",
+    Exit.USAGE: "The command, its input or the settings are wrong.",
+    Exit.EMPTY: "There is nothing to give.",
+    Exit.CONFLICT: "Somebody else has it, or it changed meanwhile.",
+    Exit.LOST_CLAIM: "The claim is not yours any more: stop.",
+    Exit.REFUSED: "Policy, rights or evidence forbid it, or a check found errors.",
+    Exit.UPSTREAM: "The server or GitHub cannot be reached or failed.",
+}
+"""What each number tells a script."""
+
+
 def exit_of(error: TgsError) -> Exit:
     """The exit code of an error that the product raised on purpose."""
     match error:
+        case NothingThere():
+            return Exit.EMPTY
+        case Taken() | Moved():
+            return Exit.CONFLICT
         case LostClaim():
             return Exit.LOST_CLAIM
         case Refused():
@@ -33,3 +54,25 @@ def exit_of(error: TgsError) -> Exit:
             return Exit.UPSTREAM
         case _:
             return Exit.INTERNAL
+
+
+def told(error: TgsError) -> str:
+    """The error for people: what is wrong, and what to do."""
+    if isinstance(error, NothingThere):
+        return "\n".join([error.what, *(f"  {why}" for why in error.why)])
+    if isinstance(error, Taken):
+        who = "" if error.owner in error.what else f" {error.owner} has it."
+        until = "" if error.lease_until is None else f" The claim holds at least until {at(error.lease_until)}."
+        return f"{error.what}{who}{until} {error.remedy}".strip()
+    # What is wrong may be a list with a line each; the remedy then begins a line of its own.
+    return str(error).replace("\n ", "\n")
+
+
+def as_plain(error: TgsError) -> dict[str, Any]:
+    """The error for programs."""
+    code = exit_of(error)
+    said: dict[str, Any] = {"code": code.name.lower(), "exit": int(code), "message": told(error)}
+    if isinstance(error, Taken):
+        until = error.lease_until
+        said |= {"owner": error.owner, "lease_until": None if until is None else until.isoformat()}
+    return {"error": said}

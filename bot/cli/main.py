@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bot.cli import agent, backlog, db, demo, serve, worker
-from bot.cli.exits import Exit, exit_of
+from bot.cli import agent, backlog, backlog_move, backlog_work, config, db, demo, locks, serve, tickets, worker
+from bot.cli.answers import json_wanted
+from bot.cli.exits import Exit, as_plain, exit_of, told
 from bot.cli.init import init
 from bot.errors import TgsError
 from bot.logs import configure
@@ -34,12 +38,32 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def tgs(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    settings: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Settings file; the environment goes first.")
+    ] = None,
 ) -> None:
     """Works a repository's issue backlog with Claude Code, under the maintainers' control."""
+    config.config_file.set(settings)
 
 
-server = typer.Typer(help="Talk to a running bot.", no_args_is_help=True)
-server.add_typer(backlog.app, name="backlog")
+items = typer.Typer(help="The backlog of a repository: issues, plans and tickets.", no_args_is_help=True)
+items.command()(backlog_work.add)
+items.command()(backlog_work.remove)
+items.command("list")(backlog.list_)
+items.command("next")(backlog_work.next_)
+items.command()(backlog_work.claim)
+items.command()(backlog_work.complete)
+items.command()(backlog_work.fail)
+items.command()(backlog.validate)
+items.command()(backlog_move.scan)
+items.command()(backlog.export)
+items.command("import")(backlog.import_)
+
+server = typer.Typer(help="The backlog, its locks, and the settings.", no_args_is_help=True)
+server.add_typer(items, name="backlog")
+server.add_typer(locks.app, name="locks")
+server.add_typer(tickets.app, name="ticket")
+server.add_typer(config.app, name="config")
 
 app.command()(serve.serve)
 app.command()(demo.demo)
@@ -54,11 +78,17 @@ def main() -> None:
     """Run the command line. Raises SystemExit with a code of `Exit`."""
     # Standard output belongs to the answer; `serve` sets its own log up once it knows how.
     configure(json=False, level="warning")
+    run(sys.argv[1:])
+
+
+def run(args: Sequence[str]) -> None:
+    """One command line. Raises SystemExit; an error is told on standard error, as JSON where JSON was asked for."""
+    json_wanted.set(False)
     try:
-        app(prog_name="tgs")
+        app(args=list(args), prog_name="tgs")
     except TgsError as error:
-        # What is wrong may be a list with a line each; the remedy then begins a line of its own.
-        print(f"tgs: {error}".replace("\n ", "\n"), file=sys.stderr)
+        text = json.dumps(as_plain(error), ensure_ascii=False) if json_wanted.get() else f"tgs: {told(error)}"
+        print(text, file=sys.stderr)
         raise SystemExit(int(exit_of(error))) from None
     except KeyboardInterrupt:
         raise SystemExit(int(Exit.INTERNAL)) from None

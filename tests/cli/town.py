@@ -147,7 +147,9 @@ class Town:
 
     async def item_states(self) -> dict[int, str]:
         """What the running server says about each item."""
-        done = await tgs("server", "backlog", "list", self.repo.full_name, "--json", env=self.client_environment())
+        done = await tgs(
+            "server", "backlog", "list", "--repo", self.repo.full_name, "--json", env=self.client_environment()
+        )
         return {item["number"]: item["state"] for item in json.loads(done.out)["items"]} if done.code == 0 else {}
 
     async def until_states(self, wanted: Mapping[int, str]) -> None:

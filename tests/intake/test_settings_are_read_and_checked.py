@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import SecretStr, ValidationError
+from structlog.testing import capture_logs
 
 from bot.errors import SettingsError
 from bot.settings import ClientSettings, Settings, environment_name, load_client_settings, load_settings
@@ -219,8 +220,6 @@ def test_errors_do_not_show_values(env: Env) -> None:
 
 
 FILES = {
-    "a misspelt name": ("prot: 1\n", "prot (did you mean port?)"),
-    "a name in capitals": ("TGS_APP_ID: 1\n", "did you mean app_id?"),
     "no mapping": ("- port\n", "not a mapping"),
     "broken YAML": ("port: [hush\n", "not YAML at line 2"),
     "bytes that are no text": ("\x00", "not YAML"),
@@ -235,6 +234,25 @@ def test_a_wrong_file_is_explained(env: Env, tmp_path: Path, text: str, expected
         load_settings(config=write(tmp_path / "c.yaml", text))
     assert expected in str(caught.value)
     assert "hush" not in str(caught.value)
+
+
+UNKNOWN = {
+    "a misspelt name": ("prot: 1\n", {"prot": "port"}),
+    "a name in capitals": ("TGS_APP_ID: 1\n", {"TGS_APP_ID": "app_id"}),
+    "a name that is like none": ("zzzzzz: 1\n", {"zzzzzz": None}),
+}
+
+
+@pytest.mark.parametrize(("text", "nearest"), UNKNOWN.values(), ids=UNKNOWN.keys())
+def test_an_unknown_name_in_the_file_is_a_warning_with_the_nearest(
+    env: Env, tmp_path: Path, text: str, nearest: dict[str, str | None]
+) -> None:
+    env(COMPLETE)
+    with capture_logs() as logs:
+        assert load_settings(config=write(tmp_path / "c.yaml", text)).port == 8080
+    [entry] = logs
+    assert (entry["event"], entry["log_level"]) == ("unknown_setting", "warning")
+    assert {entry["name"]: entry["did_you_mean"]} == nearest
 
 
 def test_a_named_file_must_exist(env: Env, tmp_path: Path) -> None:

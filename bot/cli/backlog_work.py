@@ -1,0 +1,378 @@
+"""`tgs server backlog add|remove|next|claim|complete|fail`: the commands that change one item.
+
+Promise: no secret in an argument and none printed unasked. A claim is remembered for its end (`remembered.py`); a claim
+that is lost or ended is forgotten. A claim that cannot be remembered is still printed, because the item is taken.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from bot.cli.answers import AddAnswer, ClaimsAnswer, ClaimShown, SettledAnswer, print_json
+from bot.cli.backends import Where, choose
+from bot.cli.backlog import ask
+from bot.cli.exits import Exit
+from bot.cli.options import AsJson, BackendChoice, ClonePath, Item, Repo, folder_names, item_ref, reason_codes
+from bot.cli.tickets import is_ticket_file, read_ticket
+from bot.client.backlog import Addition, Claim, Ending, Held, ItemRef, NothingThere, Settled, Taken, Wanted
+from bot.client.http import plain
+from bot.domain.failures import FAILURES
+from bot.domain.labels import PRIORITIES
+from bot.domain.model import FailureReason
+from bot.errors import LostClaim, UserError
+
+MAX_COUNT: Final = 50
+"""Claims of one call; more would empty the backlog for everybody else."""
+MAX_LOG: Final = 500_000
+"""Bytes of a log that are sent: its end, where the cause stands."""
+DEFAULT_REASON: Final = FailureReason.AGENT_GAVE_UP
+
+Name = Annotated[
+    str, typer.Option("--name", metavar="NAME", help="Who claims, as others see it; else user and machine.")
+]
+WithToken = Annotated[
+    bool, typer.Option("--with-token", help="Print the claim's secret too, for a job on another machine.")
+]
+Capabilities = Annotated[
+    list[str] | None,
+    typer.Option("--capability", metavar="WORD", help="What is there to work with. May be repeated."),
+]
+OptionalItem = Annotated[
+    str,
+    typer.Argument(
+        metavar="ITEM",
+        help="The plan's folder, or the issue as 12 or '#12'; else the one claimed from here.",
+        autocompletion=folder_names,
+        show_default=False,
+    ),
+]
+AttemptId = Annotated[
+    str, typer.Option("--attempt", envvar="TGS_ATTEMPT", metavar="ID", help="The attempt, when claimed elsewhere.")
+]
+Fence = Annotated[int | None, typer.Option("--fence", envvar="TGS_FENCE", metavar="N", help="Its fence.")]
+
+
+def add(
+    item: Annotated[
+        str,
+        typer.Argument(
+            metavar="ITEM",
+            help="The plan's folder, an issue as 12 or '#12', or a ticket file (.yaml).",
+            autocompletion=folder_names,
+            show_default=False,
+        ),
+    ] = "",
+    issue: Annotated[str, typer.Option("--issue", metavar="N", help="The issue's number, instead of ITEM.")] = "",
+    title: Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Title of a new issue.")] = None,
+    priority: Annotated[
+        str | None, typer.Option("--priority", metavar="P", help="high, normal, low or a whole number; higher first.")
+    ] = None,
+    locks: Annotated[
+        list[str] | None, typer.Option("--locks", metavar="GLOB", help="Paths it will touch. May be repeated.")
+    ] = None,
+    depends_on: Annotated[
+        list[str] | None, typer.Option("--depends-on", metavar="N", help="Issue it waits for. May be repeated.")
+    ] = None,
+    repo: Repo = "",
+    backend: BackendChoice = None,
+    path: ClonePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a plan, an issue or a ticket into the backlog.
+
+    Adding what is there already changes nothing and is no error.
+    """
+    if bool(item) == bool(issue):
+        raise UserError("What is to be added is not clear.", "Give ITEM or --issue, one of them.")
+    ticket = read_ticket(Path(item)) if is_ticket_file(item) else None
+    where = choose(backend, repo, path)
+    addition = Addition(
+        ref=None if ticket else item_ref(issue or item, path),
+        ticket=ticket,
+        title=title,
+        priority=_priority(priority),
+        locks=tuple(_pieces(locks)) or None,
+        depends_on=tuple(_issue(one) for one in _pieces(depends_on)) or None,
+    )
+    added = ask(where, lambda backlog: backlog.add(addition))
+    if as_json:
+        print_json(AddAnswer(added.entry, added.new))
+        return
+    entry = added.entry
+    named = f"{entry.name} ({plain(entry.title)})"
+    if not added.new:
+        print(f"{named} is already queued; its state is {entry.state}.")
+        return
+    place = f", place {entry.position} in the queue" if entry.position is not None else ""
+    print(f"{'Enqueued ticket' if ticket else 'Added'} {named}: {entry.state}{place}.")
+
+
+def remove(
+    item: Item,
+    force: Annotated[bool, typer.Option("--force", help="Also when somebody is working on it.")] = False,
+    repo: Repo = "",
+    backend: BackendChoice = None,
+    path: ClonePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take an item out of the backlog. The issue and the plan stay."""
+    where, ref = choose(backend, repo, path), item_ref(item, path)
+    _print_settled(ask(where, lambda backlog: backlog.remove(ref, force=force)), as_json)
+
+
+def next_(
+    peek: Annotated[bool, typer.Option("--peek", help="Only show what would be next.")] = False,
+    count: Annotated[int, typer.Option("--count", metavar="K", min=1, max=MAX_COUNT, help="Claim up to so many.")] = 1,
+    name: Name = "",
+    capability: Capabilities = None,
+    with_token: WithToken = False,
+    repo: Repo = "",
+    backend: BackendChoice = None,
+    path: ClonePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Claim the next item and show what is needed to work on it.
+
+    Nobody else gets it meanwhile. Exit code 3 when there is nothing.
+    """
+    where = choose(backend, repo, path)
+    wanted = Wanted(name or _me(), count=count, peek=peek, capabilities=tuple(capability or ()))
+    _claimed(where, wanted, as_json, with_token=with_token)
+
+
+def claim(
+    item: Item,
+    or_next: Annotated[bool, typer.Option("--or-next", help="Take the next one when somebody has it.")] = False,
+    name: Name = "",
+    capability: Capabilities = None,
+    with_token: WithToken = False,
+    repo: Repo = "",
+    backend: BackendChoice = None,
+    path: ClonePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Claim a certain item and show what is needed to work on it.
+
+    Exit code 4 when somebody else has it.
+    """
+    where = choose(backend, repo, path)
+    wanted = Wanted(name or _me(), ref=item_ref(item, path), capabilities=tuple(capability or ()))
+    try:
+        _claimed(where, wanted, as_json, with_token=with_token)
+    except Taken as taken:
+        if not or_next:
+            raise
+        print(f"{taken.what} Taking the next one.", file=sys.stderr)
+        _claimed(where, Wanted(wanted.name, capabilities=wanted.capabilities), as_json, with_token=with_token)
+
+
+def _claimed(where: Where, wanted: Wanted, as_json: bool, *, with_token: bool) -> None:
+    """Claim, remember, print."""
+    try:
+        claims = ask(where, lambda backlog: backlog.claim(wanted))
+    except NothingThere as nothing:
+        if not as_json:
+            raise
+        print_json(ClaimsAnswer((), nothing.why))
+        raise typer.Exit(int(Exit.EMPTY)) from None
+    if not wanted.peek:
+        remembered = where.remembered()
+        for one in claims:
+            try:
+                remembered.keep(one)
+            except UserError as error:
+                print(f"warning: {error} Report its end with TGS_ATTEMPT_TOKEN (--with-token).", file=sys.stderr)
+    shown = [_shown(where, one, peek=wanted.peek, with_token=with_token) for one in claims]
+    if as_json:
+        print_json(ClaimsAnswer(tuple(shown)))
+        return
+    from bot.cli import show
+
+    print("\n\n".join(show.claim(one, told.commands) for one, told in zip(claims, shown, strict=True)))
+    if with_token and not wanted.peek:
+        for one in claims:
+            print(f"\nTGS_ATTEMPT={one.attempt} TGS_FENCE={one.fence} TGS_ATTEMPT_TOKEN={one.token}")
+
+
+def _shown(where: Where, claim: Claim, *, peek: bool, with_token: bool) -> ClaimShown:
+    entry = claim.entry
+    name = str(entry.number) if entry.number is not None else str(entry.dir)
+    options = f" {where.options}" if where.options else ""
+    commands = {
+        "complete": f"tgs server backlog complete {name}{options}",
+        "fail": f'tgs server backlog fail {name} --reason {DEFAULT_REASON} --message "…"{options}',
+    }
+    return ClaimShown(
+        dir=entry.dir,
+        number=entry.number,
+        title=plain(entry.title),
+        context=claim.context,
+        branch=claim.branch,
+        base_sha=claim.base_sha,
+        lease_until=claim.lease_until,
+        attempt=claim.attempt,
+        fence=claim.fence,
+        commands={} if peek else {**commands, **claim.commands},
+        token=claim.token if with_token and not peek else None,
+    )
+
+
+def complete(
+    item: OptionalItem = "",
+    evidence: Annotated[
+        str | None,
+        typer.Option("--evidence", metavar="TEXT", help="Your word that no pull request is needed, and why."),
+    ] = None,
+    attempt: AttemptId = "",
+    fence: Fence = None,
+    repo: Repo = "",
+    backend: BackendChoice = None,
+    path: ClonePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Report that the work on a claimed item is complete.
+
+    The evidence is checked: a pull request with commits, and the plan's
+    implementation.md. Without it: exit code 6. Claim lost: exit code 5.
+    """
+    where = choose(backend, repo, path)
+    held = _held(where, item, path, attempt, fence)
+    settled = _settle(where, held, lambda: ask(where, lambda backlog: backlog.complete(held, evidence=evidence)))
+    _print_settled(settled, as_json)
+
+
+def fail(
+    item: OptionalItem = "",
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason",
+            metavar="CODE",
+            autocompletion=reason_codes,
+            help="Why, as a code; it decides about a retry.",
+        ),
+    ] = DEFAULT_REASON.value,
+    message: Annotated[str, typer.Option("--message", metavar="TEXT", help="Why, for people.")] = "",
+    retryable: Annotated[
+        bool | None,
+        typer.Option(
+            "--retryable/--terminal", help="Whether to try again; else the reason decides.", show_default=False
+        ),
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", metavar="FILE", help="A log to keep; credentials are taken out.")
+    ] = None,
+    attempt: AttemptId = "",
+    fence: Fence = None,
+    repo: Repo = "",
+    backend: BackendChoice = None,
+    path: ClonePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Report that the work on a claimed item failed.
+
+    Retry rules decide what follows. Claim lost: exit code 5.
+    """
+    ending = Ending(_reason(reason), message, retryable, None if log is None else _log(log))
+    where = choose(backend, repo, path)
+    held = _held(where, item, path, attempt, fence)
+    settled = _settle(where, held, lambda: ask(where, lambda backlog: backlog.fail(held, ending)))
+    _print_settled(settled, as_json)
+
+
+# --- what the words mean
+
+
+def _held(where: Where, item: str, path: Path | None, attempt: str, fence: int | None) -> Held:
+    """The claim that is meant: named by environment and options, else the remembered one. Raises UserError."""
+    token = os.environ.get("TGS_ATTEMPT_TOKEN") or None
+    ref = item_ref(item, path) if item else None
+    known = where.remembered().find(ref) if not attempt else None
+    if known is not None:
+        # A secret in the environment belongs to a claim made elsewhere; it is right about its own.
+        return known if token is None else Held(known.ref, known.attempt, known.fence, token)
+    if ref is None and not attempt:
+        raise UserError("No claim is remembered here.", "Name the item, or claim one with `tgs server backlog next`.")
+    number = ref or ItemRef(dir="the claimed item")
+    return Held(number, attempt or None, fence, token)
+
+
+def _settle(where: Where, held: Held, call: Callable[[], Settled]) -> Settled:
+    try:
+        settled = call()
+    except LostClaim:
+        where.remembered().forget(held)
+        raise
+    where.remembered().forget(held)
+    return settled
+
+
+def _print_settled(settled: Settled, as_json: bool) -> None:
+    if as_json:
+        print_json(SettledAnswer(settled.entry, settled.text, settled.due_at))
+    else:
+        print(settled.text or f"{settled.entry.name} is {settled.entry.state} now.")
+
+
+def _priority(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if text.lower() in PRIORITIES:
+        return PRIORITIES[text.lower()]
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"`{plain(text)}` is no priority.", "Give high, normal, low or a whole number.") from None
+
+
+def _pieces(values: list[str] | None) -> list[str]:
+    """Each option may hold several, separated by commas."""
+    return [piece.strip() for value in values or () for piece in value.split(",") if piece.strip()]
+
+
+def _issue(text: str) -> int:
+    if not text.removeprefix("#").isdecimal():
+        raise UserError(f"`{plain(text)}` is no issue's number.", "Give --depends-on 12.")
+    return int(text.removeprefix("#"))
+
+
+def _reason(text: str) -> str:
+    if text in {code.value for code in FAILURES}:
+        return text
+    from difflib import get_close_matches
+
+    near = get_close_matches(text, [code.value for code in FAILURES], n=1, cutoff=0.4)
+    hint = f"Did you mean `{near[0]}`?" if near else f"One of: {', '.join(code.value for code in FAILURES)}."
+    raise UserError(f"`{plain(text)}` is no reason for a failure.", hint)
+
+
+def _log(file: Path) -> str:
+    """The end of the log, without credentials. Raises UserError when it cannot be read."""
+    from bot.worker.redaction import redact
+
+    try:
+        with file.open("rb") as source:
+            size = source.seek(0, os.SEEK_END)
+            source.seek(max(0, size - MAX_LOG))
+            raw = source.read(MAX_LOG)
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.", "Name the log, or leave --log out.") from None
+    return redact(raw.decode("utf-8", "replace"))
+
+
+def _me() -> str:
+    """The person and the machine, as far as they are known."""
+    import getpass
+    import platform
+
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = "somebody"
+    return f"{user}@{platform.node() or 'here'}"
