@@ -40,8 +40,10 @@ from bot.store.migrate import prepare
 from bot.store.prune import prune
 from bot.store.router import Router
 from bot.web.api.backlog import BacklogApi
+from bot.web.api.openapi import OpenApi, document
 from bot.web.api.problems import problems
 from bot.web.api.runs import Runs
+from bot.web.api.table import ROUTES
 from bot.web.dist import Dist
 from bot.web.health import Health, Probes
 from bot.web.oidc import OidcVerifier
@@ -178,6 +180,7 @@ def routes_of(parts: Parts, session: aiohttp.ClientSession) -> list[list[web.Rou
         webhook.routes(),
         health.routes(),
         Dist(base_url=settings.server_url, folder=settings.data_dir / "dist").routes(),
+        OpenApi(lambda: document(ROUTES, version("tgs-bot"))).routes(),
         Runs(engine.runs, oidc, clock, settings.server_url).routes(),
         BacklogApi(people, Backlogs(parts.store)).routes(),
     ]

@@ -1,8 +1,8 @@
 """Writes the reference pages that are made from tables in the code.
 
 Promise: the pages are a pure function of the code, so running it twice changes nothing. `check_generated.py` fails when
-a page is not what this script would write. A route of the HTTP API without words in `ROUTE_WORDS`, or words without a
-route, end the script: the page of the API can neither lack an address nor invent one.
+a page is not what this script would write. A test holds the table of routes against a running server, so the page of
+the API can neither lack an address nor invent one.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, cast
 
 import msgspec
-from aiohttp import web
 from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -28,12 +26,9 @@ from bot.domain.policy_model import Policy  # noqa: E402 - as above
 from bot.metrics import LABELS, Metrics  # noqa: E402 - as above
 from bot.settings import BARE_NAMES, ClientSettings, Settings, environment_name  # noqa: E402 - as above
 from bot.texts.help import reference  # noqa: E402 - as above
-from bot.web.api import runs  # noqa: E402 - as above
-from bot.web.api.backlog import BacklogApi  # noqa: E402 - as above
+from bot.web.api.described import Row  # noqa: E402 - as above
 from bot.web.api.problems import Code, problem  # noqa: E402 - as above
-from bot.web.dist import Dist  # noqa: E402 - as above
-from bot.web.health import Health  # noqa: E402 - as above
-from bot.web.webhook import Webhook  # noqa: E402 - as above
+from bot.web.api.table import ROUTES  # noqa: E402 - as above
 
 
 def _notice(source: str) -> str:
@@ -151,98 +146,30 @@ def _first_sentence(text: str | None, name: str) -> str:
 
 # --- HTTP API ---------------------------------------------------------------------------------------
 
-NOBODY = "anybody"
-RUN = "a run's OIDC token for the start audience"
-PUBLISH = "the OIDC token of the run's publishing job"
-ATTEMPT = "the attempt's token"
-PERSON = "a GitHub token of somebody who can read the repository"
-
-_ATTEMPT = "/api/v1/attempts/{attempt}"
-_REPO = "/api/v1/repos/{owner}/{repo}"
-
-ROUTE_WORDS: dict[str, tuple[str, type[msgspec.Struct] | None, str]] = {
-    "POST /webhook": ("GitHub, by signature", None, "Take a delivery: 202 once it is on disk."),
-    "GET /healthz": (NOBODY, None, "Whether the process lives, and its version."),
-    "GET /readyz": (NOBODY, None, "Whether it can work: 200, or 503 with the reasons in words."),
-    "GET /metrics": (NOBODY, None, "Totals for a collector; see [metrics](metrics.md)."),
-    "GET /dist/": (NOBODY, None, "Version, address and SHA-256 of the server's own wheel."),
-    "GET /dist/{file}": (NOBODY, None, "The current wheel."),
-    "GET /dist/{sha256}/{file}": (NOBODY, None, "The wheel with this hash; what workflow files are pinned to."),
-    "POST /api/v1/runs/scan": (
-        "a run of the scan workflow",
-        None,
-        "Look at the run's repository again, as a webhook would make the bot do. Asking twice changes nothing.",
-    ),
-    "POST /api/v1/runs/activate": (
-        RUN,
-        runs.ActivateBody,
-        "Bind the run to its claim, start the lease, note the code for the agent's job. 204: there is nothing to do.",
-    ),
-    f"POST {_ATTEMPT}/handoff": (
-        "the single-use code of the attempt",
-        runs.HandoffBody,
-        "From now on this token speaks for the attempt; the answer is the context.",
-    ),
-    f"GET {_ATTEMPT}/context": (f"{ATTEMPT}, or {PUBLISH}", None, "What the worker is told."),
-    f"POST {_ATTEMPT}/heartbeat": (
-        ATTEMPT,
-        runs.HeartbeatBody,
-        "Extend the lease; the answer says whether to stop.",
-    ),
-    f"POST {_ATTEMPT}/report": (
-        f"{ATTEMPT}, or {PUBLISH}",
-        runs.ReportBody,
-        "Say how the work ended. From the publishing job only failures are taken.",
-    ),
-    f"POST {_ATTEMPT}/publish-token": (
-        PUBLISH,
-        runs.PublishBody,
-        "The write token of the attempt, for one asker and the bundle that the agent's job reported.",
-    ),
-    f"POST {_ATTEMPT}/published": (PUBLISH, runs.PublishedBody, "The branch was pushed at this commit."),
-    f"POST {_ATTEMPT}/refused": (PUBLISH, runs.RefusedBody, "The gate refused the bundle."),
-    f"GET {_REPO}/items": (PERSON, None, "The backlog in the order of the queue. `?state=` may be repeated."),
-    f"GET {_REPO}/validate": (PERSON, None, "What does not fit together between ledger, labels, plans and locks."),
-}
-"""Method and path → who may call, the form of the body, what it does."""
-
-
-def _routes() -> list[str]:
-    """Method and path of every route, asked from the classes that define them; none is called."""
-    nothing = cast("Any", None)
-    url = "https://tgs.example.org"
-    secret = cast("Any", type("Secret", (), {"get_secret_value": lambda _: "x"})())
-    groups: list[list[web.RouteDef]] = [
-        Webhook(inbox=nothing, secrets=[secret], serves=nothing, self_id=nothing, metrics=nothing).routes(),
-        Health(probes=nothing, metrics=nothing, clock=nothing, version="").routes(),
-        Dist(base_url=url).routes(),
-        runs.Runs(nothing, nothing, nothing, url).routes(),
-        BacklogApi(nothing, nothing).routes(),
-    ]
-    return [f"{route.method} {route.path}" for group in groups for route in group]
-
 
 def api_page() -> str:
-    """The HTTP API, from its routes. Raises SystemExit when `ROUTE_WORDS` and the routes differ."""
-    found = _routes()
-    if set(found) != set(ROUTE_WORDS):
-        raise SystemExit(f"ROUTE_WORDS and the routes differ: {sorted(set(found) ^ set(ROUTE_WORDS))}")
-    rows = [
-        (f"`{route}`", ROUTE_WORDS[route][0], _body(ROUTE_WORDS[route][1]), ROUTE_WORDS[route][2]) for route in found
-    ]
+    """The HTTP API, from the table of routes."""
+    rows = [(f"`{row.name}`", _who(row), _fields_of(row.query), _fields_of(row.body), row.does) for row in ROUTES]
     codes = [(f"`{code.value}`", str(problem(code, "").status)) for code in Code]
     return _page(
         "# HTTP API",
-        _notice("the routes under bot/web"),
-        "How it is used stands in [the guide of the API](../api.md). A `?` marks what may be left out.",
-        _table(("Route", "Who may call", "Body", "What it does"), rows),
+        _notice("the table in bot/web/api/table.py"),
+        "How it is used stands in [the guide of the API](../api.md). A `?` marks what may be left out. The server "
+        "describes the routes under `/api/` to programs at `/api/openapi.json`.",
+        _table(("Route", "Who may call", "Query", "Body", "What it does"), rows),
         "## Codes of problems",
         "Errors under `/api/` are problem details (RFC 9457, `application/problem+json`) with a `code`:",
         _table(("Code", "Status"), codes),
     )
 
 
-def _body(form: type[msgspec.Struct] | None) -> str:
+def _who(row: Row) -> str:
+    """Who may call, and what a person needs beside being able to read the repository."""
+    words = "; or ".join(caller.value for caller in row.callers)
+    return words if row.role == "read" else f"{words} (needs: {row.role})"
+
+
+def _fields_of(form: type | None) -> str:
     if form is None:
         return ""
     return ", ".join(f"`{field.name}`" + ("" if field.required else "?") for field in msgspec.structs.fields(form))

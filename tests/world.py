@@ -2,8 +2,8 @@
 
 `world.label(issue, "tgs:ready")` is what a person does; `await world.settle()` lets webhooks arrive and the queue run
 until nothing is due; `world.bot_said(issue)` reads (and ticks off) the bot's new comments. At the end the world
-fails the test on comments nobody read, errors nobody expected, keys that are still due, and requests or answers that
-GitHub's own description of its API does not know.
+fails the test on comments nobody read, errors nobody expected, keys that are still due, requests or answers that
+GitHub's own description of its API does not know, and answers of the bot that its description does not know.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from bot.localhub.runner import ManualRunner
 from bot.settings import Settings
 from bot.web.api.problems import problems
 from bot.workflows import render_run_workflow
+from tests.contract.api_answers import around
 from tests.contract.observer import watch
 
 START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
@@ -122,7 +123,8 @@ class World:
     _runs: dict[int, RunByHand] = field(default_factory=dict)
     http: aiohttp.ClientSession | None = None
     off_description: list[str] = field(default_factory=list)
-    """What the bot sent or the local GitHub answered that GitHub's description of its API does not know."""
+    """What the bot sent or the local GitHub answered that GitHub's description of its API does not know, and what the
+    bot answered that its own description does not know."""
 
     # --- the bot -----------------------------------------------------------------------------------
 
@@ -163,7 +165,7 @@ class World:
             after_commit=self.after_commit,
         )
         parts = await open_parts(self.settings(), session, outside)
-        app = web.Application(middlewares=[*self.around_answers, problems])
+        app = web.Application(middlewares=[around(self.off_description), *self.around_answers, problems])
         for routes in routes_of(parts, session):
             app.add_routes(routes)
         runner = web.AppRunner(app)

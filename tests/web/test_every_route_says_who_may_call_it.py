@@ -9,6 +9,9 @@ import pytest
 from aiohttp import web
 
 from bot.localhub.core import Role
+from bot.web.api.described import Example
+from bot.web.api.table import ROUTES
+from tests.web.calls import path_of
 from tests.world import World, new_world
 
 OPEN = {
@@ -18,26 +21,13 @@ OPEN = {
     ("GET", "/dist/"),
     ("GET", "/dist/{file}"),
     ("GET", "/dist/{sha256}/{file}"),
+    ("GET", "/api/openapi.json"),
     # Its own signature check stands in place of a credential.
     ("POST", "/webhook"),
 }
 """Routes that anybody may call; a new one must be added here on purpose."""
 
-BODIES: dict[str, dict[str, object]] = {
-    "/runs/activate": {"handoff": "tgh_" + "0" * 48},
-    "/handoff": {"fence": 1, "code": "tgh_guess", "token": "tga_" + "0" * 48},
-    "/heartbeat": {"fence": 1},
-    "/report": {"fence": 1, "succeeded": True},
-    "/publish-token": {
-        "fence": 1,
-        "asker": "tgp_" + "0" * 48,
-        "bundle_digest": "0" * 64,
-        "head_sha": "0" * 40,
-        "base_sha": "0" * 40,
-    },
-    "/published": {"fence": 1, "head_sha": "0" * 40},
-    "/refused": {"fence": 1, "reason": "quality.gate"},
-}
+ROWS = {(row.method, row.path): row for row in ROUTES}
 
 
 @pytest.fixture
@@ -57,18 +47,21 @@ def routes(world: World) -> list[tuple[str, str]]:
     return found
 
 
-def path_of(template: str, attempt: str, repo: str = "olga/greeter") -> str:
-    owner, name = repo.split("/")
-    return template.replace("{attempt}", attempt).replace("{owner}", owner).replace("{repo}", name)
-
-
-async def status(world: World, method: str, path: str, template: str, token: str | None) -> int:
+async def status(world: World, method: str, template: str, attempt: str, token: str | None) -> int:
     assert world.http is not None
-    body = next((body for end, body in BODIES.items() if template.endswith(end)), {})
+    example = ROWS[(method, template)].example or Example()
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with world.http.request(method, world.url + path, json=body, headers=headers) as answer:
+    url = world.url + path_of(template, example, attempt=attempt)
+    async with world.http.request(
+        method, url, json=example.body, params=dict(example.query), headers=headers, allow_redirects=False
+    ) as answer:
         assert answer.status < 500, await answer.text()
         return answer.status
+
+
+async def test_every_route_is_described_and_every_described_route_is_there(world: World) -> None:
+    assert set(routes(world)) == set(ROWS)
+    assert len(ROWS) == len(ROUTES)
 
 
 async def test_nothing_is_open_that_is_not_listed_and_nothing_answers_a_stranger(world: World) -> None:
@@ -90,7 +83,7 @@ async def test_nothing_is_open_that_is_not_listed_and_nothing_answers_a_stranger
     }
     for method, template in guarded:
         for what, token in wrong_tokens.items():
-            code = await status(world, method, path_of(template, run.attempt), template, token)
+            code = await status(world, method, template, run.attempt, token)
             assert code in {401, 403, 409}, f"{method} {template} answered {code} to {what}"
     attempt = (await world.attempts(number))[-1]
     assert attempt.live
@@ -113,6 +106,6 @@ async def test_a_tenant_reaches_nothing_of_another(world: World) -> None:
     for method, template in routes(world):
         if (method, template) in OPEN:
             continue
-        code = await status(world, method, path_of(template, mine.attempt), template, token)
+        code = await status(world, method, template, mine.attempt, token)
         assert code in {401, 403, 409}, f"{method} {template} answered {code} to another tenant"
     assert (await world.attempts(number))[-1].report is None

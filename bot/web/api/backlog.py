@@ -5,13 +5,33 @@ Who may call: anybody with a GitHub token who can read the repository; nobody el
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import msgspec
 from aiohttp import web
 
-from bot.backlog import Backlogs
+from bot.backlog import Backlogs, Finding, Listed
 from bot.domain.model import ItemState, Person, Role
 from bot.people import People
+from bot.web.api.described import REPO, Caller, Example, Row
 from bot.web.api.problems import ApiProblem, Code
+
+
+class Items(TypedDict):
+    items: list[Listed]
+
+
+class Findings(TypedDict):
+    """`ok`: no finding is an error."""
+
+    findings: list[Finding]
+    ok: bool
+
+
+class ItemsQuery(msgspec.Struct):
+    """`state` may be repeated."""
+
+    state: list[ItemState] = []
 
 
 class BacklogApi:
@@ -22,8 +42,7 @@ class BacklogApi:
         self._backlogs = backlogs
 
     def routes(self) -> list[web.RouteDef]:
-        base = "/api/v1/repos/{owner}/{repo}"
-        return [web.get(f"{base}/items", self.items), web.get(f"{base}/validate", self.validate)]
+        return [web.get(f"{REPO}/items", self.items), web.get(f"{REPO}/validate", self.validate)]
 
     async def items(self, request: web.Request) -> web.Response:
         person = await self._person(request)
@@ -57,3 +76,24 @@ def _json(body: object) -> web.Response:
     return web.Response(
         body=msgspec.json.encode(body), content_type="application/json", headers={"Cache-Control": "no-store"}
     )
+
+
+DESCRIBED = (
+    Row(
+        "GET",
+        f"{REPO}/items",
+        (Caller.PERSON,),
+        "The backlog in the order of the queue. `?state=` may be repeated.",
+        {200: Items},
+        query=ItemsQuery,
+        example=Example(query={"state": "ready"}),
+    ),
+    Row(
+        "GET",
+        f"{REPO}/validate",
+        (Caller.PERSON,),
+        "What does not fit together between ledger, labels, plans and locks.",
+        {200: Findings},
+        example=Example(),
+    ),
+)

@@ -7,89 +7,41 @@ else may call anything here. Every call may be repeated by its caller when the a
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
-
-import msgspec
 import structlog
 from aiohttp import web
 
 from bot.domain.attempt import Attempt, WorkerReport
 from bot.domain.attempting import HEARTBEAT, handed_in
-from bot.domain.identity import RunSecret, secret_pattern
+from bot.domain.bundle import ContextBundle
 from bot.domain.model import FailureReason
 from bot.domain.sanitise import for_comment, redact
 from bot.protocols.clock import Clock
 from bot.run_service import RunService
+from bot.web.api.bodies import answer, body_of, query_of
+from bot.web.api.described import ATTEMPT, SHOWN_ATTEMPT, Caller, Example, Row
 from bot.web.api.problems import ApiProblem, Code
+from bot.web.api.run_forms import (
+    EXAMPLE_CODE,
+    EXAMPLE_TOKEN,
+    ActivateBody,
+    Activated,
+    ContextQuery,
+    Granted,
+    HandedOver,
+    HandoffBody,
+    Heard,
+    HeartbeatBody,
+    PublishBody,
+    PublishedBody,
+    RefusedBody,
+    ReportBody,
+    Scanned,
+    Taken,
+)
 from bot.web.oidc import OidcVerifier
-
-MAX_BODY = 256 * 1024
-"""Bytes of a request; the largest is a report with its summary."""
 
 MAX_WORDS = 8_000
 """Characters of a text of a worker; more would not be read in a comment."""
-
-T = TypeVar("T")
-
-HandoffCode = Annotated[str, msgspec.Meta(pattern=secret_pattern(RunSecret.HANDOFF))]
-AttemptToken = Annotated[str, msgspec.Meta(pattern=secret_pattern(RunSecret.ATTEMPT))]
-Asker = Annotated[str, msgspec.Meta(pattern=secret_pattern(RunSecret.PUBLISHER))]
-
-
-class ActivateBody(msgspec.Struct, forbid_unknown_fields=True):
-    handoff: HandoffCode
-    claim_id: str | None = None
-    issue: int | None = None
-
-
-class HandoffBody(msgspec.Struct, forbid_unknown_fields=True):
-    fence: int
-    code: str
-    token: AttemptToken
-
-
-class ProgressBody(msgspec.Struct, forbid_unknown_fields=True):
-    step: int
-    total: int
-    text: str
-
-
-class HeartbeatBody(msgspec.Struct, forbid_unknown_fields=True):
-    fence: int
-    progress: ProgressBody | None = None
-
-
-class ReportBody(msgspec.Struct, forbid_unknown_fields=True):
-    fence: int
-    succeeded: bool
-    reason: str | None = None
-    detail: str = ""
-    summary: str = ""
-    bundle_digest: str | None = None
-    isolation: str | None = None
-
-
-class PublishBody(msgspec.Struct, forbid_unknown_fields=True):
-    fence: int
-    asker: Asker
-    bundle_digest: str
-    head_sha: str
-    base_sha: str
-    files: int = 0
-    insertions: int = 0
-    deletions: int = 0
-    deleted_tests: tuple[str, ...] = ()
-
-
-class PublishedBody(msgspec.Struct, forbid_unknown_fields=True):
-    fence: int
-    head_sha: str
-
-
-class RefusedBody(msgspec.Struct, forbid_unknown_fields=True):
-    fence: int
-    reason: str
-    detail: str = ""
 
 
 class Runs:
@@ -104,26 +56,25 @@ class Runs:
         self._scan_audience = f"{public_url}/scan"
 
     def routes(self) -> list[web.RouteDef]:
-        attempt = "/api/v1/attempts/{attempt}"
         return [
             web.post("/api/v1/runs/activate", self.activate),
             web.post("/api/v1/runs/scan", self.scan),
-            web.post(f"{attempt}/handoff", self.handoff),
-            web.get(f"{attempt}/context", self.context),
-            web.post(f"{attempt}/heartbeat", self.heartbeat),
-            web.post(f"{attempt}/report", self.report),
-            web.post(f"{attempt}/publish-token", self.publish_token),
-            web.post(f"{attempt}/published", self.published),
-            web.post(f"{attempt}/refused", self.refused),
+            web.post(f"{ATTEMPT}/handoff", self.handoff),
+            web.get(f"{ATTEMPT}/context", self.context),
+            web.post(f"{ATTEMPT}/heartbeat", self.heartbeat),
+            web.post(f"{ATTEMPT}/report", self.report),
+            web.post(f"{ATTEMPT}/publish-token", self.publish_token),
+            web.post(f"{ATTEMPT}/published", self.published),
+            web.post(f"{ATTEMPT}/refused", self.refused),
         ]
 
     async def activate(self, request: web.Request) -> web.Response:
         who = await self._oidc.verify(_bearer(request), self._start_audience, self._clock.now())
-        body = await _body(request, ActivateBody)
+        body = await body_of(request, ActivateBody)
         attempt = await self._service.activate(who, body.claim_id, body.issue, body.handoff)
         if attempt is None:
             return web.Response(status=204)
-        return _json(
+        return answer(
             {
                 "attempt": attempt.id,
                 "number": attempt.number,
@@ -138,32 +89,31 @@ class Runs:
     async def scan(self, request: web.Request) -> web.Response:
         who = await self._oidc.verify(_bearer(request), self._scan_audience, self._clock.now())
         repo = await self._service.scan(who)
-        return _json({"repository": repo.full_name})
+        return answer({"repository": repo.full_name})
 
     async def handoff(self, request: web.Request) -> web.Response:
-        body = await _body(request, HandoffBody)
+        body = await body_of(request, HandoffBody)
         attempt = await self._service.hand_over(request.match_info["attempt"], body.fence, body.code, body.token)
         context = await self._service.context(attempt)
-        return _json({"context": context.model_dump(mode="json"), "heartbeat_seconds": HEARTBEAT.total_seconds()})
+        return answer({"context": context.model_dump(mode="json"), "heartbeat_seconds": HEARTBEAT.total_seconds()})
 
     async def context(self, request: web.Request) -> web.Response:
         if _bearer(request).count(".") == 2:
-            fence = request.query.get("fence", "")
-            attempt = await self._publishing(request, int(fence) if fence.isdecimal() else -1)
+            attempt = await self._publishing(request, query_of(request, ContextQuery).fence)
         else:
             attempt = await self._own(request)
         context = await self._service.context(attempt)
-        return _json(context.model_dump(mode="json"))
+        return answer(context.model_dump(mode="json"))
 
     async def heartbeat(self, request: web.Request) -> web.Response:
         attempt = await self._own(request)
-        body = await _body(request, HeartbeatBody)
+        body = await body_of(request, HeartbeatBody)
         progress = None
         if body.progress is not None:
             p = body.progress
             progress = (max(p.step, 0), max(p.total, 0), _words(p.text)[:200])
         beat = await self._service.heartbeat(attempt.id, body.fence, progress)
-        return _json(
+        return answer(
             {
                 "lease_until": beat.lease_until.isoformat(),
                 "cancel": beat.cancel,
@@ -174,7 +124,7 @@ class Runs:
 
     async def report(self, request: web.Request) -> web.Response:
         token = _bearer(request)
-        body = await _body(request, ReportBody)
+        body = await body_of(request, ReportBody)
         if token.count(".") == 2:
             attempt, final = await self._publishing(request, body.fence), True
         else:
@@ -193,13 +143,13 @@ class Runs:
             ),
             final=final,
         )
-        return _json({})
+        return answer({})
 
     async def publish_token(self, request: web.Request) -> web.Response:
-        body = await _body(request, PublishBody)
+        body = await body_of(request, PublishBody)
         attempt = await self._publishing(request, body.fence)
         grant = await self._service.publish_token(attempt, body.bundle_digest, body.asker)
-        return _json(
+        return answer(
             {
                 "token": grant.token,
                 "expires_at": grant.expires_at.isoformat(),
@@ -209,10 +159,10 @@ class Runs:
         )
 
     async def published(self, request: web.Request) -> web.Response:
-        body = await _body(request, PublishedBody)
+        body = await body_of(request, PublishedBody)
         attempt = await self._publishing(request, body.fence, published=body.head_sha)
         if not attempt.live:
-            return _json({})
+            return answer({})
         gate = attempt.gate_report
         await self._service.report(
             attempt.id,
@@ -226,16 +176,16 @@ class Runs:
             ),
             final=True,
         )
-        return _json({})
+        return answer({})
 
     async def refused(self, request: web.Request) -> web.Response:
-        body = await _body(request, RefusedBody)
+        body = await body_of(request, RefusedBody)
         attempt = await self._publishing(request, body.fence)
         report = WorkerReport(
             False, self._clock.now(), _reason(body.reason) or FailureReason.QUALITY_GATE, _words(body.detail)
         )
         await self._service.report(attempt.id, body.fence, report, final=True)
-        return _json({})
+        return answer({})
 
     async def _own(self, request: web.Request) -> Attempt:
         attempt = await self._service.authenticate(request.match_info["attempt"], _bearer(request))
@@ -256,19 +206,6 @@ def _bearer(request: web.Request) -> str:
     return token.strip()
 
 
-async def _body(request: web.Request, form: type[T]) -> T:
-    """The request's JSON. Raises ApiProblem that names the field."""
-    raw = await request.content.read(MAX_BODY + 1)
-    while len(raw) <= MAX_BODY and not request.content.at_eof():
-        raw += await request.content.read(MAX_BODY + 1 - len(raw))
-    if len(raw) > MAX_BODY:
-        raise ApiProblem(Code.INVALID, f"The body is larger than {MAX_BODY} bytes.")
-    try:
-        return msgspec.json.decode(raw or b"{}", type=form)
-    except msgspec.MsgspecError as error:
-        raise ApiProblem(Code.INVALID, f"The body does not fit: {error}.") from None
-
-
 def _reason(text: str | None) -> FailureReason | None:
     """An unknown reason of a newer worker is a crash: it must not be lost."""
     if text is None:
@@ -283,7 +220,95 @@ def _words(text: str) -> str:
     return redact(for_comment(text[:MAX_WORDS]))
 
 
-def _json(body: object) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(body), content_type="application/json", headers={"Cache-Control": "no-store"}
-    )
+DESCRIBED = (
+    Row(
+        "POST",
+        "/api/v1/runs/activate",
+        (Caller.START,),
+        "Bind the run to its claim, start the lease, note the code for the agent's job. 204: there is nothing to do.",
+        {200: Activated, 204: None},
+        body=ActivateBody,
+        example=Example({"handoff": EXAMPLE_CODE, "claim_id": SHOWN_ATTEMPT}),
+    ),
+    Row(
+        "POST",
+        "/api/v1/runs/scan",
+        (Caller.SCAN,),
+        "Look at the run's repository again, as a webhook would make the bot do. Asking twice changes nothing.",
+        {200: Scanned},
+        example=Example(),
+    ),
+    Row(
+        "POST",
+        f"{ATTEMPT}/handoff",
+        (Caller.CODE,),
+        "From now on this token speaks for the attempt; the answer is the context.",
+        {200: HandedOver},
+        body=HandoffBody,
+        example=Example({"fence": 1, "code": EXAMPLE_CODE, "token": EXAMPLE_TOKEN}),
+    ),
+    Row(
+        "GET",
+        f"{ATTEMPT}/context",
+        (Caller.ATTEMPT, Caller.PUBLISH),
+        "What the worker is told. The publishing job names the fence.",
+        {200: ContextBundle},
+        query=ContextQuery,
+        example=Example(),
+    ),
+    Row(
+        "POST",
+        f"{ATTEMPT}/heartbeat",
+        (Caller.ATTEMPT,),
+        "Extend the lease; the answer says whether to stop.",
+        {200: Heard},
+        body=HeartbeatBody,
+        example=Example({"fence": 1, "progress": {"step": 2, "total": 5, "text": "Write the tests"}}),
+    ),
+    Row(
+        "POST",
+        f"{ATTEMPT}/report",
+        (Caller.ATTEMPT, Caller.PUBLISH),
+        "Say how the work ended. From the publishing job only failures are taken.",
+        {200: Taken},
+        body=ReportBody,
+        example=Example(
+            {"fence": 1, "succeeded": True, "summary": "Added it.", "bundle_digest": "0" * 64, "isolation": "user"}
+        ),
+    ),
+    Row(
+        "POST",
+        f"{ATTEMPT}/publish-token",
+        (Caller.PUBLISH,),
+        "The write token of the attempt, for one asker and the bundle that the agent's job reported.",
+        {200: Granted},
+        body=PublishBody,
+        example=Example(
+            {
+                "fence": 1,
+                "asker": "tgp_" + "0" * 48,
+                "bundle_digest": "0" * 64,
+                "head_sha": "1" * 40,
+                "base_sha": "2" * 40,
+            }
+        ),
+    ),
+    Row(
+        "POST",
+        f"{ATTEMPT}/published",
+        (Caller.PUBLISH,),
+        "The branch was pushed at this commit.",
+        {200: Taken},
+        body=PublishedBody,
+        example=Example({"fence": 1, "head_sha": "1" * 40}),
+    ),
+    Row(
+        "POST",
+        f"{ATTEMPT}/refused",
+        (Caller.PUBLISH,),
+        "The gate refused the bundle.",
+        {200: Taken},
+        body=RefusedBody,
+        example=Example({"fence": 1, "reason": "quality.gate", "detail": "A file is larger than a megabyte."}),
+    ),
+)

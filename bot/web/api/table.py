@@ -1,0 +1,27 @@
+"""Every route of the server in one table. The page of the API, the OpenAPI document and the tests are made from it.
+
+A test holds it against the routes of a running server, so that a route can be neither forgotten nor invented.
+"""
+
+from __future__ import annotations
+
+from bot.web.api import backlog, openapi, runs
+from bot.web.api.described import Caller, Row
+
+_OUTSIDE = (
+    Row("POST", "/webhook", (Caller.GITHUB,), "Take a delivery: 202 once it is on disk."),
+    Row("GET", "/healthz", (Caller.ANYBODY,), "Whether the process lives, and its version."),
+    Row("GET", "/readyz", (Caller.ANYBODY,), "Whether it can work: 200, or 503 with the reasons in words."),
+    Row("GET", "/metrics", (Caller.ANYBODY,), "Totals for a collector; see [metrics](metrics.md)."),
+    Row("GET", "/dist/", (Caller.ANYBODY,), "Version, address and SHA-256 of the server's own wheel."),
+    Row("GET", "/dist/{file}", (Caller.ANYBODY,), "The current wheel."),
+    Row("GET", "/dist/{sha256}/{file}", (Caller.ANYBODY,), "The wheel with this hash; workflow files name it."),
+)
+"""For GitHub, operators, platforms and runs: not part of the versioned interface."""
+
+ROUTES: tuple[Row, ...] = (
+    *_OUTSIDE,
+    *openapi.DESCRIBED,
+    *runs.DESCRIBED,
+    *backlog.DESCRIBED,
+)

@@ -1,0 +1,14 @@
+"""Calls of the API for tests: the addresses of described routes, with the values that a test's world has."""
+
+from __future__ import annotations
+
+import re
+
+from bot.web.api.described import Example
+
+
+def path_of(template: str, example: Example, **known: str) -> str:
+    """The path with its parameters filled in: from the example, else from `known`, else from the tests' world."""
+    values = {"owner": "olga", "repo": "greeter", "number": "1", "id": "none", "file": "none", "sha256": "0" * 64}
+    values |= known | dict(example.path)
+    return re.sub(r"{(\w+)}", lambda found: values[found[1]], template)
