@@ -20,6 +20,8 @@ from pydantic.fields import FieldInfo
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import cli_docs  # noqa: E402 - as below
+
 import handlers  # noqa: E402 - the script runs without the package being installed
 from bot.domain.policy import policy_reference  # noqa: E402 - as above
 from bot.domain.policy_model import Policy  # noqa: E402 - as above
@@ -176,6 +178,7 @@ def _fields_of(form: type | None) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "docs/cli.md": lambda: cli_docs.page(_notice("the command tree in bot/cli")),
     "docs/reference/api.md": api_page,
     "docs/reference/commands.md": lambda: reference(Policy().roles),
     "docs/reference/events.md": events_page,

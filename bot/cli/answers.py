@@ -172,6 +172,24 @@ class ConfigCheckAnswer:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorShown:
+    """`code` is the name of the exit code. `owner` and `lease_until` are there when somebody else has the item."""
+
+    code: str
+    exit: int
+    message: str
+    owner: str | None = None
+    lease_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """What went wrong; on standard error."""
+
+    error: ErrorShown
+
+
 def plain_values(value: object) -> Any:
     """A record as what JSON knows."""
     return _times(msgspec.to_builtins(value, builtin_types=(datetime,)))
@@ -189,8 +207,13 @@ def _times(value: Any) -> Any:
             return value
 
 
+def json_text(value: object, indent: int | None = 2) -> str:
+    """The record as JSON."""
+    return json.dumps(plain_values(value), indent=indent, ensure_ascii=False)
+
+
 def print_json(value: object) -> None:
-    print(json.dumps(plain_values(value), indent=2, ensure_ascii=False))
+    print(json_text(value))
 
 
 ANSWERS: dict[str, type] = {
@@ -204,7 +227,6 @@ ANSWERS: dict[str, type] = {
     "server backlog validate": ValidateAnswer,
     "server backlog scan": ScanAnswer,
     "server backlog import": ImportAnswer,
-    "server backlog restore": RestoreAnswer,
     "server locks list": LocksAnswer,
     "server locks release": SettledAnswer,
     "server locks explain": ExplainAnswer,
@@ -215,6 +237,9 @@ ANSWERS: dict[str, type] = {
 """The record that each command prints with `--json`. `backlog export` prints the backlog file itself."""
 
 
-def schema_of(command: str) -> dict[str, Any]:
-    """The JSON schema of what a command prints with `--json`."""
-    return msgspec.json.schema(ANSWERS[command])
+def schemas() -> dict[str, Any]:
+    """The JSON schemas of all records by name, as `$defs` of one document."""
+    _, found = msgspec.json.schema_components([*ANSWERS.values(), ErrorAnswer], ref_template="#/$defs/{name}")
+    for schema in found.values():
+        schema["description"] = " ".join(schema.get("description", "").split())
+    return found

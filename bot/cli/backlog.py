@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from bot.cli.answers import ImportAnswer, ListAnswer, ValidateAnswer, print_json
+from bot.cli.answers import ImportAnswer, ListAnswer, ValidateAnswer, json_text, print_json
 from bot.cli.backends import Where, choose, opened
 from bot.cli.exits import Exit, told
 from bot.cli.options import AsJson, BackendChoice, ClonePath, Repo, States
@@ -82,7 +82,7 @@ def list_(
     def look() -> str:
         entries = ask(where, wanted)
         if as_json:
-            return _json(ListAnswer(tuple(entries)))
+            return json_text(ListAnswer(tuple(entries)))
         if entries:
             from bot.cli import show
 
@@ -95,12 +95,6 @@ def list_(
         _watch(look)
     else:
         print(look())
-
-
-def _json(answer: object) -> str:
-    from bot.cli.answers import plain_values
-
-    return json.dumps(plain_values(answer), indent=2, ensure_ascii=False)
 
 
 def _watch(look: Callable[[], str]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import IntEnum
-from typing import Any
 
+from bot.cli.answers import ErrorAnswer, ErrorShown
 from bot.client.backlog import NothingThere, Taken
 from bot.client.http import Moved
 from bot.errors import GitHubError, LostClaim, Refused, SettingsError, TgsError, UserError
@@ -68,11 +69,10 @@ def told(error: TgsError) -> str:
     return str(error).replace("\n ", "\n")
 
 
-def as_plain(error: TgsError) -> dict[str, Any]:
+def as_record(error: TgsError) -> ErrorAnswer:
     """The error for programs."""
     code = exit_of(error)
-    said: dict[str, Any] = {"code": code.name.lower(), "exit": int(code), "message": told(error)}
+    shown = ErrorShown(code.name.lower(), int(code), told(error))
     if isinstance(error, Taken):
-        until = error.lease_until
-        said |= {"owner": error.owner, "lease_until": None if until is None else until.isoformat()}
-    return {"error": said}
+        shown = replace(shown, owner=error.owner, lease_until=error.lease_until)
+    return ErrorAnswer(shown)

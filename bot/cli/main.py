@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -12,8 +11,8 @@ from typing import Annotated
 import typer
 
 from bot.cli import agent, backlog, backlog_move, backlog_work, config, db, demo, locks, serve, tickets, worker
-from bot.cli.answers import json_wanted
-from bot.cli.exits import Exit, as_plain, exit_of, told
+from bot.cli.answers import json_text, json_wanted
+from bot.cli.exits import Exit, as_record, exit_of, told
 from bot.cli.init import init
 from bot.errors import TgsError
 from bot.logs import configure
@@ -87,7 +86,7 @@ def run(args: Sequence[str]) -> None:
     try:
         app(args=list(args), prog_name="tgs")
     except TgsError as error:
-        text = json.dumps(as_plain(error), ensure_ascii=False) if json_wanted.get() else f"tgs: {told(error)}"
+        text = json_text(as_record(error), indent=None) if json_wanted.get() else f"tgs: {told(error)}"
         print(text, file=sys.stderr)
         raise SystemExit(int(exit_of(error))) from None
     except KeyboardInterrupt:

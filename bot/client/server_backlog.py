@@ -42,8 +42,8 @@ from bot.domain.model import ItemState
 from bot.errors import TgsError, Unavailable, UserError
 from bot.protocols.clock import Ids
 
-PAGE: Final = 200
-"""Items of one answer; the bot may give fewer."""
+PAGE: Final = 100
+"""Items of one answer: the bot may give fewer."""
 MAX_PAGES: Final = 100
 """A list that does not end is an error of the other side."""
 Record = TypeVar("Record")
