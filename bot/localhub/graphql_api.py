@@ -8,10 +8,12 @@ with a mutation counts as one write.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import cache, lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, cast
 
 from graphql import (
+    DocumentNode,
     FieldNode,
     GraphQLError,
     GraphQLSchema,
@@ -39,13 +41,25 @@ CONTENT_MUTATIONS = frozenset({"addComment"})
 """Mutations that create content for the secondary limits."""
 
 
+QUERIES = 256
+"""Queries whose reading is remembered: a client has some dozens, and every batch of changes has its own text."""
+
+
+@cache
+def schema() -> GraphQLSchema:
+    """The schema that lies beside this module; it never changes and knows no hub."""
+    return build_schema(resources.files("bot.localhub").joinpath("schema.graphql").read_text("utf-8"))
+
+
+@lru_cache(maxsize=QUERIES)
+def _read(query: str) -> tuple[DocumentNode, tuple[GraphQLError, ...]]:
+    """The query and what the schema has against it. Raises GraphQLError for what is no query."""
+    document = parse(query)
+    return document, tuple(validate(schema(), document))
+
+
 class Endpoint:
     """The GraphQL endpoint of one hub."""
-
-    def __init__(self) -> None:
-        """Read the schema that lies beside this module."""
-        text = resources.files("bot.localhub").joinpath("schema.graphql").read_text("utf-8")
-        self.schema: GraphQLSchema = build_schema(text)
 
     async def serve(self, request: Request) -> Reply:
         """`POST /graphql`."""
@@ -58,11 +72,11 @@ class Endpoint:
         if not isinstance(variables, dict):
             raise ApiError(400, "Variables must be an object.")
         try:
-            document = parse(query)
+            document, problems = _read(query)
         except GraphQLError as error:
             return _failed([error])
-        if problems := validate(self.schema, document):
-            return _failed(problems)
+        if problems:
+            return _failed(list(problems))
         name = body.get("operationName")
         operation = get_operation_ast(document, name if isinstance(name, str) else None)
         if operation is None:
@@ -72,7 +86,7 @@ class Endpoint:
             return refusal
         view = View(request.hub, request.actor)
         outcome = execute(
-            self.schema,
+            schema(),
             document,
             root_value=(Mutations(view).table() if writes else _queries(request, view)),
             variable_values=variables,

@@ -1,7 +1,8 @@
 """The records of a hub and how they come into being: accounts, Apps, ids, time.
 
 Promise: logins are unique without regard to case; ids come from one counter, so that no two kinds
-share a number by accident and tests may rely on their order; every key and secret is new per run.
+share a number by accident and tests may rely on their order; every secret is new per run, and so is
+every key that is not given.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ from bot.localhub.model import Account, AccountType, App, Hook, Installation, Re
 
 FIRST_ID = 1001
 """Ids of all records come from one counter, so that no two kinds share a number by accident."""
+
+
+def fresh_key() -> rsa.RSAPrivateKey:
+    """A key as GitHub makes them for Apps."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def utc_now() -> datetime:
@@ -128,14 +134,15 @@ class Registry:
         events: Iterable[str],
         webhook_url: str | None = None,
         webhook_secret: str = "",
+        key: rsa.RSAPrivateKey | None = None,
     ) -> App:
-        """A GitHub App with a fresh key. Raises ValueError for events its permissions exclude."""
+        """A GitHub App, with a fresh key unless one is given. Raises ValueError for events its permissions exclude."""
         events = list(events)
         for event in events:
             needed = EVENT_PERMISSIONS.get(event, ())
             if needed and not any(x in permissions for x in needed):
                 raise ValueError(f"event {event!r} needs the permission {' or '.join(needed)}")
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        key = key or fresh_key()
         pem = key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.TraditionalOpenSSL,
