@@ -7,13 +7,13 @@ the last looks at GitHub found and says what does not fit together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TypedDict
 
 from bot.domain.attempt import Attempt
 from bot.domain.model import IssueKey, Item, ItemState
 from bot.domain.repository import RepoRecord
 from bot.domain.schedule import order
+from bot.domain.timestamps import iso
 from bot.protocols.ledger import Ledger, Store
 from bot.texts.reasons import sentence
 
@@ -58,11 +58,6 @@ OLD_STATUS = {
     ItemState.CANCELLED: "cancelled",
 }
 """The states in the words of the backlog file (`queued`, `in_progress`, `completed`, `failed`)."""
-
-
-def iso(when: datetime | None) -> str | None:
-    """ISO 8601 in UTC with `Z`, to the second."""
-    return None if when is None else when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Backlogs:

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from bot.backlog import iso
 from bot.client.backlog import Added, Entry, Finding, LockHeld
+from bot.domain.timestamps import iso
 
 json_wanted: ContextVar[bool] = ContextVar("json_wanted", default=False)
 """Whether the command that runs was asked for JSON; errors are then JSON too."""

@@ -17,11 +17,12 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
+from bot.domain.timestamps import iso, parse_iso
 from bot.errors import UserError
 
 MAX_LOCKS: Final = 50
@@ -228,8 +229,8 @@ def export_locks(entries: Iterable[LockEntry]) -> str:
             {
                 "item": entry.item,
                 "attempt": entry.attempt,
-                "since": _iso(entry.since),
-                "until": None if entry.until is None else _iso(entry.until),
+                "since": iso(entry.since),
+                "until": None if entry.until is None else iso(entry.until),
                 "mode": entry.mode.value,
             }
         )
@@ -266,8 +267,8 @@ def _entry(path: str, raw: object) -> LockEntry:
             path=_clean(path),
             item=_integer(raw["item"]),
             attempt=str(raw["attempt"]),
-            since=_time(raw["since"]),
-            until=None if until is None else _time(until),
+            since=parse_iso(str(raw["since"])),
+            until=None if until is None else parse_iso(str(until)),
             mode=LockMode(raw.get("mode", "write")),
         )
     except KeyError as error:
@@ -280,14 +281,3 @@ def _integer(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{value!r} is not the number of an item")  # noqa: TRY004 - one kind of error for one caller
     return value
-
-
-def _iso(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _time(text: object) -> datetime:
-    at = datetime.fromisoformat(str(text))
-    if at.tzinfo is None:
-        raise ValueError(f"the time {text!r} has no zone")
-    return at.astimezone(UTC)

@@ -7,12 +7,13 @@ them is defused where the sentence is built.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 from bot.domain.model import Waiting
+from bot.domain.timestamps import iso
 
 
 class ReasonCode(StrEnum):
@@ -120,5 +121,5 @@ def in_order(reasons: tuple[Waiting, ...]) -> tuple[Waiting, ...]:
 
 def _text(value: object) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return iso(value)
     return "" if value is None else str(value)

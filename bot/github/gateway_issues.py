@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from cachetools import LRUCache
 from bot.domain.facts import ContentEdit, IssueFacts, LabelEvent, Presence
 from bot.domain.labels import appearance, is_ours
 from bot.domain.model import IssueKey, Person, RepoKey
+from bot.domain.timestamps import iso
 from bot.errors import Conflict, Invalid, NotFound, Unavailable
 from bot.github.answers import classify_graphql, error_of, read
 from bot.github.base import Vars
@@ -373,7 +374,7 @@ def _who(who: _Who | None) -> Person | None:
 
 def stamp(at: datetime) -> str:
     """The time as the API takes it in queries: UTC, whole seconds."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return iso(at)
 
 
 def check_text(text: str, request: str) -> None:
