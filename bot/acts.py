@@ -15,9 +15,18 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from bot.domain.attempt import Attempt, AttemptPhase, WorkerReport
+from bot.claim_acts import ClaimActs, current_attempt
+from bot.domain.attempt import AttemptPhase, WorkerReport
 from bot.domain.attempting import ACTIVATION_LIMIT, DISPATCH_LOOK
-from bot.domain.effects import CancelRun, Dispatch, MergePull, OpenPull, RevokeToken, Say, TakeReadyLabel
+from bot.domain.effects import (
+    CancelRun,
+    Dispatch,
+    MergePull,
+    OpenPull,
+    RevokeToken,
+    Say,
+    TakeReadyLabel,
+)
 from bot.domain.facts import PullFacts
 from bot.domain.intents import API_INTENT
 from bot.domain.labels import READY
@@ -81,6 +90,7 @@ class Acts:
         self._html_url = html_url
         self._kept = kept
         self._words = words
+        self.claims = ClaimActs(github, store)
 
     # --- claiming ----------------------------------------------------------------------------------
 
@@ -93,7 +103,7 @@ class Acts:
             return False
 
         def record(tx: Ledger) -> None:
-            live = _current_attempt(tx, act.attempt, act.fence)
+            live = current_attempt(tx, act.attempt, act.fence)
             if live is not None:
                 tx.save_attempt(live, replace(live, ready_removed=True))
 
@@ -105,7 +115,7 @@ class Acts:
         repo = act.key.repo_key
 
         def may(tx: Ledger) -> bool:
-            live = _current_attempt(tx, act.attempt, act.fence)
+            live = current_attempt(tx, act.attempt, act.fence)
             if live is None or live.run_id is not None:
                 return False
             now = self._clock.now()
@@ -128,7 +138,7 @@ class Acts:
             return min((run.id for run in runs), default=None)
 
         def record(tx: Ledger, run: int) -> str:
-            live = _current_attempt(tx, act.attempt, act.fence)
+            live = current_attempt(tx, act.attempt, act.fence)
             if live is not None and live.run_id is None:
                 tx.save_attempt(live, replace(live, run_id=run))
                 # Nothing is to be done until the run reports; this is when to look although it did not.
@@ -161,7 +171,7 @@ class Acts:
         report = WorkerReport(False, self._clock.now(), reason, error.message)
 
         def record(tx: Ledger) -> None:
-            live = _current_attempt(tx, attempt, fence)
+            live = current_attempt(tx, attempt, fence)
             if live is not None and live.report is None:
                 tx.save_attempt(live, replace(live, report=report))
                 tx.mark(live.key)
@@ -214,7 +224,7 @@ class Acts:
 
         def record(tx: Ledger, pull: PullFacts) -> str:
             fresh = tx.item(act.key)
-            if fresh is not None and _current_attempt(tx, act.attempt, act.fence) is not None:
+            if fresh is not None and current_attempt(tx, act.attempt, act.fence) is not None:
                 link = PullLink(pull.number, pull.node_id, act.branch, act.head_sha, act.fence, self._clock.now())
                 tx.save_item(fresh, replace(fresh, pull=link, branch_deleted=False))
             tx.mark(act.key)
@@ -227,7 +237,7 @@ class Acts:
                 repo=repo,
                 issue=act.key,
                 fence=act.fence,
-                may=lambda tx: _current_attempt(tx, act.attempt, act.fence) is not None,
+                may=lambda tx: current_attempt(tx, act.attempt, act.fence) is not None,
                 act=create,
                 find=find,
                 record=record,
@@ -244,7 +254,7 @@ class Acts:
 
     async def _pull_refused(self, act: OpenPull, reason: FailureReason, error: GitHubError) -> None:
         def record(tx: Ledger) -> None:
-            live = _current_attempt(tx, act.attempt, act.fence)
+            live = current_attempt(tx, act.attempt, act.fence)
             if live is not None:
                 report = WorkerReport(False, self._clock.now(), reason, error.message)
                 tx.save_attempt(live, replace(live, report=report))
@@ -320,16 +330,7 @@ class Acts:
         await self._store.write(lambda tx: tx.settle_intent(intent, MERGE_TRIES, self._clock.now()))
 
     async def _current(self, attempt: AttemptId, fence: int) -> bool:
-        return await self._store.read(lambda tx: _current_attempt(tx, attempt, fence) is not None)
-
-
-def _current_attempt(tx: Ledger, attempt: AttemptId, fence: int) -> Attempt | None:
-    """The attempt if it is live under this fence: everybody else's writes are refused."""
-    found = tx.attempt(attempt)
-    if found is None or not found.live or found.fence != fence:
-        return None
-    item = tx.item(found.key)
-    return found if item is not None and item.fence == fence else None
+        return await self._store.read(lambda tx: current_attempt(tx, attempt, fence) is not None)
 
 
 def _dispatch_reason(error: GitHubError) -> FailureReason:

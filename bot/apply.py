@@ -25,7 +25,9 @@ from bot.domain.effects import (
     Effect,
     MergePull,
     OpenPull,
+    PublishClaim,
     React,
+    ReleaseClaim,
     RevokeToken,
     Save,
     Say,
@@ -44,7 +46,7 @@ from bot.metrics import Metrics
 from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub, Visible
-from bot.protocols.ledger import Audit, Ledger, OutboxRow, Store
+from bot.protocols.ledger import Audit, DuplicateLiveAttempt, Ledger, LockRow, OutboxRow, Store
 from bot.texts.status_comment import StatusInput, status_text
 from bot.words import Words
 
@@ -148,6 +150,12 @@ class Applier:
     async def _one(self, run: _Run, effect: Effect) -> None:
         self._metrics.effects.labels(type(effect).__name__, "tried").inc()
         match effect:
+            case PublishClaim():
+                ours = await self._acts.claims.publish(effect)
+                run.again = run.again or not ours
+                run.stopped = not ours
+            case ReleaseClaim():
+                await self._acts.claims.release(effect)
             case TakeReadyLabel():
                 taken = await self._acts.take_ready(effect)
                 self._kept.shown(effect.key, (), (labels.READY,) if taken else ())
@@ -333,6 +341,18 @@ def write_save(tx: Ledger, key: Key, save: Save, now: datetime) -> None:
         assert save.attempt_after is not None
         if not tx.save_attempt(save.attempt_before, save.attempt_after):
             raise StaleDecision(str(key))
+    if save.opened is not None:
+        opened = save.opened
+        try:
+            tx.insert_attempt(opened)
+        except DuplicateLiveAttempt:
+            raise StaleDecision(str(key)) from None
+        tx.take_locks(
+            [
+                LockRow(opened.key.repo_key, lock.path, opened.key.number, opened.id, now, mode=lock.mode.value)
+                for lock in save.take_locks
+            ]
+        )
     if save.attempt_after is not None and not save.attempt_after.live and save.attempt_before != save.attempt_after:
         tx.drop_tokens(save.attempt_after.id)
     if save.repo_before != save.repo_after:

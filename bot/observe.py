@@ -12,8 +12,9 @@ from datetime import datetime
 
 from bot.domain import labels
 from bot.domain.approval import PRIORITY_LABELS, newest
-from bot.domain.attempt import Attempt, AttemptPhase
+from bot.domain.attempt import Attempt, AttemptPhase, ClaimMark
 from bot.domain.attempting import ACTIVATION_LIMIT
+from bot.domain.claim_record import ClaimRef
 from bot.domain.facts import (
     CiFacts,
     ContentEdit,
@@ -32,6 +33,7 @@ from bot.domain.obey import APPROVING_VERBS, REPLY_PAUSE
 from bot.domain.repository import RepoRecord
 from bot.errors import GitHubError, NotFound, RateLimited, Suspended, Unavailable
 from bot.kept import Kept
+from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub
 from bot.protocols.ledger import Ledger, Store
@@ -48,6 +50,7 @@ class Records:
     replied: frozenset[int]
     queue: tuple[tuple[int, str], ...]
     touched_at: datetime | None
+    own_claims: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class _Needs:
     run: bool
     pull: bool
     branch: bool
+    claims: bool
 
 
 class Observer:
@@ -102,6 +106,8 @@ class Observer:
         intents = tuple([await self._intent(records, intent, roles) for intent in records.intents])
         run = await self._run(key, attempt) if needs.run else None
         pull, ci = await self._pull(key, item, records, now) if needs.pull else (None, None)
+        claims = await self._github.claim_ref(key) if needs.claims else None
+        claimed_pull = await self._claimed_pull(key, attempt, claims)
         head, implemented = await self._branch(key, item, attempt) if needs.branch else (None, None)
         if edits is not None:
             edits = tuple(replace(edit, role=_role(roles, edit.editor)) for edit in edits)
@@ -123,7 +129,20 @@ class Observer:
             has_implementation=implemented,
             plan_sha=item.thought.plan_sha if item is not None and item.thought is not None else None,
             queue=records.queue,
+            claims=claims,
+            own_claims=records.own_claims,
+            claimed_pull=claimed_pull,
         )
+
+    async def _claimed_pull(
+        self, key: IssueKey, attempt: Attempt | None, claims: tuple[ClaimRef, ...] | None
+    ) -> PullFacts | None:
+        """The newest pull request of an external attempt's branch, once its claim is gone."""
+        if attempt is None or not attempt.live or not attempt.external or claims != ():
+            return None
+        pulls = await self._github.pulls_of_branch(key.repo_key, attempt.branch)
+        own = [pull for pull in pulls if pull.head_repo_id == pull.base_repo_id and not pull.author.is_bot]
+        return own[0] if own else None
 
     async def _intent(self, records: Records, intent: Intent, roles: dict[int, Role | None]) -> IntentFacts:
         """A command is read again by its id right before it is executed: same author, same text."""
@@ -233,7 +252,10 @@ def _records(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
         waiting = [other for other in tx.items(key.repo_key, states=[ItemState.READY.value]) if other.position]
         waiting.sort(key=lambda other: other.position or 0)
         queue = tuple((other.key.number, other.title) for other in waiting[:3])
-    return Records(repo, item, attempt, tuple(intents), replied, queue, tx.touched_at(key))
+    own = (
+        frozenset(known.id for known in tx.attempts(key) if not known.external) if attempt is not None else frozenset()
+    )
+    return Records(repo, item, attempt, tuple(intents), replied, queue, tx.touched_at(key), own)
 
 
 def _labelled(issue: IssueFacts) -> bool:
@@ -292,7 +314,19 @@ def _needs(records: Records, issue: IssueFacts | None, now: datetime) -> _Needs:
         and not (live is not None and live.report is not None and item.pull.fence == live.fence)
     )
     branch = live is not None and live.report is not None and live.report.succeeded
-    return _Needs(events, edits, run, pull, branch)
+    return _Needs(events, edits, run, pull, branch, _needs_claims(records, issue, live))
+
+
+def _needs_claims(records: Records, issue: IssueFacts | None, live: Attempt | None) -> bool:
+    """Somebody else's claim is watched; ours is looked for when it is not noted what came of it; and a state label
+    that is not the one we showed may be the trace of a claim that we do not know yet."""
+    if live is not None:
+        return live.external or live.claim_mark is ClaimMark.WANTED
+    item = records.item
+    if item is None or issue is None or not policy_of(records.repo).claim_refs:
+        return False
+    shown = {labels.state_label(state) for state in labels.states_shown(issue.labels)}
+    return item.state in {ItemState.READY, ItemState.IN_PROGRESS} and shown != {labels.state_label(item.state)}
 
 
 def _text_changed(item: Item, issue: IssueFacts) -> bool:

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from bot.domain.approval import follow_thought, read_labels, recheck_snapshot, request_cancel
 from bot.domain.attempting import pursue
+from bot.domain.claiming import follow_claims, release_claim
 from bot.domain.draft import Draft
 from bot.domain.effects import Decision
 from bot.domain.facts import ItemFacts, Presence
@@ -32,10 +33,12 @@ def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
         return draft.finish()
     if facts.presence is not Presence.HERE:
         _gone(draft, policy, facts.presence)
+        release_claim(draft)
         return draft.finish()
     if draft.item is not None:
         if facts.issue is not None and facts.issue.title != draft.item.title:
             draft.change(title=facts.issue.title)
+        follow_claims(draft, policy)
         follow_pull(draft, policy)
         link_head(draft)
         _closed(draft)
@@ -46,6 +49,7 @@ def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
     pursue(draft, policy)
     finish(draft)
     project(draft, policy)
+    release_claim(draft)
     return draft.finish()
 
 

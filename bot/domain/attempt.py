@@ -57,6 +57,14 @@ class Proof(StrEnum):
     HARMLESS = "harmless"
 
 
+class ClaimMark(StrEnum):
+    """How far the claim ref of an attempt is. `WANTED` is written before it is made: a crash cannot forget it."""
+
+    WANTED = "wanted"
+    HELD = "held"
+    RELEASED = "released"
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
     """Who does the work. `id` is that of a registered worker, `token_id` that of the worker token it came with."""
@@ -126,6 +134,14 @@ class Attempt:
     outcome: Outcome | None = None
     proof: Proof | None = None
     failure: Failure | None = None
+    claim_mark: ClaimMark | None = None
+    claim_ref: str | None = None
+    claim_oid: str | None = None
+
+    @property
+    def external(self) -> bool:
+        """Somebody else's claim, known by its ref: this bot neither steers nor ends it."""
+        return self.worker.kind is WorkerKind.EXTERNAL
 
     @property
     def live(self) -> bool:

@@ -14,6 +14,7 @@ from typing import assert_never
 from bot.domain import labels
 from bot.domain.approval import EVENT_LAG, newest, request_cancel
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, WorkerKind, WorkerReport
+from bot.domain.claiming import published
 from bot.domain.draft import BOT, Draft
 from bot.domain.effects import CancelRun, Dispatch, OpenPull, RevokeToken, Show, TakeReadyLabel
 from bot.domain.facts import RunFacts, RunStatus
@@ -67,7 +68,7 @@ TIMEOUT_GRACE = timedelta(minutes=10)
 def pursue(draft: Draft, policy: Policy) -> None:
     """Move the live attempt on."""
     attempt = draft.live
-    if attempt is None:
+    if attempt is None or attempt.external:
         return
     if attempt.report is not None and attempt.phase is not AttemptPhase.CANCELLING:
         _conclude(draft, policy, attempt, attempt.report)
@@ -75,6 +76,9 @@ def pursue(draft: Draft, policy: Policy) -> None:
     if attempt.cancel_requested_at is not None:
         _cancel(draft, policy, attempt)
         return
+    if not published(draft, policy, attempt):
+        return
+    attempt = draft.attempt or attempt
     if not (attempt.ready_removed and attempt.shown) and not _claim_steps(draft, policy, attempt):
         return
     if handed_in(attempt):

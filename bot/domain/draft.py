@@ -14,6 +14,7 @@ from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof
 from bot.domain.effects import Decision, Effect, HistoryLine, Save, Say, Show, Status, Visible, Words
 from bot.domain.facts import ItemFacts
 from bot.domain.lifecycle import ItemEvent, Move, Refusal, move
+from bot.domain.locks import Lock
 from bot.domain.model import Failure, FailureReason, IssueKey, Item, ItemState, Key
 from bot.domain.notes import Note
 from bot.domain.repository import RepoRecord
@@ -34,6 +35,7 @@ class Draft:
         self.acts: list[Effect] = []
         self.visible: list[Visible] = []
         self.words: list[Words] = []
+        self.last_acts: list[Effect] = []
         self.free_locks = False
         self.look_again: datetime | None = None
         self._history: list[HistoryLine] = []
@@ -43,6 +45,9 @@ class Draft:
         self.retry_intents: list[str] = []
         self.replied: list[int] = []
         self.unheld = False
+        self._ended: Attempt | None = None
+        self._opened: Attempt | None = None
+        self._locks: tuple[Lock, ...] = ()
 
     # --- state ------------------------------------------------------------------------------------
 
@@ -138,6 +143,15 @@ class Draft:
         )
         self.wake(self.facts.key.repo_key)
 
+    def hand_to(self, external: Attempt, locks: tuple[Lock, ...]) -> None:
+        """From here on the item's attempt is somebody else's; ours has ended before."""
+        assert self.live is None
+        self._ended, self._opened, self._locks = self.attempt, external, locks
+        self.attempt = external
+        self.change(fence=external.fence, waiting=(), position=None)
+        self.note_history("external", actor=external.worker.name or "somebody", cause=external.claim_ref or "")
+        self.urgent = True
+
     # --- effects ----------------------------------------------------------------------------------
 
     def do(self, act: Effect) -> None:
@@ -165,7 +179,9 @@ class Draft:
             item_before=self.facts.item,
             item_after=self.item,
             attempt_before=self.facts.attempt,
-            attempt_after=self.attempt,
+            attempt_after=self._ended if self._opened is not None else self.attempt,
+            opened=self._opened,
+            take_locks=self._locks,
             repo_before=self.facts.repo,
             repo_after=self.repo,
             history=tuple(self._history),
@@ -176,7 +192,12 @@ class Draft:
             wake=tuple(self._wake),
             words=tuple(word for word in self.words if isinstance(word, Say)),
         )
-        ordered: list[Effect] = [*self.acts, *sorted(self.visible, key=lambda v: isinstance(v, Status)), *self.words]
+        ordered: list[Effect] = [
+            *self.acts,
+            *sorted(self.visible, key=lambda v: isinstance(v, Status)),
+            *self.last_acts,
+            *self.words,
+        ]
         return Decision(save, tuple(ordered), self.look_again)
 
 

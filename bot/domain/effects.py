@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from bot.domain.attempt import Attempt
+from bot.domain.claim_record import ClaimRef
 from bot.domain.facts import CiFacts
+from bot.domain.locks import Lock
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Key, Waiting
 from bot.domain.notes import Note
 from bot.domain.repository import RepoRecord
@@ -34,12 +36,17 @@ class HistoryLine:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """The ledger after this decision, written in one transaction and refused whole when anything is stale."""
+    """The ledger after this decision, written in one transaction and refused whole when anything is stale.
+
+    `opened` is an external attempt that begins with it and takes `take_locks`.
+    """
 
     item_before: Item | None = None
     item_after: Item | None = None
     attempt_before: Attempt | None = None
     attempt_after: Attempt | None = None
+    opened: Attempt | None = None
+    take_locks: tuple[Lock, ...] = ()
     repo_before: RepoRecord | None = None
     repo_after: RepoRecord | None = None
     history: tuple[HistoryLine, ...] = ()
@@ -55,6 +62,7 @@ class Save:
         return (
             self.item_before == self.item_after
             and self.attempt_before == self.attempt_after
+            and self.opened is None
             and self.repo_before == self.repo_after
             and not self.history
             and not self.settled
@@ -65,6 +73,24 @@ class Save:
 
 
 # --- acts -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PublishClaim:
+    """Claim step between deployments: make the claim ref, or put it in the place of `known`, an older one of ours."""
+
+    key: IssueKey
+    attempt: AttemptId
+    fence: int
+    known: ClaimRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseClaim:
+    """Delete the claim ref of an attempt that has ended, if it is still that attempt's."""
+
+    key: IssueKey
+    attempt: AttemptId
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +224,17 @@ class React:
     content: str
 
 
-Act = TakeReadyLabel | Dispatch | CancelRun | RevokeToken | OpenPull | MergePull | CloseIssue
+Act = (
+    PublishClaim
+    | ReleaseClaim
+    | TakeReadyLabel
+    | Dispatch
+    | CancelRun
+    | RevokeToken
+    | OpenPull
+    | MergePull
+    | CloseIssue
+)
 Visible = Show | Status
 Words = Say | React
 Effect = Act | Visible | Words

@@ -67,6 +67,10 @@ def _between(draft: Draft, item: Item) -> tuple[Waiting, ...]:
 
 def _working(attempt: Attempt) -> Waiting:
     run = attempt.run_id or ""
+    if attempt.external and attempt.worker.name:
+        return waiting(ReasonCode.EXTERNAL, owner=attempt.worker.name, since=attempt.claimed_at)
+    if attempt.external:
+        return waiting(ReasonCode.CLAIM_UNREADABLE, ref=attempt.claim_ref)
     if attempt.cancel_requested_at is not None:
         return waiting(ReasonCode.CANCELLING, attempt=attempt.number, by=attempt.cancel_by or "")
     match attempt.phase:

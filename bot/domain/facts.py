@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from bot.domain.attempt import Attempt
+from bot.domain.claim_record import ClaimRef
 from bot.domain.intents import Intent
 from bot.domain.model import IssueKey, Item, Person, Role
 from bot.domain.repository import RepoRecord
@@ -138,7 +139,11 @@ class PullFacts:
 
 @dataclass(frozen=True, slots=True)
 class ItemFacts:
-    """Everything `advance` decides from, for one item at one moment."""
+    """Everything `advance` decides from, for one item at one moment.
+
+    `claims` are the item's claim refs (None: not read), `own_claims` the ids of our attempts of the item, and
+    `claimed_pull` the pull request of an external attempt's branch.
+    """
 
     key: IssueKey
     repo: RepoRecord
@@ -158,6 +163,9 @@ class ItemFacts:
     has_implementation: bool | None = None
     plan_sha: str | None = None
     queue: tuple[tuple[int, str], ...] = ()
+    claims: tuple[ClaimRef, ...] | None = None
+    own_claims: frozenset[str] = frozenset()
+    claimed_pull: PullFacts | None = None
 
     def role_of(self, person: Person | None) -> Role | None:
         """The role read for this person now; None when nobody is named or it could not be read."""

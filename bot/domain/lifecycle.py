@@ -21,6 +21,7 @@ class ItemEvent(StrEnum):
     APPROVED = "approved"
     CLAIMED = "claimed"
     RETRY_LATER = "retry_later"
+    GIVEN_BACK = "given_back"
     ASKED = "asked"
     ANSWERED = "answered"
     PUBLISHED = "published"
@@ -70,6 +71,7 @@ TABLE: dict[tuple[ItemState | None, ItemEvent], Move] = {
     (_R, _E.CLAIMED): Move(_W, "T4"),
     (_W, _E.CLAIMED): Move(_W, "T4"),
     (_W, _E.RETRY_LATER): Move(_W, "T12"),
+    (_W, _E.GIVEN_BACK): Move(_R, "T12b"),
     (_W, _E.ASKED): Move(_Q, "T8"),
     (_Q, _E.ANSWERED): Move(_R, "T9"),
     (_W, _E.PUBLISHED): Move(_V, "T11"),
@@ -130,7 +132,14 @@ def _refusal(state: ItemState | None, event: ItemEvent) -> Refusal:
         return _N.NO_PULL
     if state is _V:
         return _N.IN_REVIEW
-    if state in {_P, _R, _Q} and event in {_E.PUBLISHED, _E.GAVE_UP, _E.ASKED, _E.RETRY_LATER, _E.WITHDRAWN}:
+    if state in {_P, _R, _Q} and event in {
+        _E.PUBLISHED,
+        _E.GAVE_UP,
+        _E.ASKED,
+        _E.RETRY_LATER,
+        _E.GIVEN_BACK,
+        _E.WITHDRAWN,
+    }:
         return _N.NOT_STARTED
     if state is _P:
         return _N.NOT_APPROVED

@@ -145,7 +145,8 @@ class WorkSpec:
 
 @dataclass(frozen=True, slots=True)
 class PullLink:
-    """The pull request of an item: opened by the bot, for the SHA published under `fence`."""
+    """The pull request of an item, for the SHA published under `fence`: opened by the bot, or by the account `author`
+    that had the item by a claim of its own."""
 
     number: int
     node_id: str
@@ -153,6 +154,7 @@ class PullLink:
     head_sha: str
     fence: int
     opened_at: datetime
+    author: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

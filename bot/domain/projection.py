@@ -48,6 +48,9 @@ def project(draft: Draft, policy: Policy) -> None:
     remove = tuple(sorted(name for name in shown - {wanted} if not (claiming and name == labels.READY)))
     if _claim_shows_itself(draft):
         add = ()
+    if draft.live is not None and draft.live.external:
+        # The owner of the claim shows what they do; two that put each other's labels right would never end.
+        add, remove = (), ()
     by_person = _human_did_it(draft, shown, wanted) if add or remove else False
     if by_person is None:
         draft.at(draft.now + EVENT_LAG)

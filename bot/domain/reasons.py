@@ -42,6 +42,8 @@ class ReasonCode(StrEnum):
     QUEUED = "queued"
     CANCELLING = "cancelling"
     SUSPECT = "suspect"
+    EXTERNAL = "external"
+    CLAIM_UNREADABLE = "claim_unreadable"
     CLAIMED = "claimed"
     STARTING = "starting"
     RUNNING = "running"
@@ -80,6 +82,8 @@ PARAMS: Final = MappingProxyType(
         ReasonCode.QUEUED: ("position",),
         ReasonCode.CANCELLING: ("attempt", "by"),
         ReasonCode.SUSPECT: ("attempt", "since"),
+        ReasonCode.EXTERNAL: ("owner", "since"),
+        ReasonCode.CLAIM_UNREADABLE: ("ref",),
         ReasonCode.CLAIMED: ("attempt",),
         ReasonCode.STARTING: ("attempt", "run"),
         ReasonCode.RUNNING: ("attempt", "run"),

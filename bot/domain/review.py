@@ -1,8 +1,8 @@
 """After the publication: the pull request, its checks, and the end of the item.
 
 Whether an item is done is read from GitHub (the pull request is merged), never from the agent's word. A pull request
-belongs to an item only if our bot opened it and its head lies in the repository itself. Fix rounds, an independent
-review and automatic merging will be further rules here.
+belongs to an item only if our bot, or the owner of a claim ref, opened it and its head lies in the repository itself.
+Fix rounds, an independent review and automatic merging will be further rules here.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ CI_LOOK = timedelta(minutes=2)
 
 
 def belongs(draft: Draft, pull: PullFacts) -> bool:
-    """Whether this pull request is the item's: opened by our bot, from a branch of the repository itself."""
+    """Whether this pull request is the item's: opened by our bot (or by whoever had the item by a claim ref), from a
+    branch of the repository itself."""
     bot = draft.facts.repo.bot
     item = draft.item
     return (
         bot is not None
-        and pull.author.id == bot.id
-        and pull.head_repo_id == pull.base_repo_id
         and item is not None
         and item.pull is not None
+        and pull.author.id == (item.pull.author or bot.id)
+        and pull.head_repo_id == pull.base_repo_id
         and pull.head_ref == item.pull.branch
     )
 

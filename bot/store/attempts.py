@@ -58,6 +58,9 @@ def attempt_values(attempt: Attempt) -> dict[str, Any]:
         "outcome": attempt.outcome,
         "proof": attempt.proof,
         "failure": attempt.failure,
+        "claim_mark": attempt.claim_mark,
+        "claim_ref": attempt.claim_ref,
+        "claim_oid": attempt.claim_oid,
     }
 
 
@@ -95,6 +98,9 @@ def attempt_of(row: Row[Any]) -> Attempt:
         outcome=row.outcome,
         proof=row.proof,
         failure=row.failure,
+        claim_mark=row.claim_mark,
+        claim_ref=row.claim_ref,
+        claim_oid=row.claim_oid,
     )
 
 

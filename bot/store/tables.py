@@ -28,7 +28,7 @@ from sqlalchemy import (
     text,
 )
 
-from bot.domain.attempt import AttemptKind, AttemptPhase, Outcome, Progress, Proof, WorkerKind, WorkerReport
+from bot.domain.attempt import AttemptKind, AttemptPhase, ClaimMark, Outcome, Progress, Proof, WorkerKind, WorkerReport
 from bot.domain.intake import TouchKind
 from bot.domain.intents import IntentSource
 from bot.domain.model import (
@@ -222,6 +222,9 @@ attempts = Table(
     Column("outcome", OneOf(Outcome)),
     Column("proof", OneOf(Proof)),
     Column("failure", Json(Failure)),
+    Column("claim_mark", OneOf(ClaimMark)),
+    Column("claim_ref", String),
+    Column("claim_oid", String),
     _of_item(),
     _known("phase", AttemptPhase),
     _known("kind", AttemptKind),

@@ -36,6 +36,8 @@ def _sentence(code: ReasonCode, given: Mapping[str, str]) -> str:
             ReasonCode.QUEUED
             | ReasonCode.CANCELLING
             | ReasonCode.SUSPECT
+            | ReasonCode.EXTERNAL
+            | ReasonCode.CLAIM_UNREADABLE
             | ReasonCode.CLAIMED
             | ReasonCode.STARTING
             | ReasonCode.RUNNING
@@ -155,6 +157,15 @@ def _moving(code: ReasonCode, given: Mapping[str, str]) -> str:
         case ReasonCode.SUSPECT:
             since = f" since {at(given['since'])}" if given.get("since") else ""
             return f"The worker has been silent{since}{attempt}; the bot makes sure that it has ended before going on."
+        case ReasonCode.EXTERNAL:
+            since = f" since {at(given['since'])}" if given.get("since") else ""
+            return f"{name(given.get('owner'))} works on it{since}, under a claim ref of their own."
+        case ReasonCode.CLAIM_UNREADABLE:
+            ref = code_span(given.get("ref", "?"), 120)
+            return (
+                f"Somebody has claimed it, and the claim ({ref}) cannot be read. Somebody with write access looks what "
+                f"it is; the bot goes on when that ref is gone."
+            )
         case ReasonCode.CLAIMED:
             return f"It is next: the start is being prepared{attempt}."
         case ReasonCode.STARTING:

@@ -68,7 +68,7 @@ def _said_elsewhere(view: StatusInput, reason: Waiting) -> bool:
 
 def _attempt_words(view: StatusInput) -> str:
     attempt = view.attempt
-    if attempt is None or view.item.state in {ItemState.PROPOSED, ItemState.DONE}:
+    if attempt is None or attempt.external or view.item.state in {ItemState.PROPOSED, ItemState.DONE}:
         return ""
     used, allowed = view.item.attempts_burnt, attempts_allowed(view.item, view.policy)
     if attempt.live:
@@ -98,6 +98,8 @@ def _run(view: StatusInput) -> str:
         words = run_link(view.html_url, view.repo.full_name, attempt.run_id, label)
     elif attempt.live:
         words = f"Worker {name(attempt.worker.name)}"
+        if attempt.external:
+            return words if attempt.worker.name else ""
     else:
         return ""
     showing_branch = attempt.live and attempt.phase is AttemptPhase.RUNNING and view.item.pull is None
@@ -169,6 +171,8 @@ def _next(view: StatusInput) -> str:
         case ItemState.IN_PROGRESS:
             if attempt is None or not attempt.live:
                 return "it is tried again by itself. `/tgs retry` does not wait; `/tgs stop` ends it."
+            if attempt.external:
+                return "whoever has claimed it finishes or gives it back; the bot leaves it alone until then."
             if attempt.cancel_requested_at is not None:
                 return "the bot waits for proof that the run has ended."
             return "the bot opens a draft pull request when the agent is done. `/tgs stop` ends it."

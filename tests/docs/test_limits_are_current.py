@@ -46,7 +46,7 @@ def test_policy_settings_without_effect_are_read_nowhere() -> None:
         for path in (ROOT / "bot").rglob("*.py")
         if path.name != "policy_model.py" and "localhub" not in path.parts
     )
-    for name in ("claim_refs", "keep_locks", "ci_trust", "per_attempt"):
+    for name in ("keep_locks", "ci_trust", "per_attempt"):
         assert name in LIMITS
         assert not re.search(rf"\.{name}\b", code), f"{name} {COME_TRUE}"
 

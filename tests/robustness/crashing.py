@@ -149,6 +149,9 @@ def described(request: aiohttp.ClientRequest) -> tuple[str, frozenset[str]]:
     path = request.url.raw_path
     body = _body(request)
     if path.endswith("/graphql"):
+        if (moved := _claim_ref(body)) is not None:
+            what = effects.ReleaseClaim if moved["afterOid"] == "0" * 40 else effects.PublishClaim
+            return f"GraphQL claim ref {what.__name__}", frozenset({what.__name__})
         fields = set(MUTATION.findall(str(body.get("query", ""))))
         kinds = {effects.Status.__name__} if "updateIssueComment" in fields else set[str]()
         if fields - {"updateIssueComment"}:
@@ -167,6 +170,12 @@ def described(request: aiohttp.ClientRequest) -> tuple[str, frozenset[str]]:
     if request.method == "PATCH" and re.search(r"/issues/\d+$", path) and body.get("state") == "closed":
         kinds.add(effects.CloseIssue.__name__)
     return f"{request.method} {VARYING.sub('*', path)}", frozenset(kinds)
+
+
+def _claim_ref(body: dict[str, Any]) -> dict[str, str] | None:
+    """The change of a claim ref, if that is what the request is about."""
+    updates = body.get("variables", {}).get("input", {}).get("refUpdates") or [{}]
+    return dict(updates[0]) if "claims/" in updates[0].get("name", "") else None
 
 
 def _body(request: aiohttp.ClientRequest) -> dict[str, Any]:

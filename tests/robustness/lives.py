@@ -209,7 +209,7 @@ async def stopped_by_command(life: Life) -> int:
 STORIES: dict[str, tuple[Callable[[Life], Awaitable[int]], str | None]] = {
     "merged by a command": (merged_by_command, None),
     "merged by a person": (merged_by_a_person, AUTO_POLICY),
-    "stopped by a command": (stopped_by_command, None),
+    "stopped by a command": (stopped_by_command, "claim_refs: true\n"),
 }
 
 
