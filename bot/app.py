@@ -19,6 +19,7 @@ import structlog
 from aiohttp import web
 
 from bot.backlog import Backlogs
+from bot.bundles import Bundles
 from bot.clock import RandomIds, SystemClock
 from bot.domain.model import RepoKey
 from bot.engine import Engine, build_engine
@@ -40,6 +41,7 @@ from bot.store.migrate import prepare
 from bot.store.prune import prune
 from bot.store.router import Router
 from bot.web.api.backlog import BacklogApi
+from bot.web.api.bundles import BundlesApi
 from bot.web.api.openapi import OpenApi, document
 from bot.web.api.problems import problems
 from bot.web.api.runs import Runs
@@ -69,6 +71,7 @@ class Parts:
     queue: MemoryQueue
     router: Router
     inbox: SqlInbox
+    bundles: Bundles
 
 
 PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)
@@ -123,7 +126,10 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: 
     queue = MemoryQueue(StoreKeyRows(store), now=clock.now, chance=world.chance, on_error=_on_pass_error)
     store.on_marked(queue.wake)
     router = Router(store, lambda error: log.error("routing_failed", exc_info=error))
-    return Parts(settings, store, github, engine, queue, router, SqlInbox(store, router.nudge))
+    inbox = SqlInbox(store, router.nudge)
+    return Parts(
+        settings, store, github, engine, queue, router, inbox, Bundles(store, clock, settings.data_dir / "bundles")
+    )
 
 
 def _on_pass_error(key: str | None, error: BaseException) -> None:
@@ -182,6 +188,7 @@ def routes_of(parts: Parts, session: aiohttp.ClientSession) -> list[list[web.Rou
         Dist(base_url=settings.server_url, folder=settings.data_dir / "dist").routes(),
         OpenApi(lambda: document(ROUTES, version("tgs-bot"))).routes(),
         Runs(engine.runs, oidc, clock, settings.server_url).routes(),
+        BundlesApi(engine.runs, parts.bundles, oidc, clock, settings.server_url).routes(),
         BacklogApi(people, Backlogs(parts.store)).routes(),
     ]
 
@@ -238,4 +245,5 @@ def _report_end(task: asyncio.Task[None]) -> None:
 async def _prune(parts: Parts) -> None:
     while True:
         await prune(parts.store, parts.store.clock.now())
+        await parts.bundles.prune()
         await asyncio.sleep(PRUNE_SECONDS)

@@ -16,7 +16,7 @@ import structlog
 
 from bot.acts import Acts
 from bot.domain import labels
-from bot.domain.attempt import Attempt
+from bot.domain.attempt import Attempt, WorkerKind
 from bot.domain.effects import (
     CancelRun,
     CloseIssue,
@@ -265,6 +265,9 @@ class Applier:
             live = tx.live_attempt(key)
             if live is not None and not live.shown and shown_label == labels.IN_PROGRESS and not labels_failed:
                 tx.save_attempt(live, replace(live, shown=True))
+                if live.worker.kind is not WorkerKind.ACTIONS:
+                    # Whoever asked for it waits for this; nothing else tells of it.
+                    tx.mark(key)
 
         await self._store.write(record)
         if deleted or labels_failed:

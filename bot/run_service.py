@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 from bot.acts import WriteTokens
 from bot.context import context_bundle
-from bot.domain.attempt import Attempt, AttemptPhase, Progress, WorkerReport
+from bot.domain.attempt import Attempt, AttemptPhase, Progress, WorkerKind, WorkerReport
 from bot.domain.attempting import LEASE, RUN_WORKFLOW, handed_in, lease_of
 from bot.domain.bundle import ContextBundle
 from bot.domain.identity import RunIdentity, RunSecret
@@ -283,10 +283,15 @@ class RunService:
         return Beat(attempt.lease_until, removed or attempt.cancel_requested_at is not None, (), drain=False)
 
     async def report(self, attempt_id: str, fence: int, report: WorkerReport, *, final: bool) -> None:
-        """Store what the worker said. The end of the agent's job is not the end of the attempt unless it failed."""
+        """Store what the worker said. The end of the agent's job is not the end of the attempt unless it failed.
+
+        Raises Refused when a pull worker reports a result that it did not upload.
+        """
 
         def write(tx: Ledger) -> None:
             attempt = _live(tx, attempt_id, fence)
+            if report.succeeded and not final:
+                _check_uploaded(tx, attempt, report.bundle_digest)
             after = attempt
             if not final and attempt.gate_report is None:
                 after = replace(after, gate_report=report)
@@ -379,6 +384,15 @@ def _live(tx: Ledger, attempt_id: str, fence: int) -> Attempt:
     if attempt is None or not attempt.live or attempt.fence != fence:
         raise LostClaim("the attempt is not current any more; stop and change nothing")
     return attempt
+
+
+def _check_uploaded(tx: Ledger, attempt: Attempt, digest: str | None) -> None:
+    """A pull worker's word is good for the bytes that lie here."""
+    if attempt.worker.kind is not WorkerKind.PULL:
+        return
+    row = tx.bundle(attempt.id)
+    if row is None or digest is None or not hmac.compare_digest(row.sha256, digest):
+        raise Refused("The reported bundle was not uploaded.", "Upload it first, then report its SHA-256.")
 
 
 def _ended_with(tx: Ledger, attempt_id: str, fence: int, head_sha: str | None) -> Attempt | None:

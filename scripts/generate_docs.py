@@ -174,6 +174,8 @@ def _who(row: Row) -> str:
 def _fields_of(form: type | None) -> str:
     if form is None:
         return ""
+    if form is bytes:
+        return "a file"
     return ", ".join(f"`{field.name}`" + ("" if field.required else "?") for field in msgspec.structs.fields(form))
 
 

@@ -31,6 +31,9 @@ def start(
     server: ServerOption,
     claim: Annotated[str, typer.Option(envvar="TGS_CLAIM_ID", help="The claim this run carries out.")] = "",
     issue: Annotated[str, typer.Option(envvar="TGS_ISSUE", help="The issue's number; empty: whatever is next.")] = "",
+    publish_only: Annotated[
+        str, typer.Option(envvar="TGS_PUBLISH_ONLY", help="`true`: the work was done elsewhere.")
+    ] = "",
 ) -> None:
     """Activate the claim of this run (start job)."""
 
@@ -44,11 +47,14 @@ def start(
 
         async with aiohttp.ClientSession() as session:
             identity = ActionsIdentity(session, os.environ, f"{server.rstrip('/')}/start")
-            activation = await activate(claim, issue, Api(session, server), identity.token, Outputs(os.environ))
+            activation = await activate(
+                claim, issue, publish_only, Api(session, server), identity.token, Outputs(os.environ)
+            )
         if activation is None:
             print("Nothing to do.")
         else:
-            print(f"Attempt {activation.number} of #{activation.issue} is active.")
+            what = "waits to be published" if activation.publish_only else "is active"
+            print(f"Attempt {activation.number} of #{activation.issue} {what}.")
         return Exit.OK
 
     _finish(server, job)
@@ -108,6 +114,9 @@ def publish(
     agent_result: Annotated[str, typer.Option(envvar="TGS_AGENT_RESULT", help="How the agent's job ended.")],
     folder: Annotated[Path, typer.Option("--in", envvar="TGS_IN", help="Where the bundle is.")],
     bundle_digest: Annotated[str, typer.Option(envvar="TGS_BUNDLE_DIGEST")] = "",
+    publish_only: Annotated[
+        str, typer.Option(envvar="TGS_PUBLISH_ONLY", help="`true`: the bundle is fetched from the bot.")
+    ] = "",
 ) -> None:
     """Check the bundle and push it, or report why there is none (publishing job)."""
 
@@ -132,6 +141,7 @@ def publish(
             agent_result=result,
             bundle_digest=bundle_digest,
             folder=folder.absolute(),
+            publish_only=publish_only == "true",
             read_token=SecretStr(read_token) if read_token else None,
         )
         async with aiohttp.ClientSession() as session:

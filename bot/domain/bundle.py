@@ -16,6 +16,8 @@ DEFAULT_MAX_FILES: Final = 300  # more changed files than that cannot be reviewe
 DEFAULT_MAX_BYTES: Final = 20_000_000  # of all new objects, inflated
 DEFAULT_MAX_COMMITS: Final = 100  # an attempt that needs more has lost its way
 DEFAULT_HEARTBEAT_SECONDS: Final = 60.0  # a tenth of the lease, so that nine may get lost
+MAX_BUNDLE_RATIO: Final = 1.1  # a pack is smaller than what it inflates to; the rest is its header
+HEADER_ALLOWANCE: Final = 100_000  # bytes
 
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 # What both git and a shell take without quoting; refs made by the bot never need more.
@@ -157,6 +159,11 @@ class ContextBundle(_Part):
     def label(self) -> str:
         """A short safe name for logs: the thought's folder name, else `issue-<n>`."""
         return self.thought.dir.rsplit("/", 1)[-1] if self.thought else f"issue-{self.issue}"
+
+
+def bundle_cap(max_bytes: int) -> int:
+    """How many bytes a bundle file may have when its contents may have `max_bytes`."""
+    return int(max_bytes * MAX_BUNDLE_RATIO) + HEADER_ALLOWANCE
 
 
 def bundle_schema() -> dict[str, Any]:

@@ -69,6 +69,16 @@ class LockRow:
     mode: str = "write"
 
 
+@dataclass(frozen=True, slots=True)
+class BundleRow:
+    """What a pull worker uploaded for its attempt: the SHA-256 of the bytes in hexadecimal, and how many they are."""
+
+    attempt: AttemptId
+    sha256: str
+    size: int
+    uploaded_at: datetime
+
+
 class DuplicateLiveAttempt(Exception):
     """The database refused a second live attempt of one item (unique index), or an attempt with a used fence."""
 
@@ -204,6 +214,19 @@ class Ledger(Protocol):
     def worker(self, installation: InstallationId, id_: str) -> WorkerRecord | None: ...
     def workers(self, installation: InstallationId, *, since: datetime | None = None) -> list[WorkerRecord]: ...
     def save_worker(self, worker: WorkerRecord) -> None: ...
+
+    # bundles of pull workers
+    def bundle(self, attempt: AttemptId) -> BundleRow | None: ...
+    def bundles(self) -> list[BundleRow]: ...
+    def put_bundle(self, row: BundleRow) -> bool:
+        """False when the attempt had a bundle before; the row is replaced."""
+        ...
+
+    def spent_bundles(self) -> list[AttemptId]:
+        """Attempts that are over, or gone, and whose bundle is still noted."""
+        ...
+
+    def drop_bundles(self, of: Sequence[AttemptId]) -> None: ...
 
     # mirror
     def thought_blobs(self, repo: RepoKey) -> dict[str, str]:

@@ -7,6 +7,7 @@ The same class serves SQLite and PostgreSQL.
 from __future__ import annotations
 
 from bot.store.attempts import AttemptVerbs, LockVerbs
+from bot.store.bundles import BundleVerbs
 from bot.store.intents import IntentVerbs
 from bot.store.items import ItemVerbs
 from bot.store.keyrows import KeyVerbs
@@ -27,5 +28,6 @@ class SqlLedger(
     KeyVerbs,
     TokenVerbs,
     WorkerVerbs,
+    BundleVerbs,
 ):
     """`bot.protocols.ledger.Ledger` in SQL."""

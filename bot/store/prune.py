@@ -17,6 +17,7 @@ from bot.store.engine import SqliteStore
 from bot.store.ledger import SqlLedger
 from bot.store.tables import (
     attempts,
+    bundles,
     deliveries,
     events,
     installations,
@@ -119,7 +120,8 @@ def _purge_removed(ledger: SqlLedger, before: datetime) -> int:
     found = list(ledger.connection.execute(query).scalars())
     for installation in found:
         of_attempts = select(attempts.c.id).where(attempts.c.installation == installation)
-        ledger.connection.execute(delete(tokens).where(tokens.c.attempt.in_(of_attempts)))
+        for of_attempt in (tokens, bundles):
+            ledger.connection.execute(delete(of_attempt).where(of_attempt.c.attempt.in_(of_attempts)))
         for table in _OF_TENANT:
             ledger.connection.execute(delete(table).where(table.c.installation == installation))
         ledger.connection.execute(delete(deliveries).where(deliveries.c.installation == installation))

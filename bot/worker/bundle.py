@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from bot.domain.bundle import bundle_cap
 from bot.domain.model import FailureReason
 from bot.errors import TgsError
 from bot.worker.adapters.base import Session
-from bot.worker.gate import bundle_cap
 from bot.worker.process import Ending, OutputLimit, run
 
 BUNDLE_FILE: Final = "tgs.bundle"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bot.domain.bundle import ContextBundle
+from bot.domain.bundle import ContextBundle, bundle_cap
 from bot.domain.model import FailureReason
 from bot.worker.gate_content import ContentProblem, check_blobs
 from bot.worker.gate_paths import ProtectedPaths, Spellings, is_test, spelling_problem
@@ -29,8 +29,6 @@ CANDIDATE_REF: Final = "refs/tgs/candidate"
 STRICT: Final = "--strict=badFilemode=error"
 FILE_MODES: Final = frozenset({"100644", "100755"})
 ABSENT: Final = "000000"
-MAX_BUNDLE_RATIO: Final = 1.1  # a pack is smaller than what it inflates to; the rest is its header
-_HEADER_ALLOWANCE: Final = 100_000
 IMPLEMENTATION: Final = "implementation.md"
 
 
@@ -83,11 +81,6 @@ class _Refusal(Exception):
     def __init__(self, reason: FailureReason, detail: str) -> None:
         super().__init__(detail)
         self.verdict = RefusedBundle(reason, detail)
-
-
-def bundle_cap(max_bytes: int) -> int:
-    """How many bytes a bundle file may have when its contents may have `max_bytes`."""
-    return int(max_bytes * MAX_BUNDLE_RATIO) + _HEADER_ALLOWANCE
 
 
 async def inspect(bundle: Path, repository: Path, context: ContextBundle) -> Verdict:

@@ -3,7 +3,8 @@
 Promise: no code of the agent runs here and nothing is checked out. What the bundle must satisfy comes from the bot, not
 from the agent's job. The right to push is asked for after the gate accepted, once, and reaches one git process through
 its environment. The push names the state of the branch it expects, so it never overwrites somebody else's commits.
-When the agent's job gave no bundle, its failure is reported, unless the bot knows of it already.
+When the agent's job gave no bundle, its failure is reported, unless the bot knows of it already. What a worker
+elsewhere made is fetched from the bot and treated in no way better.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from yarl import URL
 from bot.domain.bundle import ContextBundle
 from bot.domain.model import FailureReason
 from bot.errors import LostClaim, Refused
-from bot.worker.api import Api, Bearer, PushToken
+from bot.worker.api import Api, ApiDown, ApiError, Bearer, PushToken
 from bot.worker.bundle import BUNDLE_FILE
 from bot.worker.gate import Accepted, RefusedBundle, Verdict, inspect
 from bot.worker.git import Git, GitError, git_environment, token_environment
@@ -49,13 +50,17 @@ class JobResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PublishSettings:
-    """What the job was given. `bundle_digest` is empty when the agent's job handed on none."""
+    """What the job was given. `bundle_digest` is empty when the agent's job handed on none.
+
+    `publish_only`: there was no agent's job; the bundle lies with the bot.
+    """
 
     attempt: str
     fence: int
     agent_result: JobResult
     bundle_digest: str
     folder: Path
+    publish_only: bool = False
     read_token: SecretStr | None = None
 
 
@@ -80,11 +85,16 @@ async def publish(
     settings: PublishSettings, api: Api, bearer: Bearer, clock: Callable[[], datetime]
 ) -> Published | NotPublished:
     """Does the whole job. Raises LostClaim when the attempt is no longer ours before the push, and the API's errors."""
-    if settings.agent_result is not JobResult.SUCCESS or not settings.bundle_digest:
+    handed_on = settings.publish_only or settings.agent_result is JobResult.SUCCESS
+    if not (handed_on and settings.bundle_digest):
         return await _agent_failed(settings, api, bearer)
     context = await api.context(settings.attempt, settings.fence, bearer)
     if context.attempt != settings.attempt or context.fence != settings.fence:
         raise LostClaim("the bot holds another attempt by now")
+    if settings.publish_only:
+        problem = await _fetch_bundle(settings, context.limits.max_bytes, api, bearer)
+        if problem is not None:
+            return await _failed(settings, api, bearer, FailureReason.INFRA_NETWORK, problem)
     with tempfile.TemporaryDirectory(prefix="tgs-publish-") as folder:
         git = Git(Path(folder))
         try:
@@ -99,6 +109,16 @@ async def publish(
                 return await _push(settings, context, verdict, git, api, bearer, clock)
             case _ as never:
                 assert_never(never)
+
+
+async def _fetch_bundle(settings: PublishSettings, max_bytes: int, api: Api, bearer: Bearer) -> str | None:
+    """Gets what the worker uploaded; the gate then judges it. Returns what went wrong, for the report."""
+    await asyncio.to_thread(settings.folder.mkdir, parents=True, exist_ok=True)
+    try:
+        await api.download(settings.attempt, settings.fence, bearer, settings.folder / BUNDLE_FILE, max_bytes)
+    except (ApiDown, ApiError) as error:
+        return f"The uploaded bundle could not be fetched from the bot: {error}"
+    return None
 
 
 async def _judge(settings: PublishSettings, context: ContextBundle, git: Git) -> Verdict:

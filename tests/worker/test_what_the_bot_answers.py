@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from bot.domain.bundle import ContextBundle, bundle_schema
 from bot.errors import LostClaim, Refused, TgsError, UserError
-from bot.worker.api import MAX_ANSWER, Api, ApiDown, ApiError
+from bot.worker.api import Api
 from bot.worker.oidc import ActionsIdentity
+from bot.worker.wire import MAX_ANSWER, ApiDown, ApiError
 from tests.worker.support import ATTEMPT_TOKEN, Origin, context, secret
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -85,9 +85,19 @@ def test_only_the_agents_job_sees_code_and_the_model_credential() -> None:
 
 def test_the_jobs_are_chained_so_that_a_failure_is_still_reported() -> None:
     jobs = load("run")["jobs"]
-    assert jobs["agent"]["if"] == "needs.start.outputs.attempt != ''"
+    assert jobs["agent"]["if"] == "needs.start.outputs.attempt != '' && needs.start.outputs.publish_only != 'true'"
     assert jobs["publish"]["needs"] == ["start", "agent"]
     assert jobs["publish"]["if"] == "always() && needs.start.outputs.attempt != ''"
+
+
+def test_a_result_from_elsewhere_reaches_the_publishing_job_by_the_bots_word_only() -> None:
+    jobs = load("run")["jobs"]
+    publish = jobs["publish"]["steps"][-1]["env"]
+    assert publish["TGS_PUBLISH_ONLY"] == "${{ needs.start.outputs.publish_only }}"
+    assert publish["TGS_BUNDLE_DIGEST"].startswith("${{ needs.agent.outputs.bundle_digest || needs.start.outputs.")
+    with_input = [(name, step["name"]) for name, job in jobs.items() for step in job["steps"]
+                  if "inputs.publish_only" in str(step)]  # fmt: skip
+    assert with_input == [("start", "Activate the claim")]
 
 
 def test_the_run_can_be_found_by_its_name_and_runs_once_an_issue() -> None:
@@ -95,7 +105,13 @@ def test_the_run_can_be_found_by_its_name_and_runs_once_an_issue() -> None:
     assert workflow["run-name"] == "tgs #${{ inputs.issue }} ${{ inputs.claim_id }}"
     assert workflow["concurrency"]["group"].startswith("tgs-issue-${{ inputs.issue")
     assert workflow["concurrency"]["cancel-in-progress"] is False
-    assert set(workflow["on"]["workflow_dispatch"]["inputs"]) == {"issue", "attempt", "claim_id", "base_sha"}
+    assert set(workflow["on"]["workflow_dispatch"]["inputs"]) == {
+        "issue",
+        "attempt",
+        "claim_id",
+        "base_sha",
+        "publish_only",
+    }
     assert "schedule" not in workflow["on"]
     assert "# schedule:" in RENDERED["run"]
 

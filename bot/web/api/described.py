@@ -27,6 +27,7 @@ SHOWN_ATTEMPT = "a4f20c91"
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
+BYTES = "application/octet-stream"
 
 
 class Caller(StrEnum):
@@ -62,7 +63,8 @@ class Row:
     """One route.
 
     `answers` has the form of the body for each status of success (None: no body). Forms are msgspec structs, typed
-    dictionaries, data classes or pydantic models. `query` is a struct with a field for each parameter. `role` says
+    dictionaries, data classes or pydantic models; `bytes`, there and as `body`, is a file as it is. `query` is a struct
+    with a field for each parameter. `role` says
     which role or capability a person needs, in words. `problems` are codes beside those that follow from the rest.
     `wire` is the protocol when it is not request and answer (`sse`, `websocket`).
     """

@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 from pydantic import BaseModel
 
-from bot.web.api.described import EVENT_STREAM, JSON, Caller, Row
+from bot.web.api.described import BYTES, EVENT_STREAM, JSON, Caller, Row
 from bot.web.api.problems import Code, problem
 
 PROBLEM_JSON = "application/problem+json"
@@ -99,7 +99,8 @@ def _is_pydantic(form: Any) -> bool:
 def document(routes: Sequence[Row], version: str) -> dict[str, Any]:
     """The OpenAPI document of the routes under `/api/`."""
     rows = [row for row in routes if row.in_api]
-    forms = Forms([Problem, *(form for row in rows for form in (*row.answers.values(), row.body) if form is not None)])
+    used = (form for row in rows for form in (*row.answers.values(), row.body))
+    forms = Forms([Problem, *(form for form in used if form is not None and form is not bytes)])
     paths: dict[str, dict[str, Any]] = {}
     for row in rows:
         paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, forms)
@@ -134,10 +135,11 @@ def _operation(row: Row, forms: Forms) -> dict[str, Any]:
         "responses": _responses(row, forms),
     }
     if row.body is not None:
-        media: dict[str, Any] = {"schema": forms.ref(row.body)}
+        media: dict[str, Any] = {} if row.body is bytes else {"schema": forms.ref(row.body)}
         if row.example is not None and row.example.body is not None:
             media["example"] = dict(row.example.body)
-        found["requestBody"] = {"required": True, "content": {JSON: media}}
+        content = {BYTES: _FILE} if row.body is bytes else {JSON: media}
+        found["requestBody"] = {"required": True, "content": content}
     return found
 
 
@@ -145,6 +147,9 @@ def operation_id(row: Row) -> str:
     """A name that stays: from method and path, `get_repos_items_number`."""
     words = re.findall(r"[a-z0-9]+", row.path.removeprefix("/api/").removeprefix("v1/"))
     return "_".join([row.method.lower(), *(word for word in words if word not in {"owner", "repo"})])
+
+
+_FILE = {"schema": {"type": "string", "contentMediaType": BYTES}}
 
 
 def _tag(row: Row) -> str:
@@ -200,7 +205,9 @@ def _responses(row: Row, forms: Forms) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for status, form in row.answers.items():
         found[str(status)] = {"description": "Done." if form is None else "The answer."}
-        if form is not None:
+        if form is bytes:
+            found[str(status)]["content"] = {BYTES: _FILE}
+        elif form is not None:
             media = EVENT_STREAM if row.wire == "sse" else row.media
             schema = {"type": "string"} if row.wire == "sse" else forms.ref(form)
             found[str(status)]["content"] = {media: {"schema": schema}}

@@ -5,7 +5,7 @@ A test holds it against the routes of a running server, so that a route can be n
 
 from __future__ import annotations
 
-from bot.web.api import backlog, openapi, runs
+from bot.web.api import backlog, bundles, openapi, runs
 from bot.web.api.described import Caller, Row
 
 _OUTSIDE = (
@@ -23,5 +23,6 @@ ROUTES: tuple[Row, ...] = (
     *_OUTSIDE,
     *openapi.DESCRIBED,
     *runs.DESCRIBED,
+    *bundles.DESCRIBED,
     *backlog.DESCRIBED,
 )

@@ -1,0 +1,155 @@
+"""What pull workers made, kept until a run has published it: files beside the ledger, one per attempt.
+
+Promises: an upload is written to a temporary file, hashed on the way and moved into place under its hash, so a file
+that is there is whole; the ledger's row says which bytes count. The same bytes again change nothing; others replace
+them until the worker has reported, and are refused from then on, because the report names what was judged. Nothing is
+kept beyond the attempt's end.
+
+Races: two uploads of one attempt at the same time end with the bytes of one of them. A process that dies in the middle
+leaves a file without a row, which the next pruning removes; the worker uploads again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from bot.domain.attempt import Attempt, WorkerKind
+from bot.domain.bundle import DEFAULT_MAX_BYTES, bundle_cap
+from bot.errors import LostClaim, Refused, UserError
+from bot.protocols.clock import Clock
+from bot.protocols.ledger import BundleRow, Ledger, Store
+
+CAP: Final = bundle_cap(DEFAULT_MAX_BYTES)
+"""Bytes of one bundle: what the gate would refuse need not be stored."""
+
+UPLOAD_SECONDS: Final = 600.0
+"""The largest bundle over a slow line takes some minutes; a stalled upload must not hold a file for ever."""
+
+_PART: Final = "part-"
+
+
+class Bundles:
+    """The bundles of one process. `folder` belongs to it alone; `cap` is in bytes."""
+
+    def __init__(self, store: Store, clock: Clock, folder: Path, cap: int = CAP) -> None:
+        self._store = store
+        self._clock = clock
+        self._folder = folder
+        self._cap = cap
+        self._writing: set[Path] = set()
+        # Moving a file into place, noting it and removing what it replaces are one step for everybody else.
+        self._placing = asyncio.Lock()
+
+    async def keep(self, attempt: Attempt, chunks: AsyncIterator[bytes], announced: int | None) -> BundleRow:
+        """Store what the attempt's worker sends. `announced` is how many bytes it said it would send.
+
+        Raises Refused for a worker that hands on its result otherwise and for other bytes after the report, UserError
+        for too many bytes or none, LostClaim when the attempt ended meanwhile.
+        """
+        if attempt.worker.kind is not WorkerKind.PULL:
+            raise Refused("Only a pull worker uploads its bundle.", "A run hands it to its publishing job.")
+        if announced is not None and announced > self._cap:
+            raise self._too_large()
+        part = await asyncio.to_thread(self._open)
+        self._writing.add(part)
+        try:
+            async with asyncio.timeout(UPLOAD_SECONDS):
+                sha256, size = await self._write(part, chunks)
+            async with self._placing:
+                return await self._place(attempt, part, sha256, size)
+        except TimeoutError:
+            raise UserError(f"The upload took longer than {UPLOAD_SECONDS:.0f} seconds.", "Try again.") from None
+        finally:
+            self._writing.discard(part)
+            with suppress(FileNotFoundError):
+                part.unlink()
+
+    async def find(self, attempt: Attempt) -> Path | None:
+        """The file that counts for this attempt, if there is one."""
+        row = await self._store.read(lambda tx: tx.bundle(attempt.id))
+        if row is None:
+            return None
+        path = self._file(row)
+        return path if await asyncio.to_thread(path.is_file) else None
+
+    async def prune(self) -> int:
+        """Forget the bundles of attempts that are over, and files that nobody knows; how many files went."""
+
+        def forget(tx: Ledger) -> None:
+            tx.drop_bundles(tx.spent_bundles())
+
+        async with self._placing:
+            await self._store.write(forget)
+            rows = await self._store.read(lambda tx: tx.bundles())
+            known = {self._file(row) for row in rows} | self._writing
+            return await asyncio.to_thread(self._remove_all_but, known)
+
+    async def _write(self, part: Path, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
+        digest, size = hashlib.sha256(), 0
+        with part.open("wb") as file:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > self._cap:
+                    raise self._too_large()
+                digest.update(chunk)
+                await asyncio.to_thread(file.write, chunk)
+            file.flush()
+            await asyncio.to_thread(os.fsync, file.fileno())
+        if size == 0:
+            raise UserError("The bundle is empty.", "Send the bundle as the body of the request.")
+        return digest.hexdigest(), size
+
+    async def _place(self, attempt: Attempt, part: Path, sha256: str, size: int) -> BundleRow:
+        row = BundleRow(attempt.id, sha256, size, self._clock.now())
+        path = self._file(row)
+        await asyncio.to_thread(part.replace, path)
+
+        def note(tx: Ledger) -> BundleRow | None:
+            fresh = tx.attempt(attempt.id)
+            if fresh is None or not fresh.live or fresh.fence != attempt.fence:
+                raise LostClaim("the attempt is not current any more; stop and change nothing")
+            before = tx.bundle(attempt.id)
+            reported = fresh.gate_report is not None and fresh.gate_report.succeeded
+            if reported and (before is None or before.sha256 != sha256):
+                raise Refused("This attempt has reported other bytes already.", "A report is final.")
+            tx.put_bundle(row)
+            return before
+
+        before: BundleRow | None = None
+        try:
+            before = await self._store.write(note)
+        except (LostClaim, Refused):
+            kept = await self._store.read(lambda tx: tx.bundle(attempt.id))
+            if kept is None or self._file(kept) != path:
+                path.unlink(missing_ok=True)
+            raise
+        if before is not None and self._file(before) != path:
+            self._file(before).unlink(missing_ok=True)
+        return row
+
+    def _too_large(self) -> UserError:
+        return UserError(f"The bundle is larger than the limit of {self._cap} bytes.", "Change less in one attempt.")
+
+    def _file(self, row: BundleRow) -> Path:
+        return self._folder / f"{row.attempt}.{row.sha256}"
+
+    def _open(self) -> Path:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=_PART, dir=self._folder)
+        os.close(handle)
+        return Path(name)
+
+    def _remove_all_but(self, known: set[Path]) -> int:
+        if not self._folder.is_dir():
+            return 0
+        gone = [path for path in self._folder.iterdir() if path not in known]
+        for path in gone:
+            path.unlink(missing_ok=True)
+        return len(gone)
