@@ -40,8 +40,11 @@ from bot.store.keyrows import StoreKeyRows
 from bot.store.migrate import prepare
 from bot.store.prune import prune
 from bot.store.router import Router
+from bot.web.api.actions import Actions
 from bot.web.api.backlog import BacklogApi
 from bot.web.api.bundles import BundlesApi
+from bot.web.api.callers import Callers
+from bot.web.api.items import Items
 from bot.web.api.openapi import OpenApi, document
 from bot.web.api.problems import problems
 from bot.web.api.runs import Runs
@@ -173,6 +176,7 @@ def routes_of(parts: Parts, session: aiohttp.ClientSession) -> list[list[web.Rou
         parts.store,
         whoami(session, origin, clock=clock, sleep=asyncio.sleep, jitter=random.random),
     )
+    callers = Callers(people, engine.pull, parts.store)
     webhook = Webhook(
         inbox=parts.inbox,
         secrets=settings.webhook_secret,
@@ -189,7 +193,18 @@ def routes_of(parts: Parts, session: aiohttp.ClientSession) -> list[list[web.Rou
         OpenApi(lambda: document(ROUTES, version("tgs-bot"))).routes(),
         Runs(engine.runs, oidc, clock, settings.server_url).routes(),
         BundlesApi(engine.runs, parts.bundles, oidc, clock, settings.server_url).routes(),
-        BacklogApi(people, Backlogs(parts.store)).routes(),
+        *_of_people(parts, callers),
+    ]
+
+
+def _of_people(parts: Parts, callers: Callers) -> list[list[web.RouteDef]]:
+    """The routes for people with a GitHub token."""
+    engine, store, ids = parts.engine, parts.store, RandomIds()
+    backlogs = Backlogs(store)
+    return [
+        Items(callers, store, backlogs, engine.membership, engine.explainer, ids).routes(),
+        Actions(callers, store, backlogs, engine.membership, engine.commands, ids).routes(),
+        BacklogApi(callers, backlogs).routes(),
     ]
 
 

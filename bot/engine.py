@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from bot.acts import Acts, WriteTokens
 from bot.apply import Applier
+from bot.explaining import Explainer
 from bot.kept import Kept
 from bot.look import Look
+from bot.membership import Membership
 from bot.metrics import Metrics, PassKind, PassOutcome
 from bot.mirror_acts import MirrorActs
 from bot.observe import Observer
@@ -29,6 +31,7 @@ from bot.service import CommandService
 from bot.setup_issue import SetUpIssue
 from bot.starter import Starter
 from bot.sweep import Accounts, Sweep
+from bot.thought_reader import ThoughtReader
 from bot.words import Words
 
 
@@ -40,6 +43,8 @@ class Engine:
     runs: RunService
     pull: PullService
     commands: CommandService
+    membership: Membership
+    explainer: Explainer
     sweep: Sweep
     accounts: Accounts
     metrics: Metrics
@@ -78,20 +83,25 @@ def build_engine(
     acts = Acts(github, store, clock, tokens, html_url, kept, words)
     applier = Applier(github, store, clock, acts, html_url, kept, words, metrics)
     accounts = Accounts(allowed_accounts)
+    observer = Observer(github, store, clock, kept)
+    mirror_acts = MirrorActs(github, store, clock, html_url)
+    commands = CommandService(store, clock, sleep, html_url)
     repos = RepoPass(
         github,
         store,
         clock,
         starter,
-        MirrorActs(github, store, clock, html_url),
+        mirror_acts,
         SetUpIssue(github, store, clock, html_url),
         accounts.serves,
     )
     return Engine(
-        Reconciler(Observer(github, store, clock, kept), repos, applier, store, clock, metrics),
+        Reconciler(observer, repos, applier, store, clock, metrics),
         RunService(store, github, clock, tokens, starter, html_url),
         PullService(store, clock, ids, starter, sleep),
-        CommandService(store, clock, sleep, html_url),
+        commands,
+        Membership(store, github, clock, commands, mirror_acts, ThoughtReader(github, store)),
+        Explainer(observer, clock),
         Sweep(github, store, clock, accounts),
         accounts,
         metrics,

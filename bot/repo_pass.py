@@ -16,7 +16,7 @@ from cachetools import LRUCache
 from bot.claims import NotClaimed
 from bot.domain.attempt import Worker, WorkerKind
 from bot.domain.attempting import RUN_WORKFLOW
-from bot.domain.front_matter import FrontMatterResult, Source, effective_spec, from_plan
+from bot.domain.front_matter import FrontMatterResult, Source, effective_spec
 from bot.domain.mirror import (
     CreateIssue,
     Implemented,
@@ -35,16 +35,17 @@ from bot.domain.policy_model import Policy
 from bot.domain.repository import RepoRecord
 from bot.domain.schedule import schedule
 from bot.domain.survey import CHECK_AGAIN, ENVIRONMENTS, RepoChecks, check, checks_due, take_policy
-from bot.domain.thoughts import THOUGHTS_DIR, Thought, ThoughtProblem, recognise
+from bot.domain.thoughts import ThoughtProblem, recognise
 from bot.errors import NotFound
 from bot.look import Look
 from bot.mirror_acts import MirrorActs
 from bot.policies import policy_of
 from bot.protocols.clock import Clock
-from bot.protocols.github import GitHub, RepoView, Tree, TreeEntry
+from bot.protocols.github import GitHub, RepoView
 from bot.protocols.ledger import Ledger, Store
 from bot.setup_issue import SetUpIssue
 from bot.starter import Claimer, Starter
+from bot.thought_reader import ThoughtReader
 
 VIEWS_KEPT = 2_000
 """Repositories whose view is kept in memory; losing one costs a conditional read."""
@@ -92,6 +93,7 @@ class RepoPass:
         self._mirror_acts = mirror_acts
         self._set_up = set_up
         self._serves = serves
+        self._thoughts = ThoughtReader(github, store)
         self._views: LRUCache[RepoKey, tuple[RepoView, datetime]] = LRUCache(VIEWS_KEPT)
 
     async def __call__(self, key: RepoKey) -> Look:
@@ -211,7 +213,7 @@ class RepoPass:
     async def _mirror(
         self, repo: RepoRecord, head: str, policy: Policy, now: datetime
     ) -> tuple[RepoRecord, MirrorDecision]:
-        tree = await self._thoughts_tree(repo.key, head)
+        tree = await self._thoughts.tree(repo.key, head)
         thoughts, problems = recognise(tree)
         if repo.thoughts_at_installation is None:
             there = tuple(sorted(thought.dir for thought in thoughts if not thought.implementation))
@@ -219,7 +221,7 @@ class RepoPass:
         if not policy.mirror.enabled and not thoughts:
             return repo, MirrorDecision()
         undecided = frozenset(() if repo.mirror_decided else repo.thoughts_at_installation or ())
-        texts = await self._read(repo.key, thoughts, frozenset())
+        texts = await self._thoughts.read(repo.key, thoughts, frozenset())
         items = await self._store.read(lambda tx: tx.items(repo.key))
         counted = await self._store.read(lambda tx: tx.count_mirrored(repo.key, now - MIRROR_WINDOW))
         decision = MirrorDecision()
@@ -228,7 +230,7 @@ class RepoPass:
             decision = mirror(open_texts, items, problems, policy, True, now, counted)
             if not decision.read:
                 break
-            texts = await self._read(repo.key, thoughts, frozenset(thought.dir for thought in decision.read))
+            texts = await self._thoughts.read(repo.key, thoughts, frozenset(thought.dir for thought in decision.read))
         waiting = tuple(
             Listed(text.thought.dir, ListedBecause.UNDECIDED)
             for text in texts
@@ -240,43 +242,6 @@ class RepoPass:
             times = [at for at in (*unsure, decision.wake_at) if at is not None]
             decision = replace(decision, wake_at=min(times, default=None))
         return repo, decision
-
-    async def _thoughts_tree(self, key: RepoKey, head: str) -> list[TreeEntry]:
-        """All entries below `tgs/thoughts`, in one read unless GitHub cuts it."""
-        tree = await self._github.tree(key, head, THOUGHTS_DIR, recursive=True)
-        if tree is None:
-            return []
-        if not tree.truncated:
-            return list(tree.entries)
-        return await self._walk(key, head, tree)
-
-    async def _walk(self, key: RepoKey, head: str, tree: Tree) -> list[TreeEntry]:
-        """Folder by folder, when the recursive answer was cut."""
-        top = await self._github.tree(key, head, THOUGHTS_DIR, recursive=False)
-        found: list[TreeEntry] = []
-        for folder in top.entries if top is not None else ():
-            found.append(folder)
-            if folder.type != "tree":
-                continue
-            inner = await self._github.tree(key, head, f"{THOUGHTS_DIR}/{folder.path}", recursive=False)
-            entries = inner.entries if inner is not None else ()
-            found.extend(replace(entry, path=f"{folder.path}/{entry.path}") for entry in entries)
-        return found
-
-    async def _read(self, key: RepoKey, thoughts: Sequence[Thought], wanted: frozenset[str]) -> list[ThoughtText]:
-        """The thoughts with the front matter that is known; plans in `wanted` are fetched if they are new."""
-        known = await self._store.read(lambda tx: tx.thought_blobs(key))
-        texts: list[ThoughtText] = []
-        for thought in thoughts:
-            text = known.get(thought.plan_sha)
-            if text is None and thought.dir in wanted:
-                text = (await self._github.blob(key, thought.plan_sha)).decode("utf-8", "replace")
-                await self._keep(key, thought.plan_sha, text)
-            texts.append(ThoughtText(thought, None if text is None else from_plan(text, thought.plan_path)))
-        return texts
-
-    async def _keep(self, key: RepoKey, sha: str, text: str) -> None:
-        await self._store.write(lambda tx: tx.put_thought_blob(key, sha, text))
 
     async def _carry_out(
         self, repo: RepoRecord, head: str, decision: MirrorDecision, texts: Sequence[ThoughtText], policy: Policy

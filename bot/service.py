@@ -9,12 +9,12 @@ change; who names the revision that they saw is refused then.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bot.domain.command_parser import ParseError, parse
-from bot.domain.commands import PREFIX
+from bot.domain.commands import PREFIX, Command
 from bot.domain.intents import API_INTENT, Intent, IntentSource
 from bot.domain.model import IssueKey, Person
 from bot.domain.notes import Note, from_json
@@ -66,35 +66,42 @@ class CommandService:
         nothing. Raises UserError for a line that is no command, or a request key that was used for another command,
         and Stale when the item's revision is not `revision` any more.
         """
+        return (await self.orders(person, key, [line], request=request, revision=revision))[0]
+
+    async def orders(
+        self, person: Person, key: IssueKey, lines: Sequence[str], *, request: str, revision: int | None = None
+    ) -> list[Ordered]:
+        """As `order`, for several commands that take effect together and in this order: no start comes in between."""
         now = self._clock.now()
-        found = parse(f"{PREFIX} {line}", now)
-        if len(found) != 1 or isinstance(found[0], ParseError):
-            raise UserError(found[0].message if found and isinstance(found[0], ParseError) else "This is no command.")
-        command = found[0]
-        intent = Intent(
-            id=API_INTENT + hashlib.sha256(f"{person.id}:{key}:{request}".encode()).hexdigest()[:32],
-            key=key,
-            source=IntentSource.API,
-            verb=command.verb.value,
-            args=command.args,
-            actor=person,
-            created_at=now,
-        )
+        intents = [
+            Intent(
+                id=API_INTENT + _digest(f"{person.id}:{key}:{request}" + (f":{place}" if place else "")),
+                key=key,
+                source=IntentSource.API,
+                verb=command.verb.value,
+                args=command.args,
+                actor=person,
+                # Commands are carried out in the order of their times.
+                created_at=now + timedelta(microseconds=place),
+            )
+            for place, command in enumerate(_command(line, now) for line in lines)
+        ]
 
         def take(tx: Ledger) -> None:
-            known = tx.intent(intent.id)
-            if known is not None:
-                if (known[0].verb, known[0].args) != (intent.verb, intent.args):
+            known = [tx.intent(intent.id) for intent in intents]
+            if any(known):
+                if [(k[0].verb, k[0].args) for k in known if k] != [(i.verb, i.args) for i in intents]:
                     raise UserError("This idempotency key was used for another command.", "Use a fresh key.")
                 return
             item = tx.item(key)
             if revision is not None and item is not None and item.revision != revision:
                 raise Stale(item.revision)
-            tx.put_intent(intent)
+            for intent in intents:
+                tx.put_intent(intent)
             tx.touch(key)
 
         await self._store.write(take)
-        return await self._outcome(intent)
+        return [await self._outcome(intent) for intent in intents]
 
     async def _outcome(self, intent: Intent) -> Ordered:
         for _ in range(ANSWER_WITHIN // LOOK_EVERY):
@@ -110,3 +117,15 @@ class CommandService:
         if answer is None or repo is None:
             return f"Done: {outcome.replace('_', ' ')}."
         return render(answer, RenderContext(repo, item, policy_of(repo), self._html_url, self._clock.now()))
+
+
+def _command(line: str, now: datetime) -> Command:
+    """The one command of this line. Raises UserError."""
+    found = parse(f"{PREFIX} {line}", now)
+    if len(found) != 1 or isinstance(found[0], ParseError):
+        raise UserError(found[0].message if found and isinstance(found[0], ParseError) else "This is no command.")
+    return found[0]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

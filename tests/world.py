@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import pytest
@@ -44,6 +44,8 @@ from bot.web.api.problems import problems
 from bot.workflows import render_run_workflow
 from tests.contract.api_answers import around
 from tests.contract.observer import watch
+
+T = TypeVar("T")
 
 START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 PERMISSIONS = dict.fromkeys(("actions", "checks", "contents", "issues", "pull_requests"), "write") | {
@@ -214,6 +216,15 @@ class World:
                 if not await self.parts.router.route_all() and self.parts.queue.idle():
                     return
         raise AssertionError("the world does not come to rest")
+
+    async def meanwhile(self, call: Coroutine[Any, Any, T]) -> T:
+        """The outcome of a call that waits for the bot, while the bot works."""
+        task = asyncio.create_task(call)
+        while not task.done():
+            await self.settle()
+            await asyncio.wait([task], timeout=0.005)
+        await self.settle()
+        return task.result()
 
     async def after(self, by: timedelta) -> None:
         """Time passes; whatever becomes due on the way is done at its time."""

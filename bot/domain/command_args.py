@@ -64,6 +64,10 @@ class Arguments:
         return "--now" in self.flags
 
     @property
+    def in_turn(self) -> bool:
+        return "--in-turn" in self.flags
+
+    @property
     def fresh(self) -> bool:
         return "--fresh" in self.flags
 

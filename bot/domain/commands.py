@@ -138,7 +138,14 @@ COMMANDS: Final = MappingProxyType(
     {
         spec.verb: spec
         for spec in (
-            _row(_V.START, "", _C.START, "Put this issue into the queue; the agent starts when its turn comes."),
+            _row(
+                _V.START,
+                "[--in-turn]",
+                _C.START,
+                "Put this issue into the queue, in front of the others; `--in-turn` leaves it its usual place.",
+                flags=("--in-turn",),
+                examples=("", "--in-turn"),
+            ),
             _row(
                 _V.STOP,
                 "[--now] [reason]",

@@ -68,7 +68,7 @@ def _start(ask: Ask) -> Answer:
     if item is not None and item.state in {ItemState.READY, ItemState.IN_PROGRESS} and draft.live is None:
         _vouch(ask, item)
     if item is not None and item.state is ItemState.READY:
-        if draft.item is not None and draft.item.expedited:
+        if ask.args.in_turn or (draft.item is not None and draft.item.expedited):
             return _already(ask, "queued", position=item.position)
         draft.change(expedited=True, not_before=None)
         draft.note_history("expedited", actor=ask.actor, cause="/tgs start")
@@ -82,7 +82,7 @@ def _start(ask: Ask) -> Answer:
         return _done(ask, "expedited")
     if item is not None and item.state in {ItemState.IN_REVIEW, ItemState.NEEDS_INPUT}:
         return _cannot(ask, item.state.value)
-    return _approved(ask, expedited=True)
+    return _approved(ask, expedited=not ask.args.in_turn)
 
 
 def _vouch(ask: Ask, item: Item) -> None:

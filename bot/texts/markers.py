@@ -22,6 +22,7 @@ class MarkerKind(StrEnum):
     STATUS = "status"
     SAY = "say"
     MIRROR = "mirror"
+    TICKET = "ticket"
     PULL = "pull"
     SETUP = "setup"
 
@@ -53,6 +54,11 @@ def say(once: str) -> str:
 def mirror(thought_dir: str) -> str:
     """The marker of the issue of a thought."""
     return write(MarkerKind.MIRROR, thought_dir)
+
+
+def ticket(name: str) -> str:
+    """The marker of an issue that was made from a ticket; `name` tells tickets apart."""
+    return write(MarkerKind.TICKET, name)
 
 
 def pull(issue: int, fence: int) -> str:

@@ -113,7 +113,7 @@ def test_arguments_have_names_and_types() -> None:
         pytest.param("/tgs priority 5000", (1, 15), "-1000 to 1000", id="a priority out of range"),
         pytest.param("/tgs start now", (1, 12), "nothing more but found `now`", id="too many words"),
         pytest.param("/tgs retry --now", (1, 12), "`--fresh`", id="an option of another command"),
-        pytest.param("/tgs start --now", (1, 12), "no option", id="an option where there is none"),
+        pytest.param("/tgs unhold --now", (1, 13), "no option", id="an option where there is none"),
         pytest.param("/tgs pause", (1, 11), "a text (reason)", id="a missing reason"),
         pytest.param("/tgs pause until", (1, 17), "a date such as", id="a missing date"),
         pytest.param("/tgs pause until 2026-13-01 x", (1, 18), "a date that exists", id="a month that does not exist"),

@@ -64,6 +64,19 @@ def with_ids(body: Any, ids: dict[str, str]) -> Any:
     return ids.get(body, body) if isinstance(body, str) else body
 
 
+async def call(world: World, row: Row, path: str, bearer: str | None, ids: dict[str, str]) -> tuple[int, str]:
+    assert world.http is not None
+    assert row.example is not None
+    async with world.http.request(
+        row.method,
+        world.url + path,
+        json=with_ids(row.example.body, ids),
+        params=dict(row.example.query),
+        headers={} if bearer is None else {"Authorization": f"Bearer {bearer}"},
+    ) as answer:
+        return answer.status, await answer.text()
+
+
 async def test_the_examples_work_one_after_another(world: World) -> None:
     """A tour through the table in its order: a run starts, works and publishes; people read and act."""
     number = world.issue()
@@ -80,15 +93,8 @@ async def test_the_examples_work_one_after_another(world: World) -> None:
             run.to_publish()
         path = path_of(row.path, row.example, attempt=attempt, number=str(number))
         bearer = await credential(world, row, run)
-        assert world.http is not None
-        async with world.http.request(
-            row.method,
-            world.url + path,
-            json=with_ids(row.example.body, {SHOWN_ATTEMPT: attempt}),
-            params=dict(row.example.query),
-            headers={} if bearer is None else {"Authorization": f"Bearer {bearer}"},
-        ) as answer:
-            assert answer.status == row.example.status, f"{row.name}: {answer.status} {await answer.text()}"
+        status, text = await world.meanwhile(call(world, row, path, bearer, {SHOWN_ATTEMPT: attempt}))
+        assert status == row.example.status, f"{row.name}: {status} {text}"
         called += 1
         if row.path.endswith("/activate"):
             world.hub.actions.job_finished(

@@ -6,6 +6,8 @@ The code is from a closed list and is what clients decide by; the detail is a se
 from __future__ import annotations
 
 import json
+import re
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from http import HTTPStatus
@@ -14,6 +16,7 @@ import structlog
 from aiohttp import web
 
 from bot.errors import Conflict, GitHubError, LostClaim, RateLimited, Refused, Suspended, Unavailable, UserError
+from bot.membership import NoSuchItem, NotNow
 from bot.service import Stale
 
 log = structlog.get_logger(__name__)
@@ -85,35 +88,59 @@ def problem(
     )
 
 
+REQUEST_ID = "X-Request-Id"
+"""The header by which a caller names a request, and in which the server says how it is called in the log."""
+
+_NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns our errors into problem details on `/api/`; elsewhere it stays out of the way.
+    """Turns our errors into problem details on `/api/` and names every request; elsewhere it stays out of the way.
 
-    One task serves all requests of a connection, so what a request binds for the log is cleared before the next.
+    One task serves all requests of a connection, so what a request binds for the log is cleared before the next. A
+    name that the caller chose is taken over only if it can be printed safely.
     """
     structlog.contextvars.clear_contextvars()
     if not request.path.startswith("/api/"):
         return await handler(request)
+    given = request.headers.get(REQUEST_ID, "")
+    name = given if _NAMED.fullmatch(given) else uuid.uuid4().hex
+    structlog.contextvars.bind_contextvars(request_id=name)
+    response = await _answered(request, handler, name)
+    if not response.prepared:
+        response.headers[REQUEST_ID] = name
+    return response
+
+
+async def _answered(request: web.Request, handler: Handler, name: str) -> web.StreamResponse:
+    mine: dict[str, str | int | None] = {"request_id": name}
     try:
         return await handler(request)
     except ApiProblem as error:
-        return problem(error.code, error.detail, extra=error.extra)
+        return problem(error.code, error.detail, extra={**error.extra, **mine})
     except LostClaim as error:
-        return problem(Code.LOST_CLAIM, str(error))
+        return problem(Code.LOST_CLAIM, str(error), extra=mine)
     except Refused as error:
-        return problem(Code.REFUSED, str(error))
+        return problem(Code.REFUSED, str(error), extra=mine)
     except Stale as error:
-        return problem(Code.CONFLICT, str(error), extra={"revision": error.revision})
+        return problem(Code.CONFLICT, str(error), extra={"revision": error.revision, **mine})
+    except NoSuchItem as error:
+        return problem(Code.NOT_FOUND, str(error), extra=mine)
+    except NotNow as error:
+        return problem(Code.CONFLICT, str(error), extra=mine)
     except UserError as error:
-        return problem(Code.INVALID, str(error))
+        return problem(Code.INVALID, str(error), extra=mine)
     except RateLimited:
-        return problem(Code.LIMITED, "GitHub's limits are reached.", headers={"Retry-After": "60"})
+        return problem(Code.LIMITED, "GitHub's limits are reached.", headers={"Retry-After": "60"}, extra=mine)
     except (Unavailable, Suspended, Conflict, GitHubError) as error:
         log.warning("upstream_failed", request=error.request, status=error.status)
-        return problem(Code.UPSTREAM, "GitHub did not do what was asked; try again.", headers={"Retry-After": "10"})
+        return problem(
+            Code.UPSTREAM, "GitHub did not do what was asked; try again.", headers={"Retry-After": "10"}, extra=mine
+        )
     except web.HTTPException as error:
         code = Code.NOT_FOUND if error.status in {404, 405} else Code.INVALID
-        return problem(code, error.reason)
+        return problem(code, error.reason, extra=mine)
     except Exception:
         log.exception("api_failed", path=request.path)
-        return problem(Code.INTERNAL, "Something went wrong here; the log has the details.")
+        return problem(Code.INTERNAL, "Something went wrong here; the log has the details.", extra=mine)

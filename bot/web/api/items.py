@@ -1,0 +1,478 @@
+"""`/api/v1/repos/{owner}/{repo}/items…`: the backlog, item by item, for people.
+
+Who may call: who can read the repository; what a call changes is checked like the command that does the same. An item
+has a revision, which is its `ETag`; `If-Match` makes a change depend on it, and `Idempotency-Key` makes a repeated
+call the same call.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, TypedDict
+
+import msgspec
+from aiohttp import web
+
+from bot.backlog import MAX_PAGE, Backlogs, Filters, Listed
+from bot.domain.attempt import Attempt
+from bot.domain.model import IssueKey, Item, ItemState
+from bot.domain.repository import RepoRecord
+from bot.domain.timestamps import iso
+from bot.domain.views import TGS_STATUS
+from bot.explaining import Explainer
+from bot.membership import Entered, Membership, Ticket, Wish
+from bot.protocols.clock import Ids
+from bot.protocols.ledger import Audit, Store
+from bot.texts.reasons import sentence
+from bot.web.api.bodies import answer, body_of, query_of
+from bot.web.api.callers import Callers
+from bot.web.api.described import ITEM, REPO, Caller, Example, Row
+from bot.web.api.problems import ApiProblem, Code
+
+PAGE = 100
+"""Items of one answer unless the caller says otherwise."""
+
+HISTORY = 100
+"""Lines of history of one answer unless the caller says otherwise."""
+
+Locks = Annotated[list[str], msgspec.Meta(max_length=50)]
+Dependencies = Annotated[list[Annotated[int, msgspec.Meta(ge=1, le=999_999_999)]], msgspec.Meta(max_length=50)]
+Priority = Annotated[int, msgspec.Meta(ge=-1000, le=1000)]
+Title = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class ItemsQuery(msgspec.Struct):
+    """`state`, `status` and `label` may be repeated; values of one are alternatives."""
+
+    state: list[str] = []
+    status: list[str] = []
+    label: list[str] = []
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = PAGE
+    cursor: str | None = None
+
+
+class TicketBody(msgspec.Struct, forbid_unknown_fields=True):
+    title: str
+    body: str = ""
+    fields: dict[str, Any] = {}
+
+
+class AddBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Exactly one of `number`, `dir` and `ticket`."""
+
+    number: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    dir: str | None = None
+    ticket: TicketBody | None = None
+    title: Title | None = None
+    priority: Priority | None = None
+    locks: Locks | None = None
+    depends_on: Dependencies | None = None
+
+
+class ChangeBody(msgspec.Struct, forbid_unknown_fields=True):
+    priority: Priority | None = None
+    locks: Locks | None = None
+    depends_on: Dependencies | None = None
+
+
+class RemoveQuery(msgspec.Struct):
+    force: bool = False
+
+
+class HistoryQuery(msgspec.Struct):
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = HISTORY
+
+
+class ItemPage(msgspec.Struct):
+    items: list[Listed]
+    next_cursor: str | None
+
+
+class Changed(msgspec.Struct):
+    """What was done, as a sentence, and the item as it is now."""
+
+    text: str
+    item: Listed
+
+
+class Taken(msgspec.Struct):
+    """The command was taken and is not carried out yet. `item` is null when it was not in the backlog before."""
+
+    text: str
+    number: int
+    item: Listed | None
+
+
+class FoundProblem(TypedDict):
+    code: str
+    what: str
+    remedy: str
+
+
+class ItemView(Listed):
+    """An item with what the list leaves out."""
+
+    since: str
+    not_before: str | None
+    type: str
+    locks: list[str]
+    depends_on: list[int]
+    needs: list[str]
+    held_by: str | None
+    approved_by: str | None
+    approved_at: str | None
+    last_failure: str | None
+    findings: list[FoundProblem]
+
+
+class Explained(msgspec.Struct):
+    """Sentences in the order in which they should be read."""
+
+    lines: list[str]
+
+
+class AttemptView(msgspec.Struct):
+    """One claim of an item."""
+
+    id: str
+    repo: str
+    issue: int
+    number: int
+    fence: int
+    kind: str
+    phase: str
+    live: bool
+    worker: str
+    worker_kind: str
+    branch: str
+    base_sha: str | None
+    run_id: int | None
+    claimed_at: datetime
+    started_at: datetime | None
+    lease_until: datetime | None
+    ended_at: datetime | None
+    outcome: str | None
+    reason: str | None
+    detail: str | None
+    progress: str | None
+
+
+class Attempts(msgspec.Struct):
+    attempts: list[AttemptView]
+
+
+class HistoryLine(msgspec.Struct):
+    at: str
+    kind: str
+    actor: str
+    cause: str
+    from_state: str | None
+    to_state: str | None
+    attempt: str | None
+    fence: int | None
+
+
+class History(msgspec.Struct):
+    history: list[HistoryLine]
+
+
+class Items:
+    """The routes about single items."""
+
+    def __init__(
+        self,
+        callers: Callers,
+        store: Store,
+        backlogs: Backlogs,
+        membership: Membership,
+        explainer: Explainer,
+        ids: Ids,
+    ) -> None:
+        self._callers = callers
+        self._store = store
+        self._backlogs = backlogs
+        self._membership = membership
+        self._explainer = explainer
+        self._ids = ids
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get(f"{REPO}/items", self.items),
+            web.post(f"{REPO}/items", self.add),
+            web.get(ITEM, self.one),
+            web.patch(ITEM, self.change),
+            web.delete(ITEM, self.remove),
+            web.get(f"{ITEM}/attempts", self.attempts),
+            web.get(f"{ITEM}/history", self.history),
+            web.get(f"{ITEM}/explain", self.explain),
+        ]
+
+    async def items(self, request: web.Request) -> web.Response:
+        _, repo = await self._callers.person_in(request)
+        query = query_of(request, ItemsQuery)
+        filters = Filters(
+            frozenset(_known("state", query.state, {state.value: state for state in ItemState})),
+            frozenset(_known("status", query.status, {word: word for word in TGS_STATUS.values()})),
+            frozenset(label.casefold() for label in query.label),
+        )
+        page = await self._backlogs.items(repo, filters, query.limit, query.cursor)
+        return answer(ItemPage(list(page.items), page.next_cursor))
+
+    async def add(self, request: web.Request) -> web.Response:
+        person, repo = await self._callers.person_in(request)
+        body = await body_of(request, AddBody)
+        ticket = None
+        if body.ticket is not None:
+            ticket = Ticket(body.ticket.title, body.ticket.body, body.ticket.fields)
+        wish = Wish(
+            number=body.number,
+            dir=body.dir,
+            ticket=ticket,
+            title=body.title,
+            priority=body.priority,
+            locks=None if body.locks is None else tuple(body.locks),
+            depends_on=None if body.depends_on is None else tuple(body.depends_on),
+        )
+        key, keyed = request_key(request, self._ids)
+        done = await self._membership.add(person, repo, wish, key, keyed=keyed)
+        return await self._changed(done, 201 if done.new else 200)
+
+    async def one(self, request: web.Request) -> web.Response:
+        _, repo = await self._callers.person_in(request)
+        item, line, _ = await self._known(key_in(request, repo))
+        return answer(_full(item, line), headers=etag(item))
+
+    async def change(self, request: web.Request) -> web.Response:
+        person, repo = await self._callers.person_in(request)
+        body = await body_of(request, ChangeBody)
+        wish = Wish(
+            priority=body.priority,
+            locks=None if body.locks is None else tuple(body.locks),
+            depends_on=None if body.depends_on is None else tuple(body.depends_on),
+        )
+        key = key_in(request, repo)
+        done = await self._membership.change(person, key, wish, request_key(request, self._ids)[0], if_match(request))
+        return await self._changed(done, 200)
+
+    async def remove(self, request: web.Request) -> web.Response:
+        person, repo = await self._callers.person_in(request)
+        query = query_of(request, RemoveQuery)
+        key = key_in(request, repo)
+        name = request_key(request, self._ids)[0]
+        done = await self._membership.remove(person, key, name, force=query.force, revision=if_match(request))
+        return await self._changed(done, 200)
+
+    async def attempts(self, request: web.Request) -> web.Response:
+        _, repo = await self._callers.person_in(request)
+        _, _, attempts = await self._known(key_in(request, repo))
+        return answer(Attempts([attempt_view(attempt, repo) for attempt in attempts]))
+
+    async def history(self, request: web.Request) -> web.Response:
+        _, repo = await self._callers.person_in(request)
+        query = query_of(request, HistoryQuery)
+        key = key_in(request, repo)
+        lines = await self._store.read(lambda tx: tx.history(key, query.limit))
+        return answer(History([_line(line) for line in lines]))
+
+    async def explain(self, request: web.Request) -> web.Response:
+        _, repo = await self._callers.person_in(request)
+        key = key_in(request, repo)
+        await self._membership.there(key)
+        reasons = await self._explainer.reasons(key)
+        return answer(Explained(list(dict.fromkeys(sentence(reason) for reason in reasons))))
+
+    async def _known(self, key: IssueKey) -> tuple[Item, Listed, list[Attempt]]:
+        found = await self._backlogs.one(key)
+        if found is None:
+            raise ApiProblem(Code.NOT_FOUND, f"#{key.number} is not in the backlog.")
+        return found
+
+    async def _changed(self, done: Entered, status: int) -> web.Response:
+        found = await self._backlogs.one(done.key)
+        if not done.settled or found is None:
+            line = found[1] if found is not None else None
+            return answer(Taken(done.text, done.key.number, line), 202)
+        return answer(Changed(done.text, found[1]), status, etag(found[0]))
+
+
+def key_in(request: web.Request, repo: RepoRecord) -> IssueKey:
+    """The issue that the path names."""
+    number = request.match_info["number"]
+    if not number.isascii() or not number.isdecimal() or len(number) > 9:
+        raise ApiProblem(Code.NOT_FOUND, "The number of an item is that of its issue.")
+    return IssueKey(repo.key.installation, repo.key.repo, int(number))
+
+
+def etag(item: Item) -> dict[str, str]:
+    """The header that names the item's revision."""
+    return {"ETag": f'"{item.revision}"'}
+
+
+def if_match(request: web.Request) -> int | None:
+    """The revision that the caller saw; None when it does not matter to them."""
+    value = request.headers.get("If-Match", "").strip()
+    if value in {"", "*"}:
+        return None
+    if len(value) > 2 and value[0] == value[-1] == '"' and value[1:-1].isascii() and value[1:-1].isdecimal():
+        return int(value[1:-1][:18])
+    raise ApiProblem(Code.INVALID, 'Send `If-Match: "<revision>"` as `ETag` gave it.')
+
+
+def request_key(request: web.Request, ids: Ids) -> tuple[str, bool]:
+    """What names this request, and whether the caller chose it."""
+    key = request.headers.get("Idempotency-Key", "").strip()
+    if len(key) > 200 or not key.isprintable():
+        raise ApiProblem(Code.INVALID, "`Idempotency-Key` has at most 200 printable characters.")
+    return (f"key:{key}", True) if key else (ids.new("r"), False)
+
+
+def attempt_view(attempt: Attempt, repo: RepoRecord) -> AttemptView:
+    """One attempt as people see it."""
+    failure = attempt.failure
+    return AttemptView(
+        id=attempt.id,
+        repo=repo.full_name,
+        issue=attempt.key.number,
+        number=attempt.number,
+        fence=attempt.fence,
+        kind=attempt.kind.value,
+        phase=attempt.phase.value,
+        live=attempt.live,
+        worker=attempt.worker.name,
+        worker_kind=attempt.worker.kind.value,
+        branch=attempt.branch,
+        base_sha=attempt.base_sha,
+        run_id=attempt.run_id,
+        claimed_at=attempt.claimed_at,
+        started_at=attempt.started_at,
+        lease_until=attempt.lease_until,
+        ended_at=attempt.ended_at,
+        outcome=attempt.outcome.value if attempt.outcome is not None else None,
+        reason=failure.reason.value if failure is not None else None,
+        detail=failure.detail if failure is not None else None,
+        progress=attempt.progress.text if attempt.progress is not None else None,
+    )
+
+
+def _full(item: Item, line: Listed) -> ItemView:
+    approver = item.snapshot.approver if item.snapshot is not None else None
+    return ItemView(
+        **line,
+        since=iso(item.since),
+        not_before=iso(item.not_before),
+        type=item.spec.type,
+        locks=list(item.spec.locks),
+        depends_on=list(item.spec.depends_on),
+        needs=list(item.spec.needs),
+        held_by=item.held_by,
+        approved_by=approver.login if approver is not None else None,
+        approved_at=iso(item.snapshot.approved_at) if item.snapshot is not None else None,
+        last_failure=item.last_failure.reason.value if item.last_failure is not None else None,
+        findings=[FoundProblem(code=f.code, what=f.what, remedy=f.remedy) for f in item.findings],
+    )
+
+
+def _line(line: Audit) -> HistoryLine:
+    return HistoryLine(
+        at=iso(line.at),
+        kind=line.kind,
+        actor=line.actor,
+        cause=line.cause,
+        from_state=line.from_state,
+        to_state=line.to_state,
+        attempt=line.attempt,
+        fence=line.fence,
+    )
+
+
+def _known(name: str, values: list[str], known: dict[str, Any]) -> list[Any]:
+    for value in values:
+        if value not in known:
+            raise ApiProblem(Code.INVALID, f"`{name}` is one of {', '.join(dict.fromkeys(known))}, not `{value}`.")
+    return [known[value] for value in values]
+
+
+DESCRIBED = (
+    Row(
+        "GET",
+        f"{REPO}/items",
+        (Caller.PERSON,),
+        "The backlog in the order of the queue, ended items last. `state`, `status` and `label` may be repeated.",
+        {200: ItemPage},
+        query=ItemsQuery,
+        example=Example(query={"limit": "2"}),
+    ),
+    Row(
+        "POST",
+        f"{REPO}/items",
+        (Caller.PERSON,),
+        "Put an issue, a thought folder or a ticket into the queue, as the ready label does. 201: it was not there; "
+        "200: it was; 202: taken, and not carried out yet.",
+        {200: Changed, 201: Changed, 202: Taken},
+        body=AddBody,
+        role="start",
+        problems=(Code.NOT_FOUND, Code.CONFLICT),
+        example=Example(
+            {"ticket": {"title": "Greet in French", "body": "Say bonjour.", "fields": {"id": "T-7"}}}, status=201
+        ),
+    ),
+    Row(
+        "GET",
+        ITEM,
+        (Caller.PERSON,),
+        "One item; its `ETag` is its revision.",
+        {200: ItemView},
+        problems=(Code.NOT_FOUND,),
+        example=Example(),
+    ),
+    Row(
+        "PATCH",
+        ITEM,
+        (Caller.PERSON,),
+        "Change priority, locks or dependencies; lists replace what is there. Nothing can start in between.",
+        {200: Changed, 202: Taken},
+        body=ChangeBody,
+        role="prioritise, hold",
+        problems=(Code.NOT_FOUND, Code.CONFLICT),
+        example=Example({"priority": 10}),
+    ),
+    Row(
+        "DELETE",
+        ITEM,
+        (Caller.PERSON,),
+        "Take it out of the queue. While somebody works on it only with `force=true`, which stops them.",
+        {200: Changed, 202: Taken},
+        query=RemoveQuery,
+        role="stop",
+        problems=(Code.NOT_FOUND, Code.CONFLICT),
+    ),
+    Row(
+        "GET",
+        f"{ITEM}/attempts",
+        (Caller.PERSON,),
+        "The attempts of an item, oldest first.",
+        {200: Attempts},
+        problems=(Code.NOT_FOUND,),
+        example=Example(),
+    ),
+    Row(
+        "GET",
+        f"{ITEM}/history",
+        (Caller.PERSON,),
+        "What happened to it: the newest lines, oldest first.",
+        {200: History},
+        query=HistoryQuery,
+        problems=(Code.NOT_FOUND,),
+        example=Example(),
+    ),
+    Row(
+        "GET",
+        f"{ITEM}/explain",
+        (Caller.PERSON,),
+        "Why it is or is not moving, as sentences.",
+        {200: Explained},
+        problems=(Code.NOT_FOUND,),
+        example=Example(),
+    ),
+)
+"""What is said about these routes."""
