@@ -42,6 +42,7 @@ def check(config: ConfigFile = None, host: Host = None, port: Port = None, as_js
     An unknown name in the file is a warning. The server's settings are checked
     when one of them is set.
     """
+    from bot.cli.show import wrapped
     from bot.settings import inspect_settings
 
     found = inspect_settings({"host": host, "port": port}, config or config_file.get())
@@ -50,9 +51,9 @@ def check(config: ConfigFile = None, host: Host = None, port: Port = None, as_js
         print_json(ConfigCheckAnswer(str(file.path), file.found, ok, found.problems, tuple(file.warnings())))
     else:
         for problem in found.problems:
-            print(f"error: {problem}")
+            print(wrapped(f"error: {problem}"))
         for warning in file.warnings():
-            print(f"warning: {warning}")
+            print(wrapped(f"warning: {warning}"))
         if ok:
             what = "of server and command line" if found.for_server else "of the command line"
             print(f"The settings {what} are complete.")

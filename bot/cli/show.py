@@ -6,6 +6,8 @@ copied (commands, paths, the wide table) is never wrapped.
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -107,10 +109,22 @@ def findings(found: Sequence[Finding]) -> str:
     for finding in found:
         severity = "fixed" if finding.fixed else finding.severity
         where = f"{finding.item}: " if finding.item else ""
-        lines.append(plain(f"{severity}: {where}{finding.message}"))
-        if finding.remedy and not finding.fixed:
-            lines.append(f"    what to do: {plain(finding.remedy)}")
+        lines.append(problem(severity, f"{where}{finding.message}", "" if finding.fixed else finding.remedy))
     return "\n".join(lines)
+
+
+def problem(severity: str, what: str, remedy: str) -> str:
+    """One thing that is wrong: two sentences, wrapped at words, the lines after the first indented."""
+    text = plain(f"{severity}: {what}")
+    if remedy:
+        text = f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {plain(remedy)}"
+    return wrapped(text)
+
+
+def wrapped(text: str) -> str:
+    """At the width of the terminal; in a pipe at 80 columns."""
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
 def locks(held: Sequence[LockHeld]) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from bot.cli import show
 from bot.cli.answers import TicketAnswer, TicketProblem, print_json
 from bot.cli.exits import Exit
 from bot.cli.options import AsJson
@@ -48,9 +49,9 @@ def validate(
     else:
         for severity, problems in (("error", found.errors), ("warning", found.warnings)):
             for problem in problems:
-                print(f"{severity}: {problem.what}\n    what to do: {problem.remedy}")
+                print(show.problem(severity, problem.what, problem.remedy))
         if matter is not None:
-            print(f"✅ {file}: {_summary(matter)}")
+            print(show.wrapped(f"✅ {file}: {_summary(matter)}"))
     if matter is None:
         raise typer.Exit(int(Exit.USAGE))
 
