@@ -89,6 +89,7 @@ class ScanAnswer:
     known: int
     refused: tuple[Finding, ...]
     applied: bool
+    pull_request: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,11 @@ class ImportAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RestoreAnswer:
-    """The file was put back as it was at this commit."""
+    """The file is as it was at this commit. `changed` is false when it was so already."""
 
-    path: str
     commit: str
     items: int
+    changed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +228,7 @@ ANSWERS: dict[str, type] = {
     "server backlog validate": ValidateAnswer,
     "server backlog scan": ScanAnswer,
     "server backlog import": ImportAnswer,
+    "server backlog restore": RestoreAnswer,
     "server locks list": LocksAnswer,
     "server locks release": SettledAnswer,
     "server locks explain": ExplainAnswer,

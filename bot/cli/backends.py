@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from bot.client.backlog import Backlog
+    from bot.client.file_backlog import FileBacklog
     from bot.client.remembered import Remembered
     from bot.settings import ClientSettings
 
@@ -103,7 +104,7 @@ def choose(backend: Backend | None, repo: str, path: Path | None) -> Where:
             "TGS_SERVER_URL is not set.",
             "Set it to the address of the running bot, or use --backend github (with GH_TOKEN) or --backend file.",
         )
-    return Where(backend, settings, _repo(repo, path), clone_root(path), options)
+    return Where(backend, settings, repository_name(repo, path), clone_root(path), options)
 
 
 @asynccontextmanager
@@ -123,12 +124,20 @@ async def opened(where: Where) -> AsyncIterator[Backlog]:
         case Backend.GITHUB:
             raise UserError("The backend github is not part of this version.", "Use a server: set TGS_SERVER_URL.")
         case Backend.FILE:
-            raise UserError("The backend file is not part of this version.", "Use a server: set TGS_SERVER_URL.")
+            yield await opened_file(where)
         case _ as never:
             assert_never(never)
 
 
-def _repo(given: str, path: Path | None) -> str:
+async def opened_file(where: Where) -> FileBacklog:
+    """The backlog file of the clone. Raises UserError when the clone's shared branch is not clear."""
+    from bot.client.file_backlog import open_file_backlog
+
+    assert where.clone is not None, "a file backend is chosen for a clone"
+    return await open_file_backlog(where.clone)
+
+
+def repository_name(given: str, path: Path | None) -> str:
     """The repository's name: as given, from the clone's `origin`, or of the Actions job. Raises UserError."""
     if given:
         if _FULL_NAME.fullmatch(given) is None:

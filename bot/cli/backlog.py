@@ -17,8 +17,9 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from bot.cli import show
 from bot.cli.answers import ImportAnswer, ListAnswer, ValidateAnswer, json_text, print_json
-from bot.cli.backends import Where, choose, opened
+from bot.cli.backends import Backend, Where, choose, opened
 from bot.cli.exits import Exit, told
 from bot.cli.options import AsJson, BackendChoice, ClonePath, Repo, States
 from bot.client.backlog import Backlog, Entry, Finding, Status
@@ -84,12 +85,10 @@ def list_(
         if as_json:
             return json_text(ListAnswer(tuple(entries)))
         if entries:
-            from bot.cli import show
-
             return show.items(entries, wide=wide)
-        from bot.cli.show import EMPTY
-
-        return "No item is like that." if wanted else EMPTY
+        if wanted:
+            return "No item is like that."
+        return show.for_reading(show.EMPTY_FILE if where.backend is Backend.FILE else show.EMPTY, sys.stdout)
 
     if watch:
         _watch(look)
@@ -141,8 +140,6 @@ def validate(
 
 
 def _print_findings(found: Sequence[Finding]) -> None:
-    from bot.cli import show
-
     print(show.findings(found) if found else "Everything fits together.")
 
 
@@ -192,27 +189,27 @@ def import_(
 
 def _read_json(file: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises UserError with line and column."""
+    piped = str(file) == "-"
+    name = "The standard input" if piped else str(file)
     try:
-        if str(file) == "-":
+        if piped:
             raw = sys.stdin.buffer.read(MAX_FILE + 1)
         else:
             with file.open("rb") as source:
                 raw = source.read(MAX_FILE + 1)
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}.", "Name a backlog file.") from None
+        raise UserError(f"{name} cannot be read: {error.strerror}.", "Name a backlog file.") from None
     if len(raw) > MAX_FILE:
-        raise UserError(f"{file} has more than {MAX_FILE} bytes.", "Is it the right file?")
+        raise UserError(f"{name} has more than {MAX_FILE} bytes.", "Is it the right file?")
     try:
         data = json.loads(raw.decode("utf-8"))
     except json.JSONDecodeError as error:
-        raise UserError(
-            f"{file} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}.",
-            "`git log` of the file leads to its last good version.",
-        ) from None
+        where = f"line {error.lineno}, column {error.colno}"
+        raise UserError(f"{name} is not JSON: {where}: {error.msg}.", "Correct it there.") from None
     except (UnicodeDecodeError, RecursionError):
-        raise UserError(f"{file} is not JSON in UTF-8.", "Is it the right file?") from None
+        raise UserError(f"{name} is not JSON in UTF-8.", "Is it the right file?") from None
     if not isinstance(data, dict):
-        raise UserError(f"{file} is not a backlog file: it holds no object.", "Is it the right file?")
+        raise UserError(f"{name} is not a backlog file: it holds no object.", "Is it the right file?")
     return data
 
 

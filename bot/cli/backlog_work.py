@@ -14,11 +14,13 @@ from typing import Annotated, Final
 
 import typer
 
+from bot.cli import show
 from bot.cli.answers import AddAnswer, ClaimsAnswer, ClaimShown, SettledAnswer, print_json
 from bot.cli.backends import Where, choose
 from bot.cli.backlog import ask
 from bot.cli.exits import Exit
 from bot.cli.options import AsJson, BackendChoice, ClonePath, Item, Repo, folder_names, item_ref, reason_codes
+from bot.cli.show import say
 from bot.cli.tickets import is_ticket_file, read_ticket
 from bot.client.backlog import Addition, Claim, Ending, Held, ItemRef, NothingThere, Settled, Taken, Wanted
 from bot.client.http import plain
@@ -107,10 +109,10 @@ def add(
     entry = added.entry
     named = f"{entry.name} ({plain(entry.title)})"
     if not added.new:
-        print(f"{named} is already queued; its state is {entry.state}.")
+        say(f"{named} is already queued; its state is {entry.state}.")
         return
     place = f", place {entry.position} in the queue" if entry.position is not None else ""
-    print(f"{'Enqueued ticket' if ticket else 'Added'} {named}: {entry.state}{place}.")
+    say(f"{'Enqueued ticket' if ticket else 'Added'} {named}: {entry.state}{place}.")
 
 
 def remove(
@@ -192,8 +194,6 @@ def _claimed(where: Where, wanted: Wanted, as_json: bool, *, with_token: bool) -
     if as_json:
         print_json(ClaimsAnswer(tuple(shown)))
         return
-    from bot.cli import show
-
     print("\n\n".join(show.claim(one, told.commands) for one, told in zip(claims, shown, strict=True)))
     if with_token and not wanted.peek:
         for one in claims:
@@ -218,7 +218,7 @@ def _shown(where: Where, claim: Claim, *, peek: bool, with_token: bool) -> Claim
         lease_until=claim.lease_until,
         attempt=claim.attempt,
         fence=claim.fence,
-        commands={} if peek else {**commands, **claim.commands},
+        commands={} if peek else {**claim.commands, **commands},
         token=claim.token if with_token and not peek else None,
     )
 
@@ -317,7 +317,7 @@ def _print_settled(settled: Settled, as_json: bool) -> None:
     if as_json:
         print_json(SettledAnswer(settled.entry, settled.text, settled.due_at))
     else:
-        print(settled.text or f"{settled.entry.name} is {settled.entry.state} now.")
+        say(settled.text or f"{settled.entry.name} is {settled.entry.state} now.")
 
 
 def _priority(text: str | None) -> int | None:

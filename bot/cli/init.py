@@ -179,7 +179,7 @@ def init(
 
 
 def _code(error: TgsError) -> Exit:
-    from bot.cli.set_up_pull import BranchTaken
+    from bot.cli.my_repository import BranchTaken
 
     return Exit.CONFLICT if isinstance(error, BranchTaken) else exit_of(error)
 

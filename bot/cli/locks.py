@@ -40,7 +40,7 @@ def release(
     if as_json:
         print_json(SettledAnswer(settled.entry, settled.text, settled.due_at))
     else:
-        print(settled.text or f"{plain(lock)} is free.")
+        show.say(settled.text or f"{plain(lock)} is free.")
 
 
 @app.command()
@@ -59,5 +59,5 @@ def explain(
         print_json(ExplainAnswer(str(ref), tuple(lines), tuple(holds)))
         return
     for line in lines:
-        print(plain(line))
+        show.say(plain(line))
     print(f"{ref} holds {', '.join(plain(one) for one in holds)}." if holds else f"{ref} holds no path.")

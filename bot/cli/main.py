@@ -14,6 +14,7 @@ from bot.cli import agent, backlog, backlog_move, backlog_work, config, db, demo
 from bot.cli.answers import json_text, json_wanted
 from bot.cli.exits import Exit, as_record, exit_of, told
 from bot.cli.init import init
+from bot.cli.show import for_reading
 from bot.errors import TgsError
 from bot.logs import configure
 
@@ -57,6 +58,7 @@ items.command()(backlog.validate)
 items.command()(backlog_move.scan)
 items.command()(backlog.export)
 items.command("import")(backlog.import_)
+items.command()(backlog_move.restore)
 
 server = typer.Typer(help="The backlog, its locks, and the settings.", no_args_is_help=True)
 server.add_typer(items, name="backlog")
@@ -86,8 +88,10 @@ def run(args: Sequence[str]) -> None:
     try:
         app(args=list(args), prog_name="tgs")
     except TgsError as error:
-        text = json_text(as_record(error), indent=None) if json_wanted.get() else f"tgs: {told(error)}"
-        print(text, file=sys.stderr)
+        if json_wanted.get():
+            print(json_text(as_record(error), indent=None), file=sys.stderr)
+        else:
+            print(for_reading(f"tgs: {told(error)}", sys.stderr), file=sys.stderr)
         raise SystemExit(int(exit_of(error))) from None
     except KeyboardInterrupt:
         raise SystemExit(int(Exit.INTERNAL)) from None

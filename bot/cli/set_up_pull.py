@@ -9,48 +9,16 @@ Race: the default branch may move between the look and the commit; the pull requ
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bot.clock import SystemClock
-from bot.domain.model import InstallationId, RepoId, RepoKey
-from bot.errors import (
-    Conflict,
-    Forbidden,
-    GitHubError,
-    NotFound,
-    Refused,
-    TgsError,
-    Unauthorized,
-    Unavailable,
-    UserError,
-)
-from bot.github.answers import read
-from bot.github.base import split_name
-from bot.github.calls import Origin, call
-from bot.github.client import open_session
-from bot.github.clients import Clients
+from bot.cli.my_repository import my_repository
 from bot.github.gateway import Gateway
-from bot.github.shapes import RepoShape
 from bot.protocols.github import RepoView
-from bot.settings import load_client_settings
-from bot.workflows import check_url
 
 BRANCH: Final = "tgs/set-up"
 TITLE: Final = "Set up the TGS bot"
-RIGHTS: Final = (
-    "It needs write access to the repository: a fine-grained token with contents, pull requests and workflows set to "
-    "write, or a classic one with the scopes `repo` and `workflow`."
-)
-SPACING: Final = 0.0
-"""Seconds between writes: a handful of them by a person at a prompt needs no pacing."""
-
-
-class BranchTaken(TgsError):
-    """Somebody else's branch is in the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,70 +51,13 @@ async def propose(full_name: str, files_of: Callable[[str], Mapping[str, str]], 
 
     Raises UserError (no token, no such name), Refused (the token may not), BranchTaken, GitHubError.
     """
-    settings = load_client_settings()
-    if settings.gh_token is None:
-        raise UserError("GH_TOKEN is not set.", f"Set it to a GitHub token of yours. {RIGHTS}")
-    try:
-        owner, name = split_name(full_name)
-    except GitHubError:
-        raise UserError(f"{full_name!r} is no repository name.", "Give it as owner/name.") from None
-    api = check_url(settings.github_api_url, "address in TGS_GITHUB_API_URL")
-    async with open_session() as session:
-        clients = Clients.of_token(
-            session,
-            Origin(api, f"{api}/graphql"),
-            settings.gh_token,
-            clock=SystemClock(),
-            sleep=asyncio.sleep,
-            jitter=random.random,
-            write_spacing=SPACING,
-        )
-        path = "/repos/{owner}/{repo}"
-        wanted = call("GET", path, {"owner": owner, "repo": name})
-        try:
-            # A person's token has no installation; the number only stands in keys.
-            answer = await clients.installation(InstallationId(0)).request(wanted)
-        except Unauthorized:
-            raise Refused("GitHub does not know the token in GH_TOKEN.", "Is it complete, and not expired?") from None
-        except (NotFound, Forbidden):
-            raise Refused(f"The token in GH_TOKEN cannot see {full_name}.", f"Check the name. {RIGHTS}") from None
-        except Unavailable as error:
-            raise Unavailable(
-                f"{api} cannot be asked ({error.message}). Check TGS_GITHUB_API_URL and the network."
-            ) from None
-        repo = read(RepoShape, answer.data, f"GET {path}")
-
-        async def name_of(_: RepoKey) -> str:
-            return repo.full_name
-
-        key = RepoKey(InstallationId(0), RepoId(repo.id))
-        return await _propose(Gateway(clients, name_of), key, files_of, force=force)
-
-
-async def _propose(
-    github: Gateway, key: RepoKey, files_of: Callable[[str], Mapping[str, str]], *, force: bool
-) -> Proposed:
-    view = await github.repository(key)
-    if view.archived:
-        raise Refused(f"{view.full_name} is archived.", "Unarchive it first.")
-    if view.empty:
-        raise UserError(f"{view.full_name} has no commit yet.", "Push a first commit, then run this again.")
-    compared = await _compare(github, view, files_of(view.default_branch))
-    replaced = {path: pair.new for path, pair in compared.differ.items()} if force else {}
-    proposal = {**compared.create, **replaced}
-    if not proposal:
-        return Proposed(compared, None)
-    try:
-        number = await github.put_file_pull(key, BRANCH, proposal, TITLE, _body(compared, proposal))
-    except Conflict:
-        raise BranchTaken(
-            f"The branch {BRANCH} of {view.full_name} exists and holds something else. "
-            "Merge or close its pull request, delete the branch, and run this again."
-        ) from None
-    except (Forbidden, NotFound):
-        # GitHub hides what a token may not write behind 404.
-        raise Refused(f"The token in GH_TOKEN may not propose changes to {view.full_name}.", RIGHTS) from None
-    return Proposed(compared, f"{view.html_url}/pull/{number}")
+    async with my_repository(full_name) as mine:
+        compared = await _compare(mine.github, mine.view, files_of(mine.view.default_branch))
+        replaced = {path: pair.new for path, pair in compared.differ.items()} if force else {}
+        proposal = {**compared.create, **replaced}
+        if not proposal:
+            return Proposed(compared, None)
+        return Proposed(compared, await mine.propose(BRANCH, proposal, TITLE, _body(compared, proposal)))
 
 
 async def _compare(github: Gateway, view: RepoView, files: Mapping[str, str]) -> Compared:

@@ -7,15 +7,19 @@ copied (commands, paths, the wide table) is never wrapped.
 from __future__ import annotations
 
 import shutil
+import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import TextIO
 
 from bot.client.backlog import Claim, Entry, Finding, LockHeld
 from bot.client.http import plain
 from bot.texts.phrases import at
 
+_NUMBERS = frozenset({"#", "place", "prio", "tries", "pull"})
 EMPTY = "The backlog is empty. Label an issue `tgs:ready`, or commit a plan under tgs/thoughts/."
+EMPTY_FILE = "The backlog is empty. `tgs server backlog scan --apply` adds the plans that are committed."
 
 
 def items(entries: Sequence[Entry], *, wide: bool = False) -> str:
@@ -44,34 +48,24 @@ def _short(entries: Sequence[Entry]) -> str:
 
 
 def _wide(entries: Sequence[Entry]) -> str:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    names = ["#", "state", "place", "prio", "title", "plan", "added", "claimed", "started", "completed", "by", "tries"]
-    for name in [*names, "pull", "waiting"]:
-        right = name in {"#", "place", "prio", "tries", "pull"}
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    for entry in entries:
-        times = (entry.added_at, entry.claimed_at, entry.started_at, entry.completed_at)
-        table.add_row(
-            *(
-                _safe(cell)
-                for cell in (
-                    str(entry.number or ""),
-                    entry.state.value,
-                    str(entry.position or ""),
-                    str(entry.priority or ""),
-                    entry.title,
-                    entry.dir or "",
-                    *(_time(when) for when in times),
-                    entry.claimed_by or "",
-                    str(entry.attempts or ""),
-                    "" if entry.pull_request is None else f"#{entry.pull_request}",
-                    " ".join(entry.waiting),
-                )
-            )
-        )
-    return _rendered(table, width=10_000)
+    columns: list[tuple[str, Callable[[Entry], str]]] = [
+        ("state", lambda entry: entry.state.value),
+        ("place", lambda entry: str(entry.position or "")),
+        ("prio", lambda entry: str(entry.priority or "")),
+        ("title", lambda entry: entry.title),
+        ("plan", lambda entry: entry.dir or ""),
+        ("added", lambda entry: _time(entry.added_at)),
+        ("claimed", lambda entry: _time(entry.claimed_at)),
+        ("started", lambda entry: _time(entry.started_at)),
+        ("completed", lambda entry: _time(entry.completed_at)),
+        ("by", lambda entry: entry.claimed_by or ""),
+        ("tries", lambda entry: str(entry.attempts or "")),
+        ("waiting", lambda entry: " ".join(entry.waiting)),
+    ]
+    if any(entry.number is not None for entry in entries):
+        columns.insert(0, ("#", lambda entry: str(entry.number or "")))
+        columns.insert(-1, ("pull", lambda entry: "" if entry.pull_request is None else f"#{entry.pull_request}"))
+    return pairs([tuple(cell(entry) for _, cell in columns) for entry in entries], [name for name, _ in columns])
 
 
 def going_on(entry: Entry) -> str:
@@ -124,32 +118,36 @@ def problem(severity: str, what: str, remedy: str) -> str:
 def wrapped(text: str) -> str:
     """At the width of the terminal; in a pipe at 80 columns."""
     width = shutil.get_terminal_size().columns
-    return textwrap.fill(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    indent = text[: len(text) - len(text.lstrip())]
+    return textwrap.fill(text, width, subsequent_indent=f"{indent}    ", break_long_words=False, break_on_hyphens=False)
 
 
 def locks(held: Sequence[LockHeld]) -> str:
     """The paths that are held; only the header when there are none."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("path", "mode", "item", "held by", "since"):
-        table.add_column(name, no_wrap=True)
-    for lock in held:
-        cells = (lock.path, lock.mode, lock.item, lock.owner, _time(lock.since))
-        table.add_row(*(_safe(cell) for cell in cells))
-    return _rendered(table, width=10_000)
+    rows = [(lock.path, lock.mode, lock.item, lock.owner, _time(lock.since)) for lock in held]
+    return pairs(rows, ("path", "mode", "item", "held by", "since"))
 
 
 def pairs(rows: Sequence[tuple[str, ...]], head: Sequence[str]) -> str:
-    """A plain table whose lines are never wrapped."""
+    """A plain table whose lines are never wrapped. Columns of numbers are flush right."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in head:
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, justify="right" if name in _NUMBERS else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(_safe(cell) for cell in row))
     return _rendered(table, width=10_000)
+
+
+def for_reading(text: str, stream: TextIO) -> str:
+    """Sentences for a stream: wrapped at words on a terminal, and in a pipe one line each, as they are."""
+    return "\n".join(wrapped(line) for line in text.split("\n")) if stream.isatty() else text
+
+
+def say(text: str) -> None:
+    """Sentences on standard output."""
+    print(for_reading(text, sys.stdout))
 
 
 def _rendered(table: object, width: int | None = None) -> str:

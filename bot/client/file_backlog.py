@@ -238,6 +238,15 @@ class FileBacklog:
 
         return await self._branch.publish(make)
 
+    async def proposal(self) -> tuple[Scanned, str]:
+        """What `scan` finds, and the file as it would be then; nothing is written."""
+
+        def step(view: View) -> tuple[Scanned, str]:
+            file, scanned = backlog_checks.scan(view, self._clock.now())
+            return scanned, dump(file).decode()
+
+        return step(await self._branch.view(_unknown))
+
     async def resolve(self) -> bool:
         """Merges the file in a merge or rebase that stopped at it, and marks it as resolved. False: no conflict there.
 

@@ -23,6 +23,7 @@ from pydantic import SecretStr
 
 from bot.client.backlog import Taken
 from bot.domain.sanitise import for_terminal
+from bot.domain.timestamps import parse_iso
 from bot.errors import LostClaim, Refused, TgsError, Unavailable, UserError
 from bot.workflows import check_url
 
@@ -190,10 +191,8 @@ def _trouble(server: str, status: int, body: Mapping[str, Any], request: str) ->
 
 
 def _when(value: object) -> datetime | None:
-    if not isinstance(value, str):
-        return None
     try:
-        return datetime.fromisoformat(value)
+        return parse_iso(value) if isinstance(value, str) else None
     except ValueError:
         return None
 

@@ -39,7 +39,7 @@ from bot.client.backlog import (
 from bot.client.http import Answer, BotHttp, plain
 from bot.domain.identity import RunSecret
 from bot.domain.model import ItemState
-from bot.errors import TgsError, Unavailable, UserError
+from bot.errors import Refused, TgsError, Unavailable, UserError
 from bot.protocols.clock import Ids
 
 PAGE: Final = 100
@@ -153,8 +153,8 @@ class ServerBacklog:
 
     async def _settle(self, held: Held, end: str, body: Mapping[str, Any]) -> Settled:
         if held.attempt is None or held.fence is None or held.token is None:
-            raise UserError(
-                f"No claim of {held.ref} is known here.",
+            raise Refused(
+                f"Only who claimed {held.ref} can settle it, and no claim of it is known here.",
                 "Claim it with `tgs server backlog claim`, or set TGS_ATTEMPT_TOKEN, TGS_ATTEMPT and TGS_FENCE.",
             )
         path = f"/api/v1/attempts/{quote(held.attempt, safe='')}/{end}"

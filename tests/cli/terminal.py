@@ -34,10 +34,14 @@ _UPDATING = UPDATE in os.environ
 _SCHEMAS = schemas()
 _ALWAYS = (
     (re.compile(r"\b[0-9a-f]{40}\b"), "<sha>"),
+    (re.compile(r"\b[0-9a-f]{64}\b"), "<sum>"),
+    (re.compile(r"\ba[0-9a-f]{48}\b"), "<attempt>"),
     (re.compile(r"\btga_[A-Za-z0-9_-]{40,}"), "<secret>"),
     (re.compile(r"\brequest [0-9a-f]{32}\b"), "request <id>"),
     (re.compile(re.escape(f"@{platform.node()}")), "@laptop"),
 )
+_TIME = re.compile(r"\b20\d\d-\d\d-\d\d(T\d\d:\d\d:\d\dZ| \d\d:\d\d UTC)")
+"""Real times; a world has a clock of its own, which repeats."""
 
 
 def call(args: list[str], env: Mapping[str, str], cwd: Path, stdin: str = "") -> Done:
@@ -102,7 +106,9 @@ class Terminal:
             text = text.replace(said, name)
         for pattern, name in _ALWAYS:
             text = pattern.sub(name, text)
-        self.lines.append(text)
+        if self.world is None:
+            text = _TIME.sub(lambda found: f"{'<time>':<{len(found[0])}}" if " " in found[0] else "<time>", text)
+        self.lines.append("\n".join(line.rstrip() for line in text.split("\n")))
 
     def equals_golden(self, name: str) -> None:
         """The transcript is what the golden file says."""

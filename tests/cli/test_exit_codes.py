@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bot.cli.exits import Exit, exit_of
+from bot.cli.exits import MEANING, Exit, exit_of, told
+from bot.client.backlog import NothingThere, Taken
+from bot.client.http import Moved
 from bot.errors import (
     Conflict,
     Forbidden,
@@ -26,6 +28,9 @@ from bot.errors import (
 CODES = {
     "a missing setting is wrong use": (SettingsError("x"), 2),
     "what a person can mend is wrong use": (UserError("x"), 2),
+    "nothing to give": (NothingThere("x"), 3),
+    "somebody else has it": (Taken("x", owner="tom"), 4),
+    "it changed meanwhile": (Moved("x"), 4),
     "a lost claim has its own number": (LostClaim("x"), 5),
     "what policy or evidence forbids": (Refused("x"), 6),
     "GitHub is away": (Unavailable("x"), 7),
@@ -49,3 +54,26 @@ def test_the_codes_are_never_renumbered() -> None:
     assert {one.name: int(one) for one in Exit} == {
         "OK": 0, "INTERNAL": 1, "USAGE": 2, "EMPTY": 3, "CONFLICT": 4, "LOST_CLAIM": 5, "REFUSED": 6, "UPSTREAM": 7,
     }  # fmt: skip
+
+
+def test_every_code_is_explained() -> None:
+    assert set(MEANING) == set(Exit)
+
+
+TOLD = {
+    "what is wrong and what to do": (UserError("It is not there.", "Look again."), "It is not there. Look again."),
+    "reasons have a line each": (
+        NothingThere("Nothing.", ["#1 waits.", "#2 waits."]),
+        "Nothing.\n  #1 waits.\n  #2 waits.",
+    ),
+    "who has it, and until when": (
+        Taken("#5 is taken.", owner="tom", lease_until=datetime(2026, 1, 1, 9, 30, tzinfo=UTC), remedy="Take another."),
+        "#5 is taken. tom has it. The claim holds at least until 2026-01-01 09:30 UTC. Take another.",
+    ),
+    "the owner is named once": (Taken("tom has #5.", owner="tom"), "tom has #5."),
+}
+
+
+@pytest.mark.parametrize(("error", "text"), TOLD.values(), ids=TOLD.keys())
+def test_errors_are_told_with_what_to_do(error: TgsError, text: str) -> None:
+    assert told(error) == text
