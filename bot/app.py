@@ -34,7 +34,7 @@ from bot.people import People
 from bot.protocols.clock import Clock, Ids
 from bot.queue.memory import MemoryQueue
 from bot.settings import Settings
-from bot.store.engine import SqliteStore, open_store
+from bot.store.engine import SqlStore, open_store
 from bot.store.inbox import SqlInbox
 from bot.store.keyrows import StoreKeyRows
 from bot.store.migrate import prepare
@@ -68,7 +68,7 @@ class Parts:
     """What runs in one process."""
 
     settings: Settings
-    store: SqliteStore
+    store: SqlStore
     github: Gateway
     engine: Engine
     queue: MemoryQueue

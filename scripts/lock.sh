@@ -6,5 +6,6 @@ lock() {
   uv pip compile pyproject.toml --group build "$@" --universal --python-version 3.11 \
     --generate-hashes --no-header --no-emit-index-url --no-annotate --quiet
 }
-lock -o requirements/runtime.lock
-lock --group dev -c requirements/runtime.lock -o requirements/dev.lock
+# The server's lock has the driver of the other database too; workers install the wheel without it.
+lock --extra postgresql -o requirements/runtime.lock
+lock --extra postgresql --group dev -c requirements/runtime.lock -o requirements/dev.lock

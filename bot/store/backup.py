@@ -14,7 +14,6 @@ from sqlalchemy.exc import ArgumentError
 
 from bot.errors import SettingsError
 from bot.protocols.clock import Clock
-from bot.store.sqlite import file_of
 
 # Copied in steps, so that a running bot's writer gets its turn in between.
 PAGES_PER_STEP = 1_000
@@ -65,6 +64,8 @@ def backup_file(path: Path, clock: Clock) -> Path:
 
 def backup(url: str, clock: Clock) -> Path:
     """Backs up the SQLite file that the URL names. Raises SettingsError."""
+    from bot.store.sqlite import file_of
+
     return backup_file(file_of(url), clock)
 
 

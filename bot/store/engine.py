@@ -1,27 +1,24 @@
-"""The store on one machine: an SQLite file, one writer thread with group commit, a few read connections.
+"""The store: one writer thread with group commit and a few read connections, on SQLite or PostgreSQL.
 
 Promises: `write` returns after the commit is on disk; units are run one after another in the order of the calls;
 `read` sees committed data only, and everything that this task's own earlier `write` committed. One process has the
-file at a time. After `close` every call raises StoreClosed.
+database at a time. After `close` every call raises StoreClosed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol, Self, TypeVar, cast
 
 from bot.protocols.clock import Clock, Ids
+from bot.store.database import Database, database_of
 from bot.store.dialect import insert_new
 from bot.store.errors import StoreClosed
-from bot.store.filelock import InstanceLock
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import require_current
-from bot.store.sqlite import check_file, create_file, engine_for, file_of
 from bot.store.tables import meta
 from bot.store.verbs import Marked
 from bot.store.writer import Job, Outcome, Reader, Writer, drain_closed
@@ -41,12 +38,12 @@ class Waker(Protocol):
     def __call__(self, key: str, priority: int = 0, *, at: datetime | None = None) -> None: ...
 
 
-class SqliteStore:
-    """`bot.protocols.ledger.Store` on an SQLite file that is migrated already (`bot.store.migrate.prepare`)."""
+class SqlStore:
+    """`bot.protocols.ledger.Store` on a database that is migrated already (`bot.store.migrate.prepare`)."""
 
     def __init__(
         self,
-        path: Path,
+        database: Database,
         clock: Clock,
         ids: Ids,
         *,
@@ -54,13 +51,13 @@ class SqliteStore:
         before_commit: Callable[[], None] | None = None,
         after_commit: Callable[[], None] | None = None,
     ) -> None:
-        self.path = path
+        self.database = database
         self.clock = clock
         self._closed = False
-        create_file(path)
-        self._lock = InstanceLock(path, os.getpid())
+        database.create()
+        self._lock = database.hold()
         try:
-            check_file(path)
+            database.check()
             self._open(ids, readers, before_commit, after_commit)
         except BaseException:
             self._lock.release()
@@ -73,24 +70,19 @@ class SqliteStore:
         before_commit: Callable[[], None] | None,
         after_commit: Callable[[], None] | None,
     ) -> None:
-        connection = engine_for(self.path).connect()
-        try:
-            require_current(connection, self.path)
+        with self.database.connect() as connection:
+            require_current(connection, self.database.shown)
             insert_new(connection, meta, {"name": "instance", "value": ids.new("db_")})
             self.instance: str = connection.execute(
                 meta.select().with_only_columns(meta.c.value).where(meta.c.name == "instance")
             ).scalar_one()
-        except BaseException:
-            connection.close()
-            raise
         self._writes: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._writer = Writer(
-            connection, self.clock, self._writes, before_commit=before_commit, after_commit=after_commit
+            self.database, self.clock, self._writes, before_commit=before_commit, after_commit=after_commit
         )
-        engine = engine_for(self.path, read_only=True)
         self._readers = [
-            Reader(f"store-reader-{index}", engine.connect(), self.clock, self._reads) for index in range(readers)
+            Reader(f"store-reader-{index}", self.database, self.clock, self._reads) for index in range(readers)
         ]
         for thread in (self._writer, *self._readers):
             thread.start()
@@ -167,10 +159,10 @@ def open_store(
     *,
     before_commit: Callable[[], None] | None = None,
     after_commit: Callable[[], None] | None = None,
-) -> SqliteStore:
+) -> SqlStore:
     """Opens the ledger that the URL names. It must be migrated already.
 
-    Raises SettingsError: unusable URL or folder, file in use by another process, damaged file, schema older or newer
-    than this version.
+    Raises SettingsError: unusable URL, folder or server, database in use by another process, damaged file, schema
+    older or newer than this version.
     """
-    return SqliteStore(file_of(url), clock, ids, before_commit=before_commit, after_commit=after_commit)
+    return SqlStore(database_of(url), clock, ids, before_commit=before_commit, after_commit=after_commit)

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from bot.domain.intake import InstallationChange, Intake, SeenRepo, Touch, TouchKind
 from bot.domain.model import InstallationId
 from bot.store.dialect import Cursor, QuickInsert, driver_cursor, insert_for
-from bot.store.engine import SqliteStore
+from bot.store.engine import SqlStore
 from bot.store.intents import intent_values
 from bot.store.ledger import SqlLedger
 from bot.store.tables import deliveries, installations, intents, repos, touches
@@ -89,7 +89,7 @@ class SqlInbox:
     `nudge` is called, in the event loop, after each commit that left something to route.
     """
 
-    def __init__(self, store: SqliteStore, nudge: Callable[[], None] | None = None) -> None:
+    def __init__(self, store: SqlStore, nudge: Callable[[], None] | None = None) -> None:
         self._store = store
         self._nudge = nudge
         self._statements: _Statements | None = None

@@ -1,16 +1,15 @@
 """Brings a database to the schema of this version, and back; refuses one that a newer version wrote.
 
 Migrations come from the installed package; no file of settings is needed. A whole upgrade is one transaction, so a
-crash in the middle leaves the old schema. On SQLite the file is locked against a running bot while it changes.
+crash in the middle leaves the old schema. A running bot keeps the database to itself, so nothing changes under it.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -21,10 +20,8 @@ from sqlalchemy import Connection
 
 from bot.errors import SettingsError
 from bot.protocols.clock import Clock
-from bot.store.backup import backup_file
+from bot.store.database import database_of
 from bot.store.errors import SchemaOutdated, SchemaTooNew
-from bot.store.filelock import InstanceLock
-from bot.store.sqlite import check_file, create_file, driver_of, engine_for, file_of
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -68,7 +65,7 @@ def _known(revision: str | None) -> bool:
     return revision is None or any(step.revision == revision for step in script.walk_revisions())
 
 
-def _refuse_newer(revision: str | None, where: Path) -> None:
+def _refuse_newer(revision: str | None, where: str) -> None:
     if not _known(revision):
         raise SchemaTooNew(
             f"The database {where} is at schema revision {revision}, which this version does not know "
@@ -77,7 +74,7 @@ def _refuse_newer(revision: str | None, where: Path) -> None:
         )
 
 
-def require_current(connection: Connection, where: Path) -> None:
+def require_current(connection: Connection, where: str) -> None:
     """Raises SchemaTooNew or SchemaOutdated unless the database stands exactly at `head()`."""
     revision = revision_of(connection)
     _refuse_newer(revision, where)
@@ -90,47 +87,40 @@ def require_current(connection: Connection, where: Path) -> None:
 
 def current(url: str) -> str | None:
     """The revision of the database that the URL names; None when it is empty or does not exist yet."""
-    path = file_of(url)
-    if not path.exists() or path.stat().st_size == 0:
+    database = database_of(url)
+    if not database.there():
         return None
-    check_file(path)
-    with engine_for(path).connect() as connection:
+    database.check()
+    with database.connect() as connection:
         return revision_of(connection)
-
-
-def _refuse_orphans(driver: sqlite3.Connection, path: Path) -> None:
-    if (broken := driver.execute("PRAGMA foreign_key_check").fetchone()) is not None:
-        raise SettingsError(
-            f"The migration of {path} would leave a row of {broken[0]} without the row it refers to.",
-            "Nothing was changed; please report this.",
-        )
 
 
 def _migrate(url: str, clock: Clock, step: Callable[[Config], None], target: str | None) -> Prepared:
     """Runs `step` in one transaction under the instance lock, after a backup when it changes existing data."""
-    path = file_of(url)
-    create_file(path)
-    with InstanceLock(path, os.getpid()):
-        check_file(path)
-        with engine_for(path).connect() as connection:
+    database = database_of(url)
+    database.create()
+    lock = database.hold()
+    try:
+        database.check()
+        with database.connect() as connection:
             before = revision_of(connection)
-            _refuse_newer(before, path)
+            _refuse_newer(before, database.shown)
             if before == target:
                 return Prepared(before, before, None)
-            saved = None if before is None else backup_file(path, clock)
-            driver = driver_of(connection)
-            # Copying a table drops the old one; references to it must not be followed meanwhile.
-            driver.execute("PRAGMA foreign_keys=OFF")
-            driver.execute("BEGIN IMMEDIATE")
+            saved = None if before is None else database.backup(clock)
+            driver: Any = connection.connection.driver_connection
+            database.begin_migration(driver)
             try:
                 step(_config(connection))
-                _refuse_orphans(driver, path)
+                database.end_migration(driver)
                 driver.execute("COMMIT")
             except BaseException:
-                if driver.in_transaction:
+                if database.in_transaction(driver):
                     driver.execute("ROLLBACK")
                 raise
             return Prepared(before, revision_of(connection), saved)
+    finally:
+        lock.release()
 
 
 def upgrade(url: str, clock: Clock) -> Prepared:

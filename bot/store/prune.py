@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, delete, func, select, update
 
-from bot.store.engine import SqliteStore
+from bot.store.engine import SqlStore
 from bot.store.ledger import SqlLedger
 from bot.store.tables import (
     attempts,
@@ -66,7 +66,7 @@ class Pruned:
     installations: int
 
 
-async def prune(store: SqliteStore, now: datetime) -> Pruned:
+async def prune(store: SqlStore, now: datetime) -> Pruned:
     """Forgets what is old at `now`. Can be cut off and repeated at any point."""
     bodies = await _in_chunks(store, lambda ledger: _drop_bodies(ledger, now - KEEP_BODIES))
     old = deliveries.c.received_at < now - KEEP_DELIVERIES
@@ -87,7 +87,7 @@ async def prune(store: SqliteStore, now: datetime) -> Pruned:
     return Pruned(bodies=bodies, deliveries=routed, secrets=used, replies=replied, installations=gone)
 
 
-async def _in_chunks(store: SqliteStore, unit: Callable[[SqlLedger], int]) -> int:
+async def _in_chunks(store: SqlStore, unit: Callable[[SqlLedger], int]) -> int:
     total = 0
     while True:
         count = await store.write(unit)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine
@@ -18,7 +18,11 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
 from bot.errors import SettingsError
+from bot.protocols.clock import Clock
+from bot.store.backup import backup_file
+from bot.store.database import Held, refuse_unknown
 from bot.store.errors import StoreDamaged
+from bot.store.filelock import InstanceLock
 
 # Another process (a backup, `tgs db current`) holds a lock for a moment only; beyond this something is wrong.
 BUSY_TIMEOUT_MS = 5_000
@@ -34,10 +38,7 @@ def file_of(url: str) -> Path:
             "The database URL cannot be read.", "Use sqlite:////absolute/path/to/file.db (four slashes)."
         ) from None
     if parsed.get_backend_name() != "sqlite":
-        raise SettingsError(
-            f"The database URL names {parsed.get_backend_name()!r}; this store keeps its ledger in an SQLite file.",
-            "Use sqlite:////absolute/path/to/file.db (four slashes).",
-        )
+        raise refuse_unknown(parsed.get_backend_name())
     if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
         raise SettingsError(
             "The database URL names no file.", "The ledger must survive a restart: use sqlite:////absolute/path.db."
@@ -123,3 +124,60 @@ def check_file(path: Path) -> None:
             "Move it and its -wal and -shm files away, then put the newest backup in its place, or start with an empty "
             "file: the ledger is rebuilt from GitHub.",
         )
+
+
+class SqliteDatabase:
+    """`bot.store.database.Database` in one file."""
+
+    # The one writer of the one process: taken at once, so that two transactions never overlap.
+    begin_write = "BEGIN IMMEDIATE"
+    begin_read = "BEGIN"
+    errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def shown(self) -> str:
+        return str(self.path)
+
+    def create(self) -> None:
+        create_file(self.path)
+
+    def there(self) -> bool:
+        return self.path.exists() and self.path.stat().st_size > 0
+
+    def check(self) -> None:
+        check_file(self.path)
+
+    def hold(self) -> Held:
+        return InstanceLock(self.path, os.getpid())
+
+    def connect(self, *, read_only: bool = False) -> Connection:
+        return engine_for(self.path, read_only=read_only).connect()
+
+    def in_transaction(self, driver: Any) -> bool:
+        return bool(driver.in_transaction)
+
+    def broken(self, driver: Any) -> bool:
+        """A connection to a file does not break by itself."""
+        return False
+
+    def again(self, error: BaseException) -> bool:
+        """Nobody else writes."""
+        return False
+
+    def begin_migration(self, driver: Any) -> None:
+        # Copying a table drops the old one; references to it must not be followed meanwhile.
+        driver.execute("PRAGMA foreign_keys=OFF")
+        driver.execute("BEGIN IMMEDIATE")
+
+    def end_migration(self, driver: Any) -> None:
+        if (broken := driver.execute("PRAGMA foreign_key_check").fetchone()) is not None:
+            raise SettingsError(
+                f"The migration of {self.path} would leave a row of {broken[0]} without the row it refers to.",
+                "Nothing was changed; please report this.",
+            )
+
+    def backup(self, clock: Clock) -> Path | None:
+        return backup_file(self.path, clock)

@@ -13,23 +13,24 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection
-
+from bot.errors import SettingsError
 from bot.protocols.clock import Clock
+from bot.store.database import Database
 from bot.store.errors import StoreClosed, StoreUnavailable
 from bot.store.ledger import SqlLedger
-from bot.store.sqlite import driver_of
 from bot.store.verbs import Marked
 
 # Above this a group's latency grows faster than what a shared sync saves (measured on slow and fast disks).
 GROUP_LIMIT = 256
+
+TRIES = 8
+"""How often a group that lost against another process is run; such meetings are rare and short."""
 
 Listener = Callable[[Sequence[Marked]], None]
 
@@ -73,12 +74,24 @@ def deliver(jobs: Sequence[tuple[Job, Outcome]], marked: Sequence[Marked], liste
 class UnitThread(threading.Thread):
     """Takes jobs from an inbox until it is stopped; `close` waits for what was handed in before."""
 
-    def __init__(self, name: str, connection: Connection, clock: Clock, inbox: queue.SimpleQueue[Job | None]) -> None:
+    READ_ONLY = True
+
+    def __init__(self, name: str, database: Database, clock: Clock, inbox: queue.SimpleQueue[Job | None]) -> None:
         super().__init__(name=name, daemon=True)
-        self.connection = connection
-        self.driver: sqlite3.Connection = driver_of(connection)
+        self.database = database
         self.clock = clock
         self.inbox = inbox
+        self.connection = database.connect(read_only=self.READ_ONLY)
+        self.driver: Any = self.connection.connection.driver_connection
+        """The driver's connection: transactions are spoken to it directly."""
+
+    def mend(self) -> None:
+        """A new connection in the place of one that broke. Raises what the database raises; the next job tries too."""
+        if self.database.broken(self.driver):
+            self.connection.invalidate()
+            self.connection.close()
+            self.connection = self.database.connect(read_only=self.READ_ONLY)
+            self.driver = self.connection.connection.driver_connection
 
     def run_unit(self, job: Job, marked: list[Marked]) -> Outcome:
         ledger = SqlLedger(self.connection, self.clock)
@@ -100,29 +113,36 @@ class Reader(UnitThread):
         self.connection.close()
 
     def _read(self, job: Job) -> Outcome:
+        trouble: tuple[type[Exception], ...] = (*self.database.errors, SettingsError)
         try:
-            self.driver.execute("BEGIN")
+            self.mend()
+            self.driver.execute(self.database.begin_read)
             try:
                 return self.run_unit(job, [])
             finally:
                 self.driver.execute("ROLLBACK")
-        except sqlite3.Error as error:
+        except trouble as error:
             return Outcome(error=_unavailable("read", error))
 
 
 class Writer(UnitThread):
-    """The one thread that writes. `before_commit` and `after_commit` are called around each commit (crash tests)."""
+    """The one thread of this process that writes.
+
+    `before_commit` and `after_commit` are called around each commit (crash tests).
+    """
+
+    READ_ONLY = False
 
     def __init__(
         self,
-        connection: Connection,
+        database: Database,
         clock: Clock,
         inbox: queue.SimpleQueue[Job | None],
         *,
         before_commit: Callable[[], None] | None = None,
         after_commit: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__("store-writer", connection, clock, inbox)
+        super().__init__("store-writer", database, clock, inbox)
         self.listener: Listener | None = None
         self.before_commit = before_commit
         self.after_commit = after_commit
@@ -154,17 +174,23 @@ class Writer(UnitThread):
 
     def _group(self, jobs: list[Job]) -> None:
         marked: list[Marked] = []
-        try:
-            outcomes = self._transact(jobs, marked)
-        except BaseException as error:  # noqa: BLE001 - every caller gets it; the writer outlives a failed commit
-            self._abandon()
-            # Own exception objects: a traceback shared by several tasks grows with every raise.
-            outcomes = [Outcome(error=_unavailable("write", error)) for _ in jobs]
-            marked.clear()
+        outcomes: list[Outcome] = []
+        for turn in range(TRIES):
+            try:
+                outcomes = self._transact(jobs, marked)
+                break
+            except BaseException as error:  # noqa: BLE001 - every caller gets it; the writer outlives a failed commit
+                self._abandon()
+                marked.clear()
+                # Own exception objects: a traceback shared by several tasks grows with every raise.
+                outcomes = [Outcome(error=_unavailable("write", error)) for _ in jobs]
+                if not self.database.again(error) or turn + 1 == TRIES:
+                    break
         deliver(list(zip(jobs, outcomes, strict=True)), marked, self.listener)
 
     def _transact(self, jobs: list[Job], marked: list[Marked]) -> list[Outcome]:
-        self.driver.execute("BEGIN IMMEDIATE")
+        self.mend()
+        self.driver.execute(self.database.begin_write)
         outcomes = [self._savepoint(job, marked) for job in jobs]
         if self.before_commit is not None:
             self.before_commit()
@@ -178,9 +204,11 @@ class Writer(UnitThread):
     def _savepoint(self, job: Job, marked: list[Marked]) -> Outcome:
         self.driver.execute("SAVEPOINT unit")
         outcome = self.run_unit(job, marked)
-        if not self.driver.in_transaction:
+        if outcome.error is not None and self.database.again(outcome.error):
+            raise outcome.error
+        if not self.database.in_transaction(self.driver):
             # SQLite ends the whole transaction by itself on a full disk or an I/O error: the group is lost.
-            raise sqlite3.OperationalError("the database ended the transaction") from outcome.error
+            raise StoreUnavailable("the database ended the transaction") from outcome.error
         if outcome.error is not None:
             self.driver.execute("ROLLBACK TO unit")
         self.driver.execute("RELEASE unit")
@@ -188,8 +216,8 @@ class Writer(UnitThread):
 
     def _abandon(self) -> None:
         # A rollback that fails leaves a transaction that the next group fails to begin in, and is told so.
-        if self.driver.in_transaction:
-            with suppress(sqlite3.Error):
+        if self.database.in_transaction(self.driver):
+            with suppress(*self.database.errors):
                 self.driver.execute("ROLLBACK")
 
 

@@ -27,7 +27,7 @@ from bot.domain.policy_model import Policy
 from bot.domain.schedule import Backlog, schedule
 from bot.queue.api import Result
 from bot.queue.memory import MemoryQueue
-from bot.store.engine import SqliteStore, open_store
+from bot.store.engine import SqlStore, open_store
 from bot.store.inbox import SqlInbox
 from bot.store.keyrows import StoreKeyRows
 from bot.store.migrate import prepare
@@ -50,7 +50,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[SqliteStore]:
+async def opened() -> AsyncIterator[SqlStore]:
     """A fresh ledger in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="tgs-benchmark-") as folder:
         url = f"sqlite:///{Path(folder) / 'benchmark.db'}"
@@ -195,7 +195,7 @@ async def claims() -> ClaimRates:
     return ClaimRates(*rates)
 
 
-async def _fill(store: SqliteStore) -> list[IssueKey]:
+async def _fill(store: SqlStore) -> list[IssueKey]:
     repos = [RepoKey(InstallationId(1), RepoId(number)) for number in range(1, REPOS + 1)]
     keys = [IssueKey(repo.installation, repo.repo, number) for repo in repos for number in range(1, PER_REPO + 1)]
     for repo in repos:
@@ -204,7 +204,7 @@ async def _fill(store: SqliteStore) -> list[IssueKey]:
     return keys
 
 
-async def _claim(store: SqliteStore, key: IssueKey) -> bool:
+async def _claim(store: SqlStore, key: IssueKey) -> bool:
     policy = Policy(max_parallel=PER_REPO)
     worker = Worker(WorkerKind.ACTIONS, "actions")
     name = AttemptId(f"a-{key}")

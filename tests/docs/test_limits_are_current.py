@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from bot.cli.main import app
 from bot.domain.commands import COMMANDS
-from bot.errors import SettingsError
 from bot.metrics import Metrics
 from bot.settings import ClientSettings
-from bot.store.sqlite import file_of
 from bot.worker.adapters import ADAPTERS
 from tests.docs.pages import ROOT
 
@@ -24,12 +20,6 @@ def test_missing_adapters_are_missing() -> None:
     assert not said & set(ADAPTERS), COME_TRUE
     default = "claude-code"
     assert default in said or default in ADAPTERS, "the default adapter is neither there nor said to be missing"
-
-
-def test_postgresql_is_refused() -> None:
-    assert "**SQLite only.**" in LIMITS
-    with pytest.raises(SettingsError):
-        file_of("postgresql://tgs@db/tgs")
 
 
 def test_missing_command_lines_are_missing() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from bot.queue.api import Result
 from bot.queue.memory import MemoryQueue
-from bot.store.engine import SqliteStore
+from bot.store.engine import SqlStore
 from bot.store.keyrows import StoreKeyRows
 from tests.store.support import StillClock
 
@@ -30,7 +30,7 @@ class Sleeper:
 class Bench:
     """A queue on a real store, with what its handler was given and its reporter was told."""
 
-    def __init__(self, store: SqliteStore, clock: StillClock) -> None:
+    def __init__(self, store: SqlStore, clock: StillClock) -> None:
         self.store = store
         self.clock = clock
         self.sleeper = Sleeper()

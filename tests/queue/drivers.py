@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from bot.queue.api import KeyedQueue, KeyRows
 from bot.queue.memory import MemoryQueue
-from bot.store.engine import SqliteStore, open_store
+from bot.store.engine import SqlStore, open_store
 from bot.store.keyrows import StoreKeyRows
 from bot.store.migrate import prepare
 from tests.store.support import START, CountedIds, url_of
@@ -64,7 +64,7 @@ async def memory_on_sqlite(path: Path, clock: FastClock) -> AsyncIterator[Opened
         yield over(store, clock, errors)
 
 
-def over(store: SqliteStore, clock: FastClock, errors: list[BaseException]) -> Opened:
+def over(store: SqlStore, clock: FastClock, errors: list[BaseException]) -> Opened:
     rows = StoreKeyRows(store)
     queue = MemoryQueue(
         rows,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.store.engine import SqliteStore
+from bot.store.engine import SqlStore
 from tests.store.support import StillClock, a_repo, an_item, copy_template, fresh_store, template_in
 
 
@@ -27,7 +27,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def store(path: Path, clock: StillClock, template: Path) -> AsyncIterator[SqliteStore]:
+async def store(path: Path, clock: StillClock, template: Path) -> AsyncIterator[SqlStore]:
     """Holds one repository with one item."""
     copy_template(template, path)
     async with fresh_store(path, clock) as opened:

@@ -26,7 +26,7 @@ from bot.domain.model import (
     ThoughtRef,
 )
 from bot.domain.repository import RepoRecord
-from bot.store.engine import SqliteStore, open_store
+from bot.store.engine import SqlStore, open_store
 from bot.store.migrate import prepare
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -80,7 +80,7 @@ def fresh_store(
     *,
     before_commit: Callable[[], None] | None = None,
     after_commit: Callable[[], None] | None = None,
-) -> SqliteStore:
+) -> SqlStore:
     """A migrated, open store on the file."""
     prepare(url_of(path), clock)
     return open_store(url_of(path), clock, CountedIds(), before_commit=before_commit, after_commit=after_commit)

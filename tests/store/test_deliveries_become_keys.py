@@ -12,7 +12,7 @@ import pytest
 from bot.domain.attempt import AttemptPhase, WorkerReport
 from bot.domain.intake import InstallationChange, Intake, SeenRepo, Touch, TouchKind
 from bot.domain.model import Key, RepoId, RepoKey
-from bot.store.engine import SqliteStore
+from bot.store.engine import SqlStore
 from bot.store.errors import StoreClosed
 from bot.store.inbox import SqlInbox
 from bot.store.ledger import SqlLedger
@@ -38,12 +38,12 @@ NEW_REPO = RepoKey(REPO.installation, RepoId(20))
 
 
 @pytest.fixture
-def inbox(store: SqliteStore) -> SqlInbox:
+def inbox(store: SqlStore) -> SqlInbox:
     return SqlInbox(store)
 
 
 @pytest.fixture
-def router(store: SqliteStore) -> Router:
+def router(store: SqlStore) -> Router:
     return Router(store, fail)
 
 
@@ -61,7 +61,7 @@ async def keys_for(inbox: SqlInbox, router: Router, *touches: Touch) -> list[Key
 
 
 @pytest.fixture
-async def working(store: SqliteStore) -> SqliteStore:
+async def working(store: SqlStore) -> SqlStore:
     """The item has a live attempt on run 55 with a reported head, and a pull request."""
 
     def set_up(tx: SqlLedger) -> None:
@@ -102,19 +102,19 @@ async def working(store: SqliteStore) -> SqliteStore:
         pytest.param(touch(TouchKind.RUN, "55", repo=OTHER_TENANT), [], id="the same run of another tenant"),
     ],
 )
-async def test_a_touch_finds(working: SqliteStore, touched: Touch, expected: list[Key]) -> None:
+async def test_a_touch_finds(working: SqlStore, touched: Touch, expected: list[Key]) -> None:
     assert await keys_for(SqlInbox(working), Router(working, fail), touched) == expected
     rows = await working.read(lambda tx: tx.key_rows(None))
     assert [(row.key, row.wanted, row.seen) for row in rows] == [(str(key), 1, 0) for key in expected]
 
 
-async def test_touches_of_one_item_make_one_key(working: SqliteStore) -> None:
+async def test_touches_of_one_item_make_one_key(working: SqlStore) -> None:
     touches = (touch(TouchKind.RUN, "55"), touch(TouchKind.PULL, "70"), touch(TouchKind.ISSUE, "7", "track"))
 
     assert await keys_for(SqlInbox(working), Router(working, fail), *touches) == [ISSUE]
 
 
-async def test_the_end_of_a_run_leaves_its_word_on_the_live_attempt(working: SqliteStore) -> None:
+async def test_the_end_of_a_run_leaves_its_word_on_the_live_attempt(working: SqlStore) -> None:
     before = await working.read(lambda tx: tx.live_attempt(ISSUE))
     await keys_for(SqlInbox(working), Router(working, fail), touch(TouchKind.RUN, "55", "completed"))
     after = await working.read(lambda tx: tx.live_attempt(ISSUE))
@@ -124,7 +124,7 @@ async def test_the_end_of_a_run_leaves_its_word_on_the_live_attempt(working: Sql
 
 
 async def test_a_run_that_ended_before_its_id_was_stored_leaves_its_word_all_the_same(
-    store: SqliteStore, inbox: SqlInbox, router: Router
+    store: SqlStore, inbox: SqlInbox, router: Router
 ) -> None:
     attempt = an_attempt()
     await store.write(lambda tx: tx.insert_attempt(attempt))
@@ -136,7 +136,7 @@ async def test_a_run_that_ended_before_its_id_was_stored_leaves_its_word_all_the
     assert stored.run_hint == "completed"
 
 
-async def test_a_repeated_delivery_has_no_effect(store: SqliteStore, inbox: SqlInbox, path: Path) -> None:
+async def test_a_repeated_delivery_has_no_effect(store: SqlStore, inbox: SqlInbox, path: Path) -> None:
     intake = Intake(touches=(touch(TouchKind.ISSUE, "7"),), intents=(an_intent(),), repos=(SEEN,))
     other = Intake(touches=(touch(TouchKind.REPO),), intents=(an_intent("comment:2:0"),))
 
@@ -146,7 +146,7 @@ async def test_a_repeated_delivery_has_no_effect(store: SqliteStore, inbox: SqlI
     assert await store.read(lambda tx: [intent.id for intent in tx.open_intents(ISSUE)]) == ["comment:1:0"]
 
 
-async def test_a_command_that_comes_again_under_another_delivery_runs_once(store: SqliteStore, inbox: SqlInbox) -> None:
+async def test_a_command_that_comes_again_under_another_delivery_runs_once(store: SqlStore, inbox: SqlInbox) -> None:
     await inbox.accept("guid-1", "issue_comment", "created", Intake(intents=(an_intent(),)), None)
     await store.write(lambda tx: tx.settle_intent("comment:1:0", "done", START))
 
@@ -191,7 +191,7 @@ async def test_a_closed_store_accepts_nothing(path: Path, clock: StillClock) -> 
         await SqlInbox(store).accept("guid", "push", None, Intake(), None)
 
 
-async def test_the_router_is_nudged_after_the_commit_and_only_for_news(store: SqliteStore, path: Path) -> None:
+async def test_the_router_is_nudged_after_the_commit_and_only_for_news(store: SqlStore, path: Path) -> None:
     nudges: list[int] = []
     inbox = SqlInbox(store, lambda: nudges.append(ask(path, "SELECT count(*) FROM deliveries")[0][0]))
 
@@ -263,7 +263,7 @@ def change(
 
 
 async def test_a_repository_is_remembered_as_first_seen_and_follows_what_payloads_say(
-    store: SqliteStore, inbox: SqlInbox
+    store: SqlStore, inbox: SqlInbox
 ) -> None:
     first = SeenRepo(NEW_REPO, "octo/new", 5, private=True)
     renamed = SeenRepo(NEW_REPO, "octo/renamed", 6, private=False, default_branch="trunk", archived=True)
@@ -282,7 +282,7 @@ async def test_a_repository_is_remembered_as_first_seen_and_follows_what_payload
     )
 
 
-async def test_a_decision_made_before_a_rename_is_refused_as_stale(store: SqliteStore, inbox: SqlInbox) -> None:
+async def test_a_decision_made_before_a_rename_is_refused_as_stale(store: SqlStore, inbox: SqlInbox) -> None:
     before = a_repo()
     await accept(inbox, Intake(repos=(replace(SEEN, full_name="octo/gadgets"),)))
 
@@ -290,7 +290,7 @@ async def test_a_decision_made_before_a_rename_is_refused_as_stale(store: Sqlite
 
 
 async def test_suspension_and_return_of_an_installation_reach_its_repositories(
-    store: SqliteStore, inbox: SqlInbox
+    store: SqlStore, inbox: SqlInbox
 ) -> None:
     await store.write(lambda tx: tx.put_repo(a_repo(OTHER_TENANT)))
     await accept(inbox, change(active=False))
@@ -303,7 +303,7 @@ async def test_suspension_and_return_of_an_installation_reach_its_repositories(
     assert (back.active, back.permission("issues")) == (True, "write")
 
 
-async def test_a_repository_that_was_taken_out_comes_back_only_when_added(store: SqliteStore, inbox: SqlInbox) -> None:
+async def test_a_repository_that_was_taken_out_comes_back_only_when_added(store: SqlStore, inbox: SqlInbox) -> None:
     async def active() -> bool:
         repo = await store.read(lambda tx: tx.repo(REPO))
         assert repo is not None
@@ -319,9 +319,7 @@ async def test_a_repository_that_was_taken_out_comes_back_only_when_added(store:
     assert await active()
 
 
-async def test_a_repository_that_is_new_takes_the_state_of_its_installation(
-    store: SqliteStore, inbox: SqlInbox
-) -> None:
+async def test_a_repository_that_is_new_takes_the_state_of_its_installation(store: SqlStore, inbox: SqlInbox) -> None:
     await accept(inbox, change(active=False, removed=True, permissions=(("issues", "read"),)))
     await accept(inbox, Intake(repos=(SeenRepo(NEW_REPO, "octo/new", 5, private=False),)))
 

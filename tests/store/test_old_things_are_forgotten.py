@@ -14,7 +14,7 @@ from bot.domain.intake import InstallationChange, Intake, Touch, TouchKind
 from bot.domain.model import AttemptId, IssueKey
 from bot.protocols.ledger import Audit, LockRow, OutboxRow
 from bot.store.backup import backup
-from bot.store.engine import SqliteStore
+from bot.store.engine import SqlStore
 from bot.store.inbox import SqlInbox
 from bot.store.ledger import SqlLedger
 from bot.store.prune import CHUNK, prune
@@ -42,7 +42,7 @@ def fail(error: BaseException) -> None:
     raise AssertionError("the router met an error") from error
 
 
-async def test_bodies_go_after_a_week_and_routed_deliveries_after_a_month(store: SqliteStore, path: Path) -> None:
+async def test_bodies_go_after_a_week_and_routed_deliveries_after_a_month(store: SqlStore, path: Path) -> None:
     inbox = SqlInbox(store)
     await inbox.accept("guid", "issues", "opened", TOUCHING, b"somebody's words")
     await Router(store, fail).route_all()
@@ -55,14 +55,14 @@ async def test_bodies_go_after_a_week_and_routed_deliveries_after_a_month(store:
     assert ask(path, "SELECT (SELECT count(*) FROM deliveries), (SELECT count(*) FROM touches)") == [(0, 0)]
 
 
-async def test_a_delivery_that_was_never_routed_is_kept_however_old(store: SqliteStore, path: Path) -> None:
+async def test_a_delivery_that_was_never_routed_is_kept_however_old(store: SqlStore, path: Path) -> None:
     await SqlInbox(store).accept("guid", "issues", "opened", TOUCHING, None)
 
     assert (await prune(store, START + 400 * DAY)).deliveries == 0
     assert ask(path, "SELECT count(*) FROM touches") == [(1,)]
 
 
-async def test_more_than_one_chunk_is_forgotten(store: SqliteStore, path: Path) -> None:
+async def test_more_than_one_chunk_is_forgotten(store: SqlStore, path: Path) -> None:
     def many(tx: SqlLedger) -> None:
         for number in range(CHUNK + 3):
             tx.use_jti(f"jti-{number}", START)
@@ -74,7 +74,7 @@ async def test_more_than_one_chunk_is_forgotten(store: SqliteStore, path: Path) 
 
 
 async def test_what_a_removed_installation_left_goes_after_a_month_and_nothing_of_others(
-    store: SqliteStore, path: Path, clock: StillClock
+    store: SqlStore, path: Path, clock: StillClock
 ) -> None:
     other_issue = IssueKey(OTHER_TENANT.installation, OTHER_TENANT.repo, 7)
 
@@ -107,7 +107,7 @@ async def test_what_a_removed_installation_left_goes_after_a_month_and_nothing_o
     assert ask(path, "SELECT attempt FROM tokens") == [("att_1",)]
 
 
-async def test_the_history_of_a_living_installation_cannot_be_purged(store: SqliteStore, path: Path) -> None:
+async def test_the_history_of_a_living_installation_cannot_be_purged(store: SqlStore, path: Path) -> None:
     await store.write(lambda tx: tx.audit(Audit(at=START, key=ISSUE, kind="claimed", actor="bot", cause="label")))
     await prune(store, START + 1000 * DAY)
 

@@ -242,7 +242,7 @@ def test_a_crash_in_the_middle_of_a_migration_leaves_the_old_schema(
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bot.store.migrate._refuse_orphans", crash)
+    monkeypatch.setattr("bot.store.sqlite.SqliteDatabase.end_migration", crash)
     with pytest.raises(KeyboardInterrupt):
         downgrade(url_of(path), "base", clock)
 

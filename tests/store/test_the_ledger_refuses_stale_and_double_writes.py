@@ -17,7 +17,7 @@ from bot.domain.attempt import Attempt, AttemptPhase, WorkerReport
 from bot.domain.model import AttemptId, FailureReason, IssueKey, ItemState
 from bot.domain.repository import Pause
 from bot.protocols.ledger import Audit, DuplicateLiveAttempt, LockRow, OutboxRow
-from bot.store.engine import SqliteStore
+from bot.store.engine import SqlStore
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import prepare
 from bot.store.sqlite import engine_for
@@ -41,7 +41,7 @@ ROUNDS = 1_000
 CLAIMERS = 50
 
 
-async def test_a_save_on_a_stale_revision_changes_nothing(store: SqliteStore) -> None:
+async def test_a_save_on_a_stale_revision_changes_nothing(store: SqlStore) -> None:
     before = an_item()
     first = await store.write(lambda tx: tx.save_item(before, replace(before, title="first")))
     second = await store.write(lambda tx: tx.save_item(before, replace(before, title="second")))
@@ -51,7 +51,7 @@ async def test_a_save_on_a_stale_revision_changes_nothing(store: SqliteStore) ->
     assert stored == replace(before, title="first", revision=1)
 
 
-async def test_a_save_writes_only_what_changed_so_that_a_note_beside_it_stays(store: SqliteStore) -> None:
+async def test_a_save_writes_only_what_changed_so_that_a_note_beside_it_stays(store: SqlStore) -> None:
     before = an_item()
     waiting = (("slots", (("running", "1"),)),)
 
@@ -63,7 +63,7 @@ async def test_a_save_writes_only_what_changed_so_that_a_note_beside_it_stays(st
     assert (stored.title, stored.position, stored.waiting[0].code) == ("new", 3, "slots")
 
 
-async def test_the_same_waiting_reasons_are_no_change(store: SqliteStore) -> None:
+async def test_the_same_waiting_reasons_are_no_change(store: SqlStore) -> None:
     waiting = (("locked", (("path", "src/**"),)),)
 
     assert await store.write(lambda tx: tx.set_waiting(ISSUE, waiting, 1))
@@ -72,7 +72,7 @@ async def test_the_same_waiting_reasons_are_no_change(store: SqliteStore) -> Non
     assert not await store.write(lambda tx: tx.set_waiting(replace(ISSUE, number=99), waiting, 1))
 
 
-async def test_a_repository_is_put_once_and_saved_by_revision(store: SqliteStore) -> None:
+async def test_a_repository_is_put_once_and_saved_by_revision(store: SqlStore) -> None:
     repo = a_repo()
     paused = replace(repo, pause=Pause("alice", "freeze", START))
     await store.write(lambda tx: tx.put_repo(replace(repo, full_name="somebody/else")))
@@ -83,7 +83,7 @@ async def test_a_repository_is_put_once_and_saved_by_revision(store: SqliteStore
     assert await store.read(lambda tx: tx.repo_by_name("Octo/Widgets")) == replace(paused, revision=1)
 
 
-async def test_a_name_that_moved_to_another_installation_finds_the_active_one(store: SqliteStore) -> None:
+async def test_a_name_that_moved_to_another_installation_finds_the_active_one(store: SqlStore) -> None:
     await store.write(lambda tx: tx.put_repo(replace(a_repo(OTHER_TENANT), active=False)))
     found = await store.read(lambda tx: tx.repo_by_name("octo/widgets"))
 
@@ -98,7 +98,7 @@ async def test_a_name_that_moved_to_another_installation_finds_the_active_one(st
         pytest.param(1, AttemptPhase.ENDED, id="an ended attempt with a used fence"),
     ],
 )
-async def test_an_attempt_is_refused(store: SqliteStore, fence: int, phase: AttemptPhase) -> None:
+async def test_an_attempt_is_refused(store: SqlStore, fence: int, phase: AttemptPhase) -> None:
     await store.write(lambda tx: tx.insert_attempt(an_attempt()))
 
     with pytest.raises(DuplicateLiveAttempt):
@@ -106,7 +106,7 @@ async def test_an_attempt_is_refused(store: SqliteStore, fence: int, phase: Atte
     assert await store.read(lambda tx: len(tx.attempts(ISSUE))) == 1
 
 
-async def test_after_the_end_of_one_attempt_the_next_can_begin(store: SqliteStore) -> None:
+async def test_after_the_end_of_one_attempt_the_next_can_begin(store: SqlStore) -> None:
     first = an_attempt()
     await store.write(lambda tx: tx.insert_attempt(first))
     await store.write(lambda tx: tx.save_attempt(first, replace(first, phase=AttemptPhase.ENDED, ended_at=START)))
@@ -119,7 +119,7 @@ async def test_after_the_end_of_one_attempt_the_next_can_begin(store: SqliteStor
     assert last == live
 
 
-async def test_an_attempt_is_saved_only_under_its_own_fence(store: SqliteStore) -> None:
+async def test_an_attempt_is_saved_only_under_its_own_fence(store: SqlStore) -> None:
     attempt = an_attempt()
     await store.write(lambda tx: tx.insert_attempt(attempt))
     paused_replica = replace(attempt, fence=9)
@@ -132,7 +132,7 @@ async def test_an_attempt_is_saved_only_under_its_own_fence(store: SqliteStore) 
     assert await store.read(lambda tx: tx.attempt(attempt.id)) == attempt
 
 
-async def test_an_attempt_is_found_by_run_branch_and_repository(store: SqliteStore) -> None:
+async def test_an_attempt_is_found_by_run_branch_and_repository(store: SqlStore) -> None:
     attempt = replace(an_attempt(run_id=55), dispatched_at=START)
     await store.write(lambda tx: tx.insert_attempt(attempt))
 
@@ -150,7 +150,7 @@ async def test_an_attempt_is_found_by_run_branch_and_repository(store: SqliteSto
     assert await store.read(look) == (attempt, attempt, [attempt], 1, None, [], 0)
 
 
-async def test_an_item_exists_once_per_issue_and_once_per_thought(store: SqliteStore) -> None:
+async def test_an_item_exists_once_per_issue_and_once_per_thought(store: SqlStore) -> None:
     mirrored = an_item(IssueKey(REPO.installation, REPO.repo, 8), thought="tgs/thoughts/abc-door")
     again = an_item(IssueKey(REPO.installation, REPO.repo, 9), thought="tgs/thoughts/abc-door")
 
@@ -162,7 +162,7 @@ async def test_an_item_exists_once_per_issue_and_once_per_thought(store: SqliteS
     assert await store.read(lambda tx: tx.count_mirrored(REPO, START + timedelta(seconds=1))) == 0
 
 
-async def test_items_are_listed_by_state_and_found_by_pull(store: SqliteStore) -> None:
+async def test_items_are_listed_by_state_and_found_by_pull(store: SqlStore) -> None:
     before = an_item()
     after = replace(before, state=ItemState.IN_REVIEW, pull=a_pull(70))
     await store.write(lambda tx: tx.save_item(before, after))
@@ -175,7 +175,7 @@ async def test_items_are_listed_by_state_and_found_by_pull(store: SqliteStore) -
         await store.read(lambda tx: tx.items(REPO, states=["nonsense"]))
 
 
-async def test_an_intent_is_stored_and_settled_once_and_read_in_the_order_of_the_people(store: SqliteStore) -> None:
+async def test_an_intent_is_stored_and_settled_once_and_read_in_the_order_of_the_people(store: SqlStore) -> None:
     late = an_intent("comment:9:0", at=START + timedelta(minutes=1))
     second_line, first_line = an_intent("comment:5:1"), an_intent("comment:5:0")
 
@@ -189,7 +189,7 @@ async def test_an_intent_is_stored_and_settled_once_and_read_in_the_order_of_the
     assert await store.read(lambda tx: tx.open_intents(ISSUE)) == [second_line, replace(late, attempts=1)]
 
 
-async def test_a_planned_act_is_planned_once_and_never_forgotten_once_done(store: SqliteStore) -> None:
+async def test_a_planned_act_is_planned_once_and_never_forgotten_once_done(store: SqlStore) -> None:
     row = OutboxRow("comment/7/1", "comment", ISSUE, REPO, 1, START, None, None, 0)
 
     assert await store.write(lambda tx: tx.plan(row))
@@ -202,7 +202,7 @@ async def test_a_planned_act_is_planned_once_and_never_forgotten_once_done(store
     assert await store.read(lambda tx: tx.outbox(row.key)) == replace(row, tries=1, done_at=START, result="123")
 
 
-async def test_a_planned_act_that_did_not_happen_can_be_planned_again(store: SqliteStore) -> None:
+async def test_a_planned_act_that_did_not_happen_can_be_planned_again(store: SqlStore) -> None:
     row = OutboxRow("dispatch/1", "dispatch", None, REPO, None, START, None, None, 0)
     await store.write(lambda tx: tx.plan(row))
     await store.write(lambda tx: tx.outbox_drop(row.key))
@@ -210,7 +210,7 @@ async def test_a_planned_act_that_did_not_happen_can_be_planned_again(store: Sql
     assert await store.write(lambda tx: tx.plan(row))
 
 
-async def test_locks_move_to_the_next_attempt_and_keep_their_age(store: SqliteStore) -> None:
+async def test_locks_move_to_the_next_attempt_and_keep_their_age(store: SqlStore) -> None:
     def lock(attempt: str, hours: int) -> LockRow:
         return LockRow(REPO, "src/**", ISSUE.number, AttemptId(attempt), START + timedelta(hours=hours))
 
@@ -223,7 +223,7 @@ async def test_locks_move_to_the_next_attempt_and_keep_their_age(store: SqliteSt
     assert await store.write(lambda tx: tx.free_locks(ISSUE)) == 0
 
 
-async def test_history_is_read_per_key_and_its_newest_lines_come_last(store: SqliteStore) -> None:
+async def test_history_is_read_per_key_and_its_newest_lines_come_last(store: SqlStore) -> None:
     def line(kind: str) -> Audit:
         return Audit(at=START, key=ISSUE, kind=kind, actor="alice", cause="label")
 
@@ -242,7 +242,7 @@ async def test_history_is_read_per_key_and_its_newest_lines_come_last(store: Sql
         pytest.param("DELETE FROM events", id="a removal"),
     ],
 )
-async def test_history_refuses(store: SqliteStore, path: Path, statement: str) -> None:
+async def test_history_refuses(store: SqlStore, path: Path, statement: str) -> None:
     await store.write(lambda tx: tx.audit(Audit(at=START, key=ISSUE, kind="k", actor="alice", cause="label")))
 
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
@@ -257,14 +257,14 @@ async def test_history_refuses(store: SqliteStore, path: Path, statement: str) -
         pytest.param("UPDATE attempts SET phase = 'zombie'", id="a phase"),
     ],
 )
-async def test_a_word_outside_the_closed_set_is_refused(store: SqliteStore, path: Path, statement: str) -> None:
+async def test_a_word_outside_the_closed_set_is_refused(store: SqlStore, path: Path, statement: str) -> None:
     await store.write(lambda tx: tx.insert_attempt(an_attempt()))
 
     with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
         tell(path, statement)
 
 
-async def test_replies_are_remembered_per_person_and_item(store: SqliteStore) -> None:
+async def test_replies_are_remembered_per_person_and_item(store: SqlStore) -> None:
     await store.write(lambda tx: tx.note_reply(ISSUE, 100, START))
     await store.write(lambda tx: tx.note_reply(ISSUE, 100, START - timedelta(hours=2)))
 
@@ -273,7 +273,7 @@ async def test_replies_are_remembered_per_person_and_item(store: SqliteStore) ->
     assert not await store.read(lambda tx: tx.has_replied(ISSUE, 101, START))
 
 
-async def test_a_single_use_token_is_won_by_one_of_many(store: SqliteStore) -> None:
+async def test_a_single_use_token_is_won_by_one_of_many(store: SqlStore) -> None:
     digest = "ab" * 32
     await store.write(lambda tx: tx.put_token(digest, "activate", AttemptId("att_1"), 1, START))
 
@@ -283,13 +283,13 @@ async def test_a_single_use_token_is_won_by_one_of_many(store: SqliteStore) -> N
     assert await store.read(lambda tx: tx.token(digest)) is None
 
 
-async def test_an_oidc_token_id_counts_once(store: SqliteStore) -> None:
+async def test_an_oidc_token_id_counts_once(store: SqlStore) -> None:
     wins = await asyncio.gather(*(store.write(lambda tx: tx.use_jti("jti-1", START)) for _ in range(20)))
 
     assert sum(wins) == 1
 
 
-async def test_dropping_an_attempts_tokens_leaves_others(store: SqliteStore) -> None:
+async def test_dropping_an_attempts_tokens_leaves_others(store: SqlStore) -> None:
     await store.write(lambda tx: tx.put_token("aa" * 32, "heartbeat", AttemptId("att_1"), 1, START))
     await store.write(lambda tx: tx.put_token("bb" * 32, "heartbeat", AttemptId("att_2"), 1, START))
     await store.write(lambda tx: tx.drop_tokens(AttemptId("att_1")))
@@ -298,7 +298,7 @@ async def test_dropping_an_attempts_tokens_leaves_others(store: SqliteStore) -> 
     assert await store.read(lambda tx: tx.token("bb" * 32)) is not None
 
 
-async def test_a_report_with_a_head_is_searchable_by_it(store: SqliteStore, path: Path) -> None:
+async def test_a_report_with_a_head_is_searchable_by_it(store: SqlStore, path: Path) -> None:
     attempt = an_attempt()
     report = WorkerReport(succeeded=False, at=START, reason=FailureReason.AGENT_CRASH, head_sha="d" * 40)
     await store.write(lambda tx: tx.insert_attempt(attempt))
@@ -319,7 +319,7 @@ def claim(tx: SqlLedger, attempt: Attempt) -> bool:
     return True
 
 
-async def test_of_fifty_claimers_exactly_one_wins_in_each_of_a_thousand_rounds(store: SqliteStore) -> None:
+async def test_of_fifty_claimers_exactly_one_wins_in_each_of_a_thousand_rounds(store: SqlStore) -> None:
     numbers = range(1_000, 1_000 + ROUNDS)
     await asyncio.gather(
         *(store.write(partial(SqlLedger.insert_item, item=an_item(replace(ISSUE, number=n)))) for n in numbers)

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from bot.errors import SettingsError
-from bot.store.engine import SqliteStore, open_store
+from bot.store.engine import SqlStore, open_store
 from bot.store.errors import SchemaOutdated, StoreClosed, StoreDamaged, StoreUnavailable
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import prepare
@@ -49,14 +49,14 @@ class Gate:
         assert self.open.wait(10)
 
 
-async def held(store: SqliteStore) -> tuple[Gate, asyncio.Task[None]]:
+async def held(store: SqlStore) -> tuple[Gate, asyncio.Task[None]]:
     gate = Gate()
     task = asyncio.create_task(store.write(gate.unit))
     await asyncio.to_thread(gate.entered.wait, 10)
     return gate, task
 
 
-async def test_units_that_wait_together_share_a_commit_up_to_the_limit(store: SqliteStore) -> None:
+async def test_units_that_wait_together_share_a_commit_up_to_the_limit(store: SqlStore) -> None:
     gate, first = await held(store)
     units = [asyncio.create_task(store.write(lambda tx: tx.mark(REPO))) for _ in range(GROUP_LIMIT + 10)]
     await asyncio.sleep(0)
@@ -68,7 +68,7 @@ async def test_units_that_wait_together_share_a_commit_up_to_the_limit(store: Sq
 
 
 async def test_a_unit_that_raises_is_undone_alone_and_its_caller_gets_the_exception(
-    store: SqliteStore, path: Path
+    store: SqlStore, path: Path
 ) -> None:
     def wrong(tx: SqlLedger) -> None:
         tx.mark(REPO)
@@ -86,7 +86,7 @@ async def test_a_unit_that_raises_is_undone_alone_and_its_caller_gets_the_except
     assert ask(path, "SELECT key, wanted_rev FROM keys") == [(str(ISSUE), 3)]
 
 
-async def test_a_unit_that_breaks_a_constraint_leaves_its_neighbours_alone(store: SqliteStore) -> None:
+async def test_a_unit_that_breaks_a_constraint_leaves_its_neighbours_alone(store: SqlStore) -> None:
     def orphan(tx: SqlLedger) -> None:
         tx.put_thought_blob(OTHER_TENANT, "b" * 40, "text of a repository that is not there")
 
@@ -120,7 +120,7 @@ async def test_a_commit_that_fails_fails_all_its_callers_and_the_writer_goes_on(
         assert told == [str(ISSUE)]
 
 
-async def test_a_waker_that_fails_leaves_nobody_waiting(store: SqliteStore, path: Path) -> None:
+async def test_a_waker_that_fails_leaves_nobody_waiting(store: SqlStore, path: Path) -> None:
     reported: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
 
@@ -167,7 +167,7 @@ async def test_the_answer_comes_after_the_commit(path: Path, clock: StillClock) 
     assert seen == [[], [("octo/widgets",)]]
 
 
-async def test_marked_keys_are_told_after_the_commit_and_never_for_an_undone_unit(store: SqliteStore) -> None:
+async def test_marked_keys_are_told_after_the_commit_and_never_for_an_undone_unit(store: SqlStore) -> None:
     told: list[tuple[str, int, datetime | None]] = []
 
     def waker(key: str, priority: int = 0, *, at: datetime | None = None) -> None:
@@ -185,7 +185,7 @@ async def test_marked_keys_are_told_after_the_commit_and_never_for_an_undone_uni
     assert told == [(str(ISSUE), 5, START)]
 
 
-async def test_a_read_sees_what_was_written_before_and_cannot_write(store: SqliteStore) -> None:
+async def test_a_read_sees_what_was_written_before_and_cannot_write(store: SqlStore) -> None:
     await store.write(lambda tx: tx.put_repo(a_repo(OTHER_TENANT, "octo/other")))
 
     assert await store.read(lambda tx: len(tx.repos())) == 2
@@ -193,7 +193,7 @@ async def test_a_read_sees_what_was_written_before_and_cannot_write(store: Sqlit
         await store.read(lambda tx: tx.mark(REPO))
 
 
-async def test_a_read_stays_on_one_snapshot_while_others_write(store: SqliteStore) -> None:
+async def test_a_read_stays_on_one_snapshot_while_others_write(store: SqlStore) -> None:
     entered, go_on = threading.Event(), threading.Event()
 
     def slowly(tx: SqlLedger) -> tuple[int, int]:
@@ -210,7 +210,7 @@ async def test_a_read_stays_on_one_snapshot_while_others_write(store: SqliteStor
     assert await reading == (1, 1)
 
 
-async def test_a_caller_that_gives_up_before_its_turn_changes_nothing(store: SqliteStore, path: Path) -> None:
+async def test_a_caller_that_gives_up_before_its_turn_changes_nothing(store: SqlStore, path: Path) -> None:
     gate, first = await held(store)
     given_up = asyncio.create_task(store.write(lambda tx: tx.mark(REPO)))
     await asyncio.sleep(0)
@@ -236,7 +236,7 @@ async def test_closing_commits_what_was_handed_in_and_refuses_what_comes_later(p
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("store-")]
 
 
-async def test_a_second_opener_is_told_file_and_process(store: SqliteStore, path: Path) -> None:
+async def test_a_second_opener_is_told_file_and_process(store: SqlStore, path: Path) -> None:
     with pytest.raises(SettingsError, match=rf"{path}.*pid {os.getpid()}"):
         open_store(url_of(path), StillClock(), CountedIds())
 
@@ -248,7 +248,7 @@ async def test_the_file_is_free_again_after_close_and_its_instance_name_stays(pa
         assert second.instance == name
 
 
-async def test_only_the_owner_can_read_the_files(store: SqliteStore, path: Path) -> None:
+async def test_only_the_owner_can_read_the_files(store: SqlStore, path: Path) -> None:
     modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
 
     assert {f"{path.name}-wal", path.name} <= set(modes)
@@ -317,7 +317,7 @@ def test_an_unclosed_store_does_not_keep_the_process_alive(path: Path) -> None:
     assert (done.returncode, done.stdout.strip()) == (0, "left"), done.stderr
 
 
-async def test_the_writer_syncs_fully_and_readers_follow_references(store: SqliteStore) -> None:
+async def test_the_writer_syncs_fully_and_readers_follow_references(store: SqlStore) -> None:
     def pragma(name: str) -> Callable[[SqlLedger], object]:
         return lambda tx: tx.connection.execute(text(f"PRAGMA {name}")).scalar_one()
 

@@ -1,0 +1,208 @@
+"""What the ledger promises holds on PostgreSQL as on SQLite; what differs is how the database is reached and lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from bot.domain.attempt import AttemptPhase
+from bot.domain.intents import Intent, IntentSource
+from bot.domain.model import IssueKey, ItemState
+from bot.errors import SettingsError
+from bot.protocols.ledger import Audit, DuplicateLiveAttempt, LockRow, OutboxRow
+from bot.store.engine import SqlStore, open_store
+from bot.store.errors import StoreUnavailable
+from bot.store.ledger import SqlLedger
+from bot.store.migrate import current, downgrade, head, prepare
+from tests.store.databases import PostgresqlServer, postgresql_server
+from tests.store.support import ALICE, ISSUE, REPO, START, CountedIds, StillClock, a_repo, an_attempt, an_item, url_of
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
+    with postgresql_server(tmp_path_factory.mktemp("pg")) as found:
+        yield found
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "SQLite":
+        found = url_of(tmp_path / "tgs.db")
+        prepare(found, StillClock())
+        return found
+    server: PostgresqlServer = request.getfixturevalue("server")
+    return server.fresh()
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[SqlStore]:
+    """Holds one repository with one item."""
+    async with open_store(url, StillClock(), CountedIds()) as opened:
+        await opened.write(lambda tx: tx.put_repo(a_repo()))
+        assert await opened.write(lambda tx: tx.insert_item(an_item()))
+        yield opened
+
+
+async def test_records_come_back_equal(store: SqlStore) -> None:
+    item = replace(an_item(), revision=1, title="Tür \U0001f6aa", priority=100, not_before=START + timedelta(hours=1))
+    attempt = replace(an_attempt(), cancel_requested_at=START)
+    intent = Intent("comment:1:0", ISSUE, IntentSource.COMMENT, "stop", ("now",), ALICE, START, comment_id=1)
+    act = OutboxRow("once", "comment", ISSUE, REPO, 1, START, None, "words", -1)
+    line = Audit(START, ISSUE, "claimed", "alice", "label", detail={"why": "because"})
+
+    def write(tx: SqlLedger) -> None:
+        assert tx.save_item(an_item(), item)
+        tx.insert_attempt(attempt)
+        tx.take_locks([LockRow(REPO, "src/", ISSUE.number, attempt.id, START)])
+        assert tx.put_intent(intent)
+        assert tx.plan(act)
+        tx.audit(line)
+        tx.put_token("0" * 64, "ATTEMPT", attempt.id, 1, START)
+
+    await store.write(write)
+
+    def read(tx: SqlLedger) -> list[object]:
+        return [
+            tx.repo(REPO), tx.item(ISSUE), tx.live_attempt(ISSUE), tx.open_intents(ISSUE), tx.outbox("once"),
+            tx.history(ISSUE), tx.locks(REPO)[0].path, tx.token("0" * 64),
+        ]  # fmt: skip
+
+    assert await store.read(read) == [
+        a_repo(), item, attempt, [intent], act, [line], "src/", ("ATTEMPT", attempt.id, 1, START)
+    ]  # fmt: skip
+
+
+async def test_what_is_there_is_not_written_twice(store: SqlStore) -> None:
+    intent = Intent("comment:1:0", ISSUE, IntentSource.COMMENT, "stop", (), ALICE, START)
+    act = OutboxRow("once", "comment", ISSUE, REPO, 1, START, None, None, 0)
+    told = [
+        await store.write(
+            lambda tx: (tx.put_intent(intent), tx.plan(act), tx.use_jti("j", START), tx.insert_item(an_item()))
+        )
+        for _ in range(2)
+    ]
+    assert told == [(True, True, True, False), (False, False, False, False)]
+
+
+async def test_a_second_live_attempt_is_refused_and_the_unit_may_go_on(store: SqlStore) -> None:
+    await store.write(lambda tx: tx.insert_attempt(an_attempt()))
+
+    def second(tx: SqlLedger) -> AttemptPhase | None:
+        with pytest.raises(DuplicateLiveAttempt):
+            tx.insert_attempt(replace(an_attempt(), id="other", fence=2))  # type: ignore[arg-type]
+        live = tx.live_attempt(ISSUE)
+        return live.phase if live is not None else None
+
+    assert await store.write(second) is AttemptPhase.CLAIMED
+
+
+async def test_a_stale_save_changes_nothing_and_a_failed_unit_leaves_its_neighbours_alone(store: SqlStore) -> None:
+    assert not await store.write(lambda tx: tx.save_item(replace(an_item(), revision=7), replace(an_item(), title="x")))
+
+    def broken(tx: SqlLedger) -> None:
+        tx.mark(REPO)
+        raise RuntimeError("no")
+
+    marked: list[str] = []
+    store.on_marked(lambda key, priority=0, *, at=None: marked.append(key))
+    done = await asyncio.gather(
+        store.write(broken), store.write(lambda tx: tx.mark(ISSUE)), store.write(broken), return_exceptions=True
+    )
+    assert [type(found) for found in done] == [RuntimeError, type(None), RuntimeError]
+    assert marked == [str(ISSUE)]
+    found = await store.read(lambda tx: tx.item(ISSUE))
+    assert found is not None
+    assert (found.title, found.state) == (an_item().title, ItemState.READY)
+
+
+async def test_a_read_cannot_write(store: SqlStore) -> None:
+    with pytest.raises(Exception, match=r"(?i)read.?only"):
+        await store.read(lambda tx: tx.mark(IssueKey(ISSUE.installation, ISSUE.repo, 99)))
+    await store.write(lambda tx: tx.mark(ISSUE))
+
+
+async def test_history_cannot_be_changed(store: SqlStore) -> None:
+    await store.write(lambda tx: tx.audit(Audit(START, ISSUE, "claimed", "alice", "label")))
+    for statement in ("UPDATE events SET actor = 'mallory'", "DELETE FROM events"):
+        with pytest.raises(Exception, match="append-only"):
+            await store.write(lambda tx, s=statement: tx.connection.exec_driver_sql(s))
+    assert len(await store.read(lambda tx: tx.history(ISSUE))) == 1
+
+
+async def test_a_second_process_is_told_who_has_it(url: str, store: SqlStore) -> None:
+    with pytest.raises(SettingsError, match="in use by another process"):
+        open_store(url, StillClock(), CountedIds())
+
+
+def test_the_schema_goes_up_and_down(server: PostgresqlServer) -> None:
+    url = server.fresh(migrated=False)
+    assert current(url) is None
+    assert prepare(url, StillClock()).after == head()
+    assert prepare(url, StillClock()).changed is False
+    assert downgrade(url, "base", StillClock()).after is None
+    assert prepare(url, StillClock()).after == head()
+
+
+async def test_a_restart_of_the_server_costs_a_failed_call_and_nothing_else(server: PostgresqlServer) -> None:
+    url = server.fresh()
+    async with open_store(url, StillClock(), CountedIds()) as store:
+        await store.write(lambda tx: tx.put_repo(a_repo()))
+        server.end_connections(url)
+        results = await asyncio.gather(
+            *(store.write(lambda tx: tx.mark(REPO)) for _ in range(3)), return_exceptions=True
+        )
+        assert all(isinstance(found, StoreUnavailable | type(None)) for found in results)
+        await store.write(lambda tx: tx.mark(REPO))
+        reads = await asyncio.gather(*(store.read(lambda tx: tx.repo(REPO)) for _ in range(4)), return_exceptions=True)
+        assert {type(found) for found in reads} <= {StoreUnavailable, type(a_repo())}
+        assert await store.read(lambda tx: tx.repo(REPO)) == a_repo()
+
+
+async def test_two_writers_who_looked_at_the_same_rows_do_not_both_win(server: PostgresqlServer) -> None:
+    """Both see no lock on the path and take it; one of them runs again and sees the other's."""
+    import psycopg
+
+    url = server.fresh()
+    async with open_store(url, StillClock(), CountedIds()) as store:
+        await store.write(lambda tx: tx.put_repo(a_repo()))
+        await store.write(lambda tx: tx.insert_item(an_item()))
+        looks = 0
+
+        def take(tx: SqlLedger) -> int:
+            nonlocal looks
+            looks += 1
+            before = len(tx.locks(REPO))
+            if looks == 1:
+                with psycopg.connect(url) as rival:
+                    rival.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+                    assert rival.execute("SELECT count(*) FROM locks").fetchone() == (0,)
+                    rival.execute(
+                        "INSERT INTO locks VALUES (%s, %s, 'src/', %s, 'rival', 0, 'write')",
+                        (REPO.installation, REPO.repo, ISSUE.number),
+                    )
+            if before == 0:
+                tx.take_locks([LockRow(REPO, "src/auth/", ISSUE.number, an_attempt().id, START)])
+            return before
+
+        assert await store.write(take) == 1
+        assert looks == 2
+        assert [row.path for row in await store.read(lambda tx: tx.locks(REPO))] == ["src/"]
+
+
+WRONG = {
+    "a server that does not answer": ("postgresql://u:hunter2@127.0.0.1:1/db", "cannot be reached"),
+    "an address that is none": ("postgresql://u:hunter2@host:port/db", "cannot be read"),
+    "another kind of database": ("mysql://u:hunter2@host/db", "not supported"),
+}
+
+
+@pytest.mark.parametrize(("address", "says"), WRONG.values(), ids=WRONG)
+def test_a_wrong_address_is_said_without_the_password(address: str, says: str) -> None:
+    with pytest.raises(SettingsError, match=says) as caught:
+        open_store(address, StillClock(), CountedIds())
+    assert "hunter2" not in str(caught.value)
