@@ -44,6 +44,7 @@ from bot.web.api.actions import Actions
 from bot.web.api.backlog import BacklogApi
 from bot.web.api.bundles import BundlesApi
 from bot.web.api.callers import Callers
+from bot.web.api.events import EventsApi
 from bot.web.api.items import Items
 from bot.web.api.openapi import OpenApi, document
 from bot.web.api.problems import problems
@@ -51,6 +52,7 @@ from bot.web.api.runs import Runs
 from bot.web.api.table import ROUTES
 from bot.web.dist import Dist
 from bot.web.health import Health, Probes
+from bot.web.live import ConnectionManager
 from bot.web.oidc import OidcVerifier
 from bot.web.webhook import MAX_BODY, Webhook
 
@@ -75,6 +77,7 @@ class Parts:
     router: Router
     inbox: SqlInbox
     bundles: Bundles
+    live: ConnectionManager
 
 
 PARTS: web.AppKey[Parts] = web.AppKey("parts", Parts)
@@ -128,10 +131,20 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: 
     )
     queue = MemoryQueue(StoreKeyRows(store), now=clock.now, chance=world.chance, on_error=_on_pass_error)
     store.on_marked(queue.wake)
+    live = ConnectionManager(clock)
+    store.on_news(live.broadcast)
     router = Router(store, lambda error: log.error("routing_failed", exc_info=error))
     inbox = SqlInbox(store, router.nudge)
     return Parts(
-        settings, store, github, engine, queue, router, inbox, Bundles(store, clock, settings.data_dir / "bundles")
+        settings,
+        store,
+        github,
+        engine,
+        queue,
+        router,
+        inbox,
+        Bundles(store, clock, settings.data_dir / "bundles"),
+        live,
     )
 
 
@@ -152,8 +165,7 @@ async def create_app(settings: Settings, world: World | None = None) -> web.Appl
         raise
     app = web.Application(client_max_size=MAX_BODY, middlewares=[problems])
     app[PARTS] = parts
-    for routes in routes_of(parts, session):
-        app.add_routes(routes)
+    add_routes(app, parts, session)
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         try:
@@ -165,6 +177,17 @@ async def create_app(settings: Settings, world: World | None = None) -> web.Appl
 
     app.cleanup_ctx.append(life)
     return app
+
+
+def add_routes(app: web.Application, parts: Parts, session: aiohttp.ClientSession) -> None:
+    """Serve every route; at the end those who follow live are told first, because their requests would not end."""
+    for routes in routes_of(parts, session):
+        app.add_routes(routes)
+
+    async def drain(_: web.Application) -> None:
+        parts.live.close()
+
+    app.on_shutdown.append(drain)
 
 
 def routes_of(parts: Parts, session: aiohttp.ClientSession) -> list[list[web.RouteDef]]:
@@ -205,6 +228,7 @@ def _of_people(parts: Parts, callers: Callers) -> list[list[web.RouteDef]]:
         Items(callers, store, backlogs, engine.membership, engine.explainer, ids).routes(),
         Actions(callers, store, backlogs, engine.membership, engine.commands, ids).routes(),
         BacklogApi(callers, backlogs).routes(),
+        EventsApi(callers, store, parts.live, parts.settings.server_url).routes(),
     ]
 
 

@@ -25,7 +25,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from bot.app import Parts, open_parts, routes_of
+from bot.app import Parts, add_routes, open_parts
 from bot.app import World as Outside
 from bot.clock import RandomIds
 from bot.domain.attempt import Attempt
@@ -171,8 +171,7 @@ class World:
         )
         parts = await open_parts(self.settings(), session, outside)
         app = web.Application(middlewares=[around(self.off_description), *self.around_answers, problems])
-        for routes in routes_of(parts, session):
-            app.add_routes(routes)
+        add_routes(app, parts, session)
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.port).start()

@@ -40,6 +40,14 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """A line of history with the id by which a follower goes on after it."""
+
+    id: int
+    line: Audit
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxRow:
     """One act that must happen at most once. `done_at` None with a row present: it may have happened.
 
@@ -180,6 +188,13 @@ class Ledger(Protocol):
     # history
     def audit(self, line: Audit) -> None: ...
     def history(self, key: Key, limit: int = 100) -> list[Audit]: ...
+    def events_after(
+        self, repos: Sequence[RepoKey], after: int, limit: int, number: int | None = None
+    ) -> list[Recorded]:
+        """The next lines of history of these repositories by id, oldest first."""
+        ...
+
+    def last_event(self) -> int: ...
 
     # queue rows
     def mark(self, key: Key, *, priority: int = 0, at: datetime | None = None) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Protocol, Self, TypeVar, cast
 
+from bot.domain.model import RepoKey
 from bot.protocols.clock import Clock, Ids
 from bot.store.database import Database, database_of
 from bot.store.dialect import insert_new
@@ -20,8 +22,7 @@ from bot.store.errors import StoreClosed
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import require_current
 from bot.store.tables import meta
-from bot.store.verbs import Marked
-from bot.store.writer import Job, Outcome, Reader, Writer, drain_closed
+from bot.store.writer import Job, Outcome, Reader, Told, Writer, drain_closed
 
 T = TypeVar("T")
 
@@ -54,6 +55,8 @@ class SqlStore:
         self.database = database
         self.clock = clock
         self._closed = False
+        self._waker: Waker | None = None
+        self._hear: Callable[[AbstractSet[RepoKey]], None] | None = None
         database.create()
         self._lock = database.hold()
         try:
@@ -81,6 +84,7 @@ class SqlStore:
         self._writer = Writer(
             self.database, self.clock, self._writes, before_commit=before_commit, after_commit=after_commit
         )
+        self._writer.listener = self._tell
         self._readers = [
             Reader(f"store-reader-{index}", self.database, self.clock, self._reads) for index in range(readers)
         ]
@@ -100,11 +104,18 @@ class SqlStore:
     def on_marked(self, waker: Waker) -> None:
         """From now on tells the waker each key that a committed unit marked, in the event loop of the caller."""
 
-        def tell(marked: Sequence[Marked]) -> None:
-            for mark in marked:
-                waker(mark.key, mark.priority, at=mark.at)
+        self._waker = waker
 
-        self._writer.listener = tell
+    def on_news(self, hear: Callable[[AbstractSet[RepoKey]], None]) -> None:
+        """From now on tells of which repositories a committed unit wrote history or messages, as `on_marked` does."""
+        self._hear = hear
+
+    def _tell(self, told: Told) -> None:
+        if self._waker is not None:
+            for mark in told.marked:
+                self._waker(mark.key, mark.priority, at=mark.at)
+        if self._hear is not None and told.news:
+            self._hear(told.news)
 
     async def write(self, unit: Callable[[SqlLedger], T]) -> T:
         """Runs the unit in its own savepoint; returns after the commit is on disk.

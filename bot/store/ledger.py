@@ -13,6 +13,7 @@ from bot.store.items import ItemVerbs
 from bot.store.keyrows import KeyVerbs
 from bot.store.outbox import HistoryVerbs, OutboxVerbs
 from bot.store.repos import RepoVerbs
+from bot.store.stream import StreamVerbs
 from bot.store.tokens import TokenVerbs
 from bot.store.workers import WorkerVerbs
 
@@ -25,6 +26,7 @@ class SqlLedger(
     IntentVerbs,
     OutboxVerbs,
     HistoryVerbs,
+    StreamVerbs,
     KeyVerbs,
     TokenVerbs,
     WorkerVerbs,

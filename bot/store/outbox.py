@@ -92,6 +92,7 @@ class HistoryVerbs(Verbs):
     """The verbs of `bot.protocols.ledger.Ledger` about history."""
 
     def audit(self, line: Audit) -> None:
+        self.news.add(RepoKey(line.key.installation, line.key.repo))
         self.connection.execute(
             events.insert().values(
                 at=line.at,
@@ -114,21 +115,23 @@ class HistoryVerbs(Verbs):
         """The newest `limit` lines written under exactly this key, oldest first."""
         number = events.c.number == key.number if isinstance(key, IssueKey) else events.c.number.is_(None)
         query = select(events).where(in_repo(events, key), number).order_by(events.c.id.desc()).limit(limit)
-        lines = [
-            Audit(
-                at=row.at,
-                key=key,
-                kind=row.kind,
-                actor=row.actor,
-                cause=row.cause,
-                from_state=row.from_state,
-                to_state=row.to_state,
-                attempt=None if row.attempt is None else AttemptId(row.attempt),
-                fence=row.fence,
-                policy_hash=row.policy_hash,
-                detail=row.detail,
-            )
-            for row in self.connection.execute(query)
-        ]
+        lines = [audit_of(row, key) for row in self.connection.execute(query)]
         lines.reverse()
         return lines
+
+
+def audit_of(row: Row[Any], key: Key) -> Audit:
+    """The line of history in a row of `events`."""
+    return Audit(
+        at=row.at,
+        key=key,
+        kind=row.kind,
+        actor=row.actor,
+        cause=row.cause,
+        from_state=row.from_state,
+        to_state=row.to_state,
+        attempt=None if row.attempt is None else AttemptId(row.attempt),
+        fence=row.fence,
+        policy_hash=row.policy_hash,
+        detail=row.detail,
+    )

@@ -321,6 +321,8 @@ events = Table(
     Column("policy_hash", String, nullable=False),
     Column("detail", Json(dict[str, str])),
     Index("ix_events_key", "installation", "repo", "number"),
+    # Followers read on from the last id they saw.
+    Index("ix_events_stream", "installation", "repo", "id"),
 )
 
 deliveries = Table(
@@ -475,6 +477,16 @@ messages = Table(
     Index("ix_messages_key", "installation", "repo", "number"),
     # One comment is one message, whoever tells of it first.
     Index("uq_messages_comment", "installation", "repo", "comment_id", unique=True),
+)
+
+conversations = Table(
+    "conversations",
+    METADATA,
+    *_tenant(),
+    Column("number", BigInteger, nullable=False, autoincrement=False),
+    # How many comments the issue had when all of them were mirrored; -1: one was changed since.
+    Column("mirrored", Integer, nullable=False),
+    PrimaryKeyConstraint("installation", "repo", "number"),
 )
 
 bundles = Table(

@@ -29,6 +29,8 @@ class Verbs:
         self.connection = connection
         self.clock = clock
         self.marked: list[Marked] = []
+        self.news: set[RepoKey] = set()
+        """Repositories of which something was written that people follow live."""
 
 
 def in_repo(table: Table, key: RepoKey | IssueKey) -> ColumnElement[bool]:

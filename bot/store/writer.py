@@ -6,7 +6,8 @@ callers of the group and the writer goes on. Threads are daemons: none keeps the
 
 Races it knows: a caller that is cancelled before its unit began has it skipped; one cancelled later must assume that
 the unit was committed. Marked keys are told to the listener, in the caller's event loop, just before the caller is
-answered, so whoever awaited a write finds the queue awake.
+answered, so whoever awaited a write finds the queue awake; so are the repositories of which something was written that
+people follow live.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from bot.domain.model import RepoKey
 from bot.errors import SettingsError
 from bot.protocols.clock import Clock
 from bot.store.database import Database
@@ -32,7 +34,20 @@ GROUP_LIMIT = 256
 TRIES = 8
 """How often a group that lost against another process is run; such meetings are rare and short."""
 
-Listener = Callable[[Sequence[Marked]], None]
+
+@dataclass(slots=True)
+class Told:
+    """What the committed units of a group leave to others: keys to look at, repositories with news for followers."""
+
+    marked: list[Marked] = field(default_factory=list)
+    news: set[RepoKey] = field(default_factory=set)
+
+    def clear(self) -> None:
+        self.marked.clear()
+        self.news.clear()
+
+
+Listener = Callable[[Told], None]
 
 
 @dataclass(slots=True)
@@ -52,23 +67,23 @@ class Job:
     future: asyncio.Future[Outcome]
 
 
-def _answer(jobs: Sequence[tuple[Job, Outcome]], marked: Sequence[Marked], listener: Listener | None) -> None:
+def _answer(jobs: Sequence[tuple[Job, Outcome]], told: Told, listener: Listener | None) -> None:
     """Runs in the callers' loop."""
     try:
-        if marked and listener is not None:
-            listener(marked)
+        if listener is not None and (told.marked or told.news):
+            listener(told)
     finally:
         for job, outcome in jobs:
             if not job.future.done():
                 job.future.set_result(outcome)
 
 
-def deliver(jobs: Sequence[tuple[Job, Outcome]], marked: Sequence[Marked], listener: Listener | None) -> None:
+def deliver(jobs: Sequence[tuple[Job, Outcome]], told: Told, listener: Listener | None) -> None:
     """Hands outcomes to the callers' loops; a loop that is closed already has nobody waiting."""
     for loop in {job.loop for job, _ in jobs}:
         own = [(job, outcome) for job, outcome in jobs if job.loop is loop]
         with suppress(RuntimeError):  # raised by a loop that was closed meanwhile, and by nothing else
-            loop.call_soon_threadsafe(_answer, own, marked, listener)
+            loop.call_soon_threadsafe(_answer, own, told, listener)
 
 
 class UnitThread(threading.Thread):
@@ -93,13 +108,14 @@ class UnitThread(threading.Thread):
             self.connection = self.database.connect(read_only=self.READ_ONLY)
             self.driver = self.connection.connection.driver_connection
 
-    def run_unit(self, job: Job, marked: list[Marked]) -> Outcome:
+    def run_unit(self, job: Job, told: Told) -> Outcome:
         ledger = SqlLedger(self.connection, self.clock)
         try:
             value = job.unit(ledger)
         except BaseException as error:  # noqa: BLE001 - the caller gets it; this thread serves all other callers
             return Outcome(error=error)
-        marked.extend(ledger.marked)
+        told.marked.extend(ledger.marked)
+        told.news |= ledger.news
         return Outcome(value)
 
 
@@ -108,7 +124,7 @@ class Reader(UnitThread):
 
     def run(self) -> None:
         while (job := self.inbox.get()) is not None:
-            deliver([(job, self._read(job))], (), None)
+            deliver([(job, self._read(job))], Told(), None)
         self.inbox.put(None)  # the next reader ends too
         self.connection.close()
 
@@ -118,7 +134,7 @@ class Reader(UnitThread):
             self.mend()
             self.driver.execute(self.database.begin_read)
             try:
-                return self.run_unit(job, [])
+                return self.run_unit(job, Told())
             finally:
                 self.driver.execute("ROLLBACK")
         except trouble as error:
@@ -173,25 +189,25 @@ class Writer(UnitThread):
         return jobs, False
 
     def _group(self, jobs: list[Job]) -> None:
-        marked: list[Marked] = []
+        told = Told()
         outcomes: list[Outcome] = []
         for turn in range(TRIES):
             try:
-                outcomes = self._transact(jobs, marked)
+                outcomes = self._transact(jobs, told)
                 break
             except BaseException as error:  # noqa: BLE001 - every caller gets it; the writer outlives a failed commit
                 self._abandon()
-                marked.clear()
+                told.clear()
                 # Own exception objects: a traceback shared by several tasks grows with every raise.
                 outcomes = [Outcome(error=_unavailable("write", error)) for _ in jobs]
                 if not self.database.again(error) or turn + 1 == TRIES:
                     break
-        deliver(list(zip(jobs, outcomes, strict=True)), marked, self.listener)
+        deliver(list(zip(jobs, outcomes, strict=True)), told, self.listener)
 
-    def _transact(self, jobs: list[Job], marked: list[Marked]) -> list[Outcome]:
+    def _transact(self, jobs: list[Job], told: Told) -> list[Outcome]:
         self.mend()
         self.driver.execute(self.database.begin_write)
-        outcomes = [self._savepoint(job, marked) for job in jobs]
+        outcomes = [self._savepoint(job, told) for job in jobs]
         if self.before_commit is not None:
             self.before_commit()
         self.driver.execute("COMMIT")
@@ -201,9 +217,9 @@ class Writer(UnitThread):
             self.after_commit()
         return outcomes
 
-    def _savepoint(self, job: Job, marked: list[Marked]) -> Outcome:
+    def _savepoint(self, job: Job, told: Told) -> Outcome:
         self.driver.execute("SAVEPOINT unit")
-        outcome = self.run_unit(job, marked)
+        outcome = self.run_unit(job, told)
         if outcome.error is not None and self.database.again(outcome.error):
             raise outcome.error
         if not self.database.in_transaction(self.driver):
@@ -235,4 +251,4 @@ def drain_closed(inbox: queue.SimpleQueue[Job | None]) -> None:
         except queue.Empty:
             return
         if job is not None:
-            deliver([(job, Outcome(error=StoreClosed("the store is closed")))], (), None)
+            deliver([(job, Outcome(error=StoreClosed("the store is closed")))], Told(), None)

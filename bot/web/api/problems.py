@@ -36,6 +36,7 @@ class Code(StrEnum):
     CONFLICT = "conflict"
     UPSTREAM = "upstream"
     LIMITED = "limited"
+    TOO_MANY = "too_many"
     INTERNAL = "internal"
 
 
@@ -49,6 +50,7 @@ _STATUS = {
     Code.CONFLICT: HTTPStatus.CONFLICT,
     Code.UPSTREAM: HTTPStatus.BAD_GATEWAY,
     Code.LIMITED: HTTPStatus.SERVICE_UNAVAILABLE,
+    Code.TOO_MANY: HTTPStatus.TOO_MANY_REQUESTS,
     Code.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
@@ -118,7 +120,8 @@ async def _answered(request: web.Request, handler: Handler, name: str) -> web.St
     try:
         return await handler(request)
     except ApiProblem as error:
-        return problem(error.code, error.detail, extra={**error.extra, **mine})
+        headers = {"Retry-After": "10"} if error.code in {Code.TOO_MANY, Code.LIMITED} else None
+        return problem(error.code, error.detail, headers=headers, extra={**error.extra, **mine})
     except LostClaim as error:
         return problem(Code.LOST_CLAIM, str(error), extra=mine)
     except Refused as error:

@@ -5,7 +5,7 @@ A test holds it against the routes of a running server, so that a route can be n
 
 from __future__ import annotations
 
-from bot.web.api import actions, backlog, bundles, items, openapi, runs
+from bot.web.api import actions, backlog, bundles, events, items, openapi, runs
 from bot.web.api.described import Caller, Row
 
 _OUTSIDE = (
@@ -27,4 +27,5 @@ ROUTES: tuple[Row, ...] = (
     *items.DESCRIBED,
     *actions.DESCRIBED,
     *backlog.DESCRIBED,
+    *events.DESCRIBED,
 )

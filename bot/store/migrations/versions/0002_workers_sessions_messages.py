@@ -94,6 +94,15 @@ def upgrade() -> None:
     op.create_index("ix_messages_key", "messages", ["installation", "repo", "number"], unique=False)
     op.create_index("uq_messages_comment", "messages", ["installation", "repo", "comment_id"], unique=True)
     op.create_table(
+        "conversations",
+        sa.Column("installation", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("repo", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("mirrored", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("installation", "repo", "number", name=op.f("pk_conversations")),
+    )
+    op.create_index("ix_events_stream", "events", ["installation", "repo", "id"], unique=False)
+    op.create_table(
         "bundles",
         sa.Column("attempt", sa.String(), nullable=False),
         sa.Column("sha256", sa.String(), nullable=False),
@@ -105,7 +114,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Takes them away again; who works on what at that moment is forgotten."""
-    for table in ("bundles", "messages", "sessions", "workers", "worker_tokens"):
+    op.drop_index("ix_events_stream", "events")
+    for table in ("bundles", "conversations", "messages", "sessions", "workers", "worker_tokens"):
         op.drop_table(table)
     op.drop_index("ix_attempts_worker", "attempts")
     with op.batch_alter_table("attempts") as batch:
