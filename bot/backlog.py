@@ -141,7 +141,7 @@ def listed(item: Item, attempts: Sequence[Attempt]) -> Listed:
         state=item.state.value,
         status=TGS_STATUS[item.state],
         priority=item.priority,
-        position=item.position,
+        position=None if item.terminal else item.position,
         added_at=iso(item.ready_since or item.since),
         claimed_at=iso(live.claimed_at) if live else None,
         started_at=iso(started),
@@ -150,7 +150,7 @@ def listed(item: Item, attempts: Sequence[Attempt]) -> Listed:
         attempts=len(attempts),
         pull_request=item.pull.number if item.pull else None,
         labels=list(labels_of(item)),
-        waiting=[sentence(reason) for reason in item.waiting],
+        waiting=[] if item.terminal else [sentence(reason) for reason in item.waiting],
         revision=item.revision,
     )
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, assert_never
 
-from bot.client.http import plain
+from bot.client.plain import plain
 from bot.errors import UserError
 
 if TYPE_CHECKING:

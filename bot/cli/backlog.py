@@ -214,7 +214,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _line(entry: Entry) -> str:
-    from bot.client.http import plain
+    from bot.client.plain import plain
 
     return f"  {entry.name}  {plain(entry.title)}" if entry.number is not None else f"  {entry.name}"
 

@@ -14,9 +14,8 @@ from bot.cli.backends import Backend, Where, choose, opened_file, repository_nam
 from bot.cli.backlog import ask
 from bot.cli.options import AsJson, BackendChoice, ClonePath, Repo
 from bot.client.backlog import Scanned
-from bot.client.http import plain
+from bot.client.plain import plain
 from bot.errors import Unavailable, UserError
-from bot.worker.oidc import URL_VARIABLE
 
 if TYPE_CHECKING:
     from bot.client.file_backlog import Restored
@@ -42,6 +41,8 @@ def scan(
     Doing it twice changes nothing. In an Actions job without a token, the job's
     identity asks the server to look at the job's repository.
     """
+    from bot.worker.oidc import URL_VARIABLE
+
     where = choose(backend, repo, path)
     if pull:
         found, url = _proposed(where, repository_name(repo, path) if where.backend is Backend.FILE else "")

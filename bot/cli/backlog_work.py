@@ -23,8 +23,7 @@ from bot.cli.options import AsJson, BackendChoice, ClonePath, Item, Repo, folder
 from bot.cli.show import say
 from bot.cli.tickets import is_ticket_file, read_ticket
 from bot.client.backlog import Addition, Claim, Ending, Held, ItemRef, NothingThere, Settled, Taken, Wanted
-from bot.client.http import plain
-from bot.domain.failures import FAILURES
+from bot.client.plain import plain
 from bot.domain.labels import PRIORITIES
 from bot.domain.model import FailureReason
 from bot.errors import LostClaim, UserError
@@ -343,12 +342,13 @@ def _issue(text: str) -> int:
 
 
 def _reason(text: str) -> str:
-    if text in {code.value for code in FAILURES}:
+    codes = [code.value for code in FailureReason]
+    if text in codes:
         return text
     from difflib import get_close_matches
 
-    near = get_close_matches(text, [code.value for code in FAILURES], n=1, cutoff=0.4)
-    hint = f"Did you mean `{near[0]}`?" if near else f"One of: {', '.join(code.value for code in FAILURES)}."
+    near = get_close_matches(text, codes, n=1, cutoff=0.4)
+    hint = f"Did you mean `{near[0]}`?" if near else f"One of: {', '.join(codes)}."
     raise UserError(f"`{plain(text)}` is no reason for a failure.", hint)
 
 

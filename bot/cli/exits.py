@@ -6,8 +6,7 @@ from dataclasses import replace
 from enum import IntEnum
 
 from bot.cli.answers import ErrorAnswer, ErrorShown
-from bot.client.backlog import NothingThere, Taken
-from bot.client.http import Moved
+from bot.client.backlog import Moved, NothingThere, Taken
 from bot.errors import GitHubError, LostClaim, Refused, SettingsError, TgsError, UserError
 from bot.texts.phrases import at
 

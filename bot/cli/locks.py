@@ -12,7 +12,7 @@ from bot.cli.backends import choose
 from bot.cli.backlog import ask
 from bot.cli.options import AsJson, BackendChoice, ClonePath, Item, Repo, item_ref
 from bot.client.backlog import Backlog, LockHeld
-from bot.client.http import plain
+from bot.client.plain import plain
 
 app = typer.Typer(help="The paths that items hold while they are worked on.", no_args_is_help=True)
 

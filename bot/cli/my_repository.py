@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from bot.client.http import Moved
+from bot.client.backlog import Moved
 from bot.clock import SystemClock
 from bot.domain.model import InstallationId, RepoId, RepoKey
 from bot.errors import (

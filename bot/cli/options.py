@@ -12,9 +12,8 @@ import typer
 from bot.cli.answers import json_wanted
 from bot.cli.backends import Backend, clone_root
 from bot.client.backlog import ItemRef
-from bot.client.http import plain
-from bot.domain.failures import FAILURES
-from bot.domain.model import ItemState
+from bot.client.plain import plain
+from bot.domain.model import FailureReason, ItemState
 from bot.domain.thoughts import THOUGHTS_DIR, parse_dir
 from bot.errors import UserError
 
@@ -23,7 +22,7 @@ _NUMBER = re.compile(r"#?([1-9][0-9]{0,8})")
 
 def reason_codes(incomplete: str) -> list[str]:
     """For the shell's completion."""
-    return [code.value for code in FAILURES if code.value.startswith(incomplete)]
+    return [code.value for code in FailureReason if code.value.startswith(incomplete)]
 
 
 def folder_names(incomplete: str) -> list[str]:

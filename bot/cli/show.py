@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TextIO
 
 from bot.client.backlog import Claim, Entry, Finding, LockHeld
-from bot.client.http import plain
+from bot.client.plain import plain
 from bot.texts.phrases import at
 
 _NUMBERS = frozenset({"#", "place", "prio", "tries", "pull"})

@@ -39,6 +39,10 @@ class Taken(UserError):
         self.lease_until = lease_until
 
 
+class Moved(UserError):
+    """The thing changed between the look and the write; look again."""
+
+
 class Status(StrEnum):
     """The words of the backlog file for where an item stands."""
 

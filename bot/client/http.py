@@ -21,8 +21,8 @@ from typing import Any, Final
 import aiohttp
 from pydantic import SecretStr
 
-from bot.client.backlog import Taken
-from bot.domain.sanitise import for_terminal
+from bot.client.backlog import Moved, Taken
+from bot.client.plain import plain
 from bot.domain.timestamps import parse_iso
 from bot.errors import LostClaim, Refused, TgsError, Unavailable, UserError
 from bot.workflows import check_url
@@ -36,10 +36,6 @@ MAX_ANSWER: Final = 10_000_000
 ADVICE: Final = "Stop working on it: what you did is still in your files, and nothing was changed here."
 
 Query = Sequence[tuple[str, str]]
-
-
-class Moved(UserError):
-    """The thing changed between the look and the write; look again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +180,7 @@ def _trouble(server: str, status: int, body: Mapping[str, Any], request: str) ->
     if status == 403:
         return Refused(detail)
     if status in {409, 412}:
-        return Moved(_sentence(detail or "It changed meanwhile"), "Look again, then repeat it.")
+        return Moved(_sentence(detail or "It changed meanwhile; look again"))
     if 400 <= status < 500:
         return UserError(f"The server did not accept the request: {detail}")
     return Unavailable(f"The server at {server} answered {status} (request {request}). {detail}", status=status)
@@ -200,8 +196,3 @@ def _when(value: object) -> datetime | None:
 def _sentence(text: str) -> str:
     text = text.strip()
     return (text[:1].upper() + text[1:]).rstrip(".") + "."
-
-
-def plain(text: str) -> str:
-    """One line without anything that a terminal would obey."""
-    return " ".join(for_terminal(text).split())

@@ -12,6 +12,7 @@ Race: between a look-up of a folder's number and the write, the item may change;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -36,7 +37,8 @@ from bot.client.backlog import (
     Status,
     Wanted,
 )
-from bot.client.http import Answer, BotHttp, plain
+from bot.client.http import Answer, BotHttp
+from bot.client.plain import plain
 from bot.domain.identity import RunSecret
 from bot.domain.model import ItemState
 from bot.errors import Refused, TgsError, Unavailable, UserError
@@ -44,6 +46,8 @@ from bot.protocols.clock import Ids
 
 PAGE: Final = 100
 """Items of one answer: the bot may give fewer."""
+MAX_PEEK: Final = 20
+"""Items of one look ahead that the bot gives."""
 MAX_PAGES: Final = 100
 """A list that does not end is an error of the other side."""
 Record = TypeVar("Record")
@@ -72,7 +76,8 @@ class ServerBacklog:
         elif addition.ref is not None:
             body |= _named(addition.ref)
         answer = await self._http.send("POST", f"{self._repo}/items", body)
-        return Added(_entry(_item(answer)), new=answer.status == 201)
+        named = addition.ticket.title if addition.ticket is not None else str(addition.ref)
+        return Added(_entry(_item(answer, named)), new=answer.status != 200)
 
     async def remove(self, ref: ItemRef, *, force: bool = False) -> Settled:
         number = await self._number(ref)
@@ -121,6 +126,7 @@ class ServerBacklog:
 
     async def _claim(self, wanted: Wanted, count: int) -> list[Claim]:
         token = self._ids.new(RunSecret.ATTEMPT)
+        count = min(count, MAX_PEEK)
         body: dict[str, Any] = {"repo": self._name, "name": wanted.name, "token": token, "count": count}
         if wanted.ref is not None:
             body |= _named(wanted.ref)
@@ -135,8 +141,11 @@ class ServerBacklog:
         return claims
 
     async def _why_nothing(self) -> list[str]:
-        """What waits, for what; the first few, in the order of the queue."""
-        waiting = await self.entries(states=[ItemState.READY])
+        """What waits, for what; the first few, in the order of the queue. A worker's token may not list."""
+        try:
+            waiting = await self.entries(states=[ItemState.READY])
+        except TgsError:
+            return []
         return [f"{entry.name} waits: {' '.join(entry.waiting)}" for entry in waiting[:3] if entry.waiting]
 
     async def complete(self, held: Held, *, evidence: str | None = None) -> Settled:
@@ -231,8 +240,13 @@ def _list(body: Mapping[str, Any], name: str, *, empty: bool = False) -> list[An
     return found
 
 
-def _item(answer: Answer) -> object:
-    return answer.body.get("item", answer.body)
+def _item(answer: Answer, title: str = "") -> object:
+    """The item of an answer. A command that was only taken (202) may not have made one yet."""
+    found = answer.body.get("item", answer.body)
+    if found is None and answer.status == 202:
+        number = answer.body.get("number")
+        return {"dir": None, "title": title, "state": "proposed", "status": "proposed", "number": number}
+    return found
 
 
 def _entry(value: object) -> Entry:
@@ -250,7 +264,8 @@ def _finding(value: Any) -> Finding:
 
 def _settled(answer: Answer) -> Settled:
     said = _record(_Said, answer.body)
-    return Settled(_entry(_item(answer)), plain(said.text), said.due_at)
+    # The words are those of a comment, which begins with whom it is for.
+    return Settled(_entry(_item(answer)), re.sub(r"^@[A-Za-z0-9-]+: ", "", plain(said.text)), said.due_at)
 
 
 class _Said(msgspec.Struct):
@@ -283,6 +298,10 @@ def _claim(value: object, token: str) -> Claim:
 
 
 def _paths(bundle: Mapping[str, Any]) -> list[str]:
-    """The files to read first, from the context that workers get."""
+    """What to read first, from the context that workers get: the plan's files, else the issue."""
     thought = bundle.get("thought") or {}
-    return [str(thought[name]) for name in ("research_path", "plan_path") if thought.get(name)]
+    files = [str(thought[name]) for name in ("research_path", "plan_path") if thought.get(name)]
+    clone = str((bundle.get("repository") or {}).get("clone_url") or "")
+    if not files and clone and bundle.get("issue"):
+        return [f"{clone.removesuffix('.git')}/issues/{bundle['issue']}"]
+    return files

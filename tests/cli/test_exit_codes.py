@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from bot.cli.exits import MEANING, Exit, exit_of, told
-from bot.client.backlog import NothingThere, Taken
-from bot.client.http import Moved
+from bot.client.backlog import Moved, NothingThere, Taken
 from bot.errors import (
     Conflict,
     Forbidden,

@@ -13,8 +13,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
 
-from bot.client.backlog import Taken
-from bot.client.http import BotHttp, Moved
+from bot.client.backlog import Moved, Taken
+from bot.client.http import BotHttp
 from bot.errors import LostClaim, Refused, Unavailable, UserError
 
 TOKEN = "ghp_the-token-of-the-person"
@@ -66,7 +66,7 @@ MEANINGS = {
     "an item of somebody else": (
         problem(409, "taken", owner="tom", lease_until="2026-01-01T09:30:00Z"), Taken, "the words of the server"
     ),
-    "an item that changed": (problem(409, "conflict"), Moved, "Look again"),
+    "an item that changed": (problem(409, "conflict"), Moved, "The words of the server"),
     "a stale claim": (problem(409, "lost_claim"), LostClaim, "Stop working on it"),
     "GitHub's limits": (problem(503, "limited"), Unavailable, "request r1"),
     "an error of the bot": (problem(500, "internal"), Unavailable, "request r1"),

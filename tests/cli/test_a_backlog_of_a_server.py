@@ -1,0 +1,71 @@
+"""`tgs server backlog` against a running bot, as transcripts: real HTTP on both sides, one virtual clock."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from tests.cli.terminal import Terminal, home
+from tests.world import World, new_world
+
+POLICY = "agent:\n  adapter: scripted\nallow_unisolated: true\n"
+TICKET = "id: fr-1\ntitle: Greet in French\ntype: feature\npriority: high\nlocks: src/fr/\ndescription: Say bonjour.\n"
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    # The transcript holds what the command said, not what the bot in the same process logs.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
+    async with new_world(tmp_path, policy=POLICY) as made:
+        made.leave_due = True
+        yield made
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def maria(world: World, tmp_path: Path) -> Terminal:
+    return at(world, tmp_path, "maria")
+
+
+def at(world: World, tmp: Path, login: str) -> Terminal:
+    (tmp / login).mkdir()
+    environment = home(tmp) | {
+        "USER": login,
+        "LOGNAME": login,
+        "XDG_STATE_HOME": str(tmp / f"state-{login}"),
+        "TGS_SERVER_URL": world.url,
+        "GH_TOKEN": world.hub.user_token(login),
+        "GITHUB_REPOSITORY": world.repo.full_name,
+    }
+    names = {world.url: "https://tgs.example.org", world.hub.html_url: "https://github.com", str(tmp): "~"}
+    return Terminal(environment, tmp / login, names, world)
+
+
+async def test_items_are_added_listed_and_removed(world: World, maria: Terminal) -> None:
+    backlog = "tgs server backlog"
+    folder = world.thought("a1b2c3", "say-goodbye")
+    issue = world.issue("Add a greeting in a rather long title, \x1b[31mred\x1b[0m and [bold]loud")
+    (maria.cwd / "french.yaml").write_text(TICKET)
+    await world.settle()
+    await maria.type(f"{backlog} list")
+    await maria.type(f"{backlog} add {issue}")
+    await maria.type(f"{backlog} add '#{issue}'")
+    await maria.type(f"{backlog} add {folder}")
+    await maria.type(f"{backlog} add french.yaml")
+    await maria.type(f"{backlog} add french.yaml --json")
+    await maria.type(f"{backlog} list")
+    await maria.type(f"{backlog} list --wide")
+    await maria.type(f"{backlog} list --state ready --label tgs:priority/high --json")
+    await maria.type(f"{backlog} list --status failed")
+    await maria.type(f"{backlog} remove {issue}")
+    await maria.type(f"{backlog} remove {issue} --force")
+    await maria.type(f"{backlog} remove {folder} --json")
+    await maria.type(f"{backlog} validate")
+    await maria.type(f"{backlog} validate --json")
+    maria.equals_golden("server-items")
+    for number in world.repo.issues:
+        world.bot_said(number)
