@@ -159,7 +159,7 @@ def labels_of(item: Item) -> tuple[str, ...]:
     """The labels that the issue carries, as far as they were read."""
     held = (IntentLabel.HOLD.value,) if item.held_by == "label" else ()
     owned = (IntentLabel.NO_AGENT.value,) if item.human_owned else ()
-    return (labels.state_label(item.state), *sorted(item.accepted_labels), *held, *owned)
+    return (labels.state_label(item.state), *sorted(item.accepted_labels), *held, *owned, *item.labels)
 
 
 _Rank = tuple[bool, int, int, int, float, int]

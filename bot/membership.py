@@ -14,8 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from bot.domain.command_parser import render
+from bot.domain.commands import PREFIX, Command, Verb
 from bot.domain.facts import IssueFacts, Presence
 from bot.domain.front_matter import FrontMatter, from_issue
+from bot.domain.locks import parse_locks
 from bot.domain.mirror import CreateIssue
 from bot.domain.model import IssueKey, Item, ItemState, Person, Role
 from bot.domain.notes import NoteCode
@@ -307,19 +310,24 @@ class Membership:
 
 
 def wishes(item: Item | None, wish: Wish) -> list[str]:
-    """The commands that make the item as it is wished."""
+    """The commands that make the item as it is wished. Raises InvalidLock."""
     lines: list[str] = []
     if wish.priority is not None and (item is None or item.priority != wish.priority):
         lines.append(f"priority {wish.priority}")
     if wish.locks is not None:
         has = item.spec.locks if item is not None else ()
-        lines += [f"unlock {path}" for path in has if path not in wish.locks]
-        lines += [f"lock {path}" for path in wish.locks if path not in has]
+        wanted = [str(lock) for lock in parse_locks(wish.locks)]
+        lines += [_line(Verb.UNLOCK, path) for path in has if path not in wanted]
+        lines += [_line(Verb.LOCK, path) for path in wanted if path not in has]
     if wish.depends_on is not None:
         needs = item.spec.depends_on if item is not None else ()
         lines += [f"undepends #{number}" for number in needs if number not in wish.depends_on]
         lines += [f"depends #{number}" for number in wish.depends_on if number not in needs]
     return lines
+
+
+def _line(verb: Verb, argument: str) -> str:
+    return render(Command(verb, (argument,))).removeprefix(PREFIX).strip()
 
 
 def _checked(fields: Mapping[str, object]) -> FrontMatter:

@@ -276,7 +276,7 @@ class RepoPass:
             lambda item: replace(
                 item,
                 thought=action.thought.ref(head),
-                spec=spec,
+                spec=item.asked.over(spec),
                 findings=findings,
                 thought_gone=False,
                 mirror_ready=ready,

@@ -21,7 +21,18 @@ from bot.domain.facts import ContentEdit, IssueFacts, LabelEvent
 from bot.domain.front_matter import Source, effective_spec, from_issue
 from bot.domain.labels import IntentLabel
 from bot.domain.lifecycle import ItemEvent, Refusal
-from bot.domain.model import TERMINAL_STATES, FailureReason, Item, ItemState, Person, Problem, Role, Snapshot, WorkSpec
+from bot.domain.model import (
+    TERMINAL_STATES,
+    Asked,
+    FailureReason,
+    Item,
+    ItemState,
+    Person,
+    Problem,
+    Role,
+    Snapshot,
+    WorkSpec,
+)
 from bot.domain.notes import NoteCode, note
 from bot.domain.permissions import Capability, Denied, decide, needed
 from bot.domain.policy_model import Policy
@@ -292,7 +303,8 @@ def new_item(draft: Draft, issue: IssueFacts, policy: Policy) -> Item:
 def _wished(draft: Draft, issue: IssueFacts, policy: Policy) -> dict[str, Any]:
     """The item's fields that follow from the text of its issue."""
     spec, findings = _wishes(draft, issue, policy)
-    return {"spec": spec, "findings": findings}
+    asked = draft.item.asked if draft.item is not None else Asked()
+    return {"spec": asked.over(spec), "findings": findings}
 
 
 def _wishes(draft: Draft, issue: IssueFacts, policy: Policy) -> tuple[WorkSpec, tuple[Problem, ...]]:
@@ -327,6 +339,9 @@ def _read_intent_labels(draft: Draft, policy: Policy, issue: IssueFacts) -> None
         draft.wake(draft.facts.key.repo_key)
     for name in sorted(wanted - item.accepted_labels):
         _consider_priority(draft, policy, name)
+    foreign = tuple(sorted(name for name in issue.labels if not labels.is_ours(name)))
+    if foreign != item.labels:
+        draft.change(labels=foreign)
 
 
 def _consider_priority(draft: Draft, policy: Policy, name: str) -> None:

@@ -26,6 +26,7 @@ from bot.domain.commands import (
     Verb,
 )
 from bot.domain.labels import PRIORITIES
+from bot.domain.locks import InvalidLock, parse_lock
 
 _OPTION = re.compile(r"--[A-Za-z][\w-]*")
 
@@ -70,6 +71,11 @@ class Arguments:
     @property
     def fresh(self) -> bool:
         return "--fresh" in self.flags
+
+    @property
+    def issue(self) -> int:
+        """The number of another issue."""
+        return int(self.values["issue"].removeprefix("#"))
 
     @property
     def until(self) -> datetime | None:
@@ -175,6 +181,14 @@ def _value(param: Param, text: str, now: datetime | None) -> str | Mistake:
                 return word
         case Kind.DATE:
             return _date(param, text, now)
+        case Kind.PATH:
+            try:
+                return str(parse_lock(text))
+            except InvalidLock:
+                pass
+        case Kind.ISSUE:
+            if re.fullmatch(r"#?[1-9][0-9]{0,8}", text, re.ASCII):
+                return f"#{text.removeprefix('#')}"
         case Kind.TEXT:
             return text
         case _:
@@ -214,5 +228,9 @@ def _expected(param: Param) -> str:
             return "`plan`, `research` or the commit's SHA (7 to 40 hex digits)"
         case Kind.COMMAND:
             return "the name of a command"
+        case Kind.PATH:
+            return "a path from the repository's root, such as `src/auth/`"
+        case Kind.ISSUE:
+            return "an issue, such as `#12`"
         case _:
             assert_never(param.kind)

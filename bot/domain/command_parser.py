@@ -117,7 +117,7 @@ def render(command: Command) -> str:
                 words += [rest.pop(0), rest.pop(0)]
         elif rest:
             arg = rest.pop(0)
-            words.append(_quote(arg) if param.kind is Kind.TEXT else arg)
+            words.append(_quote(arg) if param.kind in {Kind.TEXT, Kind.PATH} else arg)
     return " ".join([*words, *rest])
 
 

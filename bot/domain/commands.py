@@ -77,6 +77,8 @@ class Kind(StrEnum):
     DATE = "date"
     APPROVAL = "approval"
     COMMAND = "command"
+    PATH = "path"
+    ISSUE = "issue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +218,38 @@ COMMANDS: Final = MappingProxyType(
             _later(_V.AUTOMERGE, "on|off", _C.MERGE, "Merge without another command.", "on"),
             _later(_V.REBASE, "", _C.START, "Bring the pull request up to date with its base."),
             _later(_V.REVIEW, "", _C.START, "Ask for an independent review of the pull request."),
-            _later(_V.LOCK, "<path>", _C.HOLD, "Lock a path for this issue.", "src/auth/"),
-            _later(_V.UNLOCK, "<path>", _C.HOLD, "Release a lock of this issue.", "src/auth/"),
-            _later(_V.DEPENDS, "#n", _C.HOLD, "Wait for another issue.", "#12"),
-            _later(_V.UNDEPENDS, "#n", _C.HOLD, "Wait no longer for another issue.", "#12"),
+            _row(
+                _V.LOCK,
+                "<path>",
+                _C.HOLD,
+                "Let this issue have the path for itself while it is worked on; `read:<path>` shares it with readers.",
+                Param("path", Kind.PATH, required=True),
+                examples=("src/auth/",),
+            ),
+            _row(
+                _V.UNLOCK,
+                "<path>",
+                _C.HOLD,
+                "Work on this issue without that lock.",
+                Param("path", Kind.PATH, required=True),
+                examples=("src/auth/",),
+            ),
+            _row(
+                _V.DEPENDS,
+                "#n",
+                _C.HOLD,
+                "Start this issue only when the other one is closed as completed.",
+                Param("issue", Kind.ISSUE, required=True),
+                examples=("#12",),
+            ),
+            _row(
+                _V.UNDEPENDS,
+                "#n",
+                _C.HOLD,
+                "Wait no longer for the other issue.",
+                Param("issue", Kind.ISSUE, required=True),
+                examples=("#12",),
+            ),
             _later(_V.TAKEOVER, "", _C.HOLD, "Work on this issue yourself; the bot stays away."),
             _later(_V.HANDBACK, "", _C.START, "Give the issue back to the bot."),
             _later(_V.BUDGET, "<amount>", _C.START, "Change the cost ceiling of this issue, in US dollars.", "10"),

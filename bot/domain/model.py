@@ -8,7 +8,7 @@ are for display only, because they can be renamed and reused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import NewType
@@ -144,6 +144,20 @@ class WorkSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What people asked for by commands, in the place of what the text of the issue or plan says; None: nothing."""
+
+    locks: tuple[str, ...] | None = None
+    depends_on: tuple[int, ...] | None = None
+
+    def over(self, spec: WorkSpec) -> WorkSpec:
+        """The wishes with these in front."""
+        locks = spec.locks if self.locks is None else self.locks
+        depends_on = spec.depends_on if self.depends_on is None else self.depends_on
+        return replace(spec, locks=locks, depends_on=depends_on)
+
+
+@dataclass(frozen=True, slots=True)
 class PullLink:
     """The pull request of an item, for the SHA published under `fence`: opened by the bot, or by the account `author`
     that had the item by a claim of its own."""
@@ -241,7 +255,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One issue in the backlog."""
+    """One issue in the backlog. `labels` are those of the issue that are not ours, sorted."""
 
     key: IssueKey
     node_id: str
@@ -253,6 +267,8 @@ class Item:
     thought: ThoughtRef | None = None
     snapshot: Snapshot | None = None
     spec: WorkSpec = field(default_factory=WorkSpec)
+    asked: Asked = field(default_factory=Asked)
+    labels: tuple[str, ...] = ()
     findings: tuple[Problem, ...] = ()
     ready_since: datetime | None = None
     not_before: datetime | None = None

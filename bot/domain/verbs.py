@@ -15,10 +15,12 @@ from bot.domain.commands import Verb
 from bot.domain.draft import Draft
 from bot.domain.effects import React, Show
 from bot.domain.explain import explain
+from bot.domain.front_matter import MAX_DEPENDENCIES
 from bot.domain.intents import Intent
 from bot.domain.labels import IntentLabel
 from bot.domain.lifecycle import ItemEvent, Refusal
-from bot.domain.model import FailureReason, Item, ItemState
+from bot.domain.locks import MAX_LOCKS
+from bot.domain.model import Asked, FailureReason, Item, ItemState
 from bot.domain.notes import Note, NoteCode, note
 from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
@@ -230,6 +232,67 @@ def _priority(ask: Ask) -> Answer:
     return _done(ask, "priority", value=value)
 
 
+def _lock(ask: Ask) -> Answer:
+    path, item = ask.args.text("path") or "", ask.draft.item
+    if item is not None and path in item.spec.locks:
+        return _already(ask, "locked", path=path)
+    return _locks(ask, "locked", (*(item.spec.locks if item is not None else ()), path))
+
+
+def _unlock(ask: Ask) -> Answer:
+    path, item = ask.args.text("path") or "", ask.draft.item
+    if item is not None and path not in item.spec.locks:
+        return _already(ask, "not_locked", path=path)
+    return _locks(ask, "unlocked", tuple(known for known in (item.spec.locks if item else ()) if known != path))
+
+
+def _locks(ask: Ask, what: str, locks: tuple[str, ...]) -> Answer:
+    """Other locks from the next start on; those of a running attempt were taken with its claim."""
+    draft = ask.draft
+    if draft.item is None:
+        return note(NoteCode.NOT_TRACKED, verb=ask.intent.verb)
+    if len(locks) > MAX_LOCKS:
+        return _cannot(ask, "too_many", limit=MAX_LOCKS)
+    return _asked(ask, what, replace(draft.item.asked, locks=locks), path=ask.args.text("path"))
+
+
+def _depends(ask: Ask) -> Answer:
+    number, item = ask.args.issue, ask.draft.item
+    if number == ask.draft.facts.key.number:
+        return _cannot(ask, "itself")
+    if item is not None and number in item.spec.depends_on:
+        return _already(ask, "depends", number=number)
+    known = item.spec.depends_on if item is not None else ()
+    return _dependencies(ask, "depends", tuple(sorted((*known, number))))
+
+
+def _undepends(ask: Ask) -> Answer:
+    number, item = ask.args.issue, ask.draft.item
+    if item is not None and number not in item.spec.depends_on:
+        return _already(ask, "independent", number=number)
+    return _dependencies(ask, "independent", tuple(n for n in (item.spec.depends_on if item else ()) if n != number))
+
+
+def _dependencies(ask: Ask, what: str, numbers: tuple[int, ...]) -> Answer:
+    draft = ask.draft
+    if draft.item is None:
+        return note(NoteCode.NOT_TRACKED, verb=ask.intent.verb)
+    if len(numbers) > MAX_DEPENDENCIES:
+        return _cannot(ask, "too_many", limit=MAX_DEPENDENCIES)
+    return _asked(ask, what, replace(draft.item.asked, depends_on=numbers), number=ask.args.issue)
+
+
+def _asked(ask: Ask, what: str, asked: Asked, **params: object) -> Answer:
+    draft = ask.draft
+    assert draft.item is not None
+    if draft.live is not None:
+        return _cannot(ask, "running")
+    draft.change(asked=asked, spec=asked.over(draft.item.spec))
+    draft.note_history(ask.intent.verb, actor=ask.actor, cause=" ".join(ask.intent.args))
+    draft.wake(draft.facts.key.repo_key)
+    return _done(ask, what, **params)
+
+
 def _approve(ask: Ask) -> Answer:
     draft = ask.draft
     item = draft.item
@@ -359,6 +422,10 @@ HANDLERS: dict[Verb, Callable[[Ask], Answer]] = {
     Verb.APPROVE: _approve,
     Verb.REJECT: _reject,
     Verb.MERGE: _merge,
+    Verb.LOCK: _lock,
+    Verb.UNLOCK: _unlock,
+    Verb.DEPENDS: _depends,
+    Verb.UNDEPENDS: _undepends,
     Verb.NEXT: _next,
     Verb.WHY: _why,
     Verb.STATUS: _status,

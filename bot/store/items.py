@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, and_, func, select, update
 
-from bot.domain.model import InstallationId, IssueKey, Item, ItemState, RepoId, RepoKey, Waiting
+from bot.domain.model import Asked, InstallationId, IssueKey, Item, ItemState, RepoId, RepoKey, Waiting
 from bot.store.dialect import insert_new
 from bot.store.tables import items, repos
 from bot.store.verbs import Verbs, in_repo, of_issue, update_changed
@@ -25,6 +25,8 @@ def item_values(item: Item) -> dict[str, Any]:
         "thought_dir": None if item.thought is None else item.thought.dir,
         "snapshot": item.snapshot,
         "spec": item.spec,
+        "asked": item.asked,
+        "labels": item.labels,
         "ready_since": item.ready_since,
         "not_before": item.not_before,
         "expedited": item.expedited,
@@ -73,6 +75,8 @@ def item_of(row: Row[Any]) -> Item:
         thought=row.thought,
         snapshot=row.snapshot,
         spec=row.spec,
+        asked=row.asked or Asked(),
+        labels=row.labels or (),
         ready_since=row.ready_since,
         not_before=row.not_before,
         expedited=row.expedited,

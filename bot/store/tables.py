@@ -32,6 +32,7 @@ from bot.domain.attempt import AttemptKind, AttemptPhase, ClaimMark, Outcome, Pr
 from bot.domain.intake import TouchKind
 from bot.domain.intents import IntentSource
 from bot.domain.model import (
+    Asked,
     Failure,
     FailureReason,
     ItemState,
@@ -145,6 +146,8 @@ items = Table(
     Column("thought_dir", String),
     Column("snapshot", Json(Snapshot)),
     Column("spec", Json(WorkSpec), nullable=False),
+    Column("asked", Json(Asked)),
+    Column("labels", Json(tuple[str, ...])),
     Column("ready_since", UtcTime),
     Column("not_before", UtcTime),
     Column("expedited", Boolean, nullable=False),

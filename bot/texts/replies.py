@@ -72,6 +72,10 @@ DONE: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "paused": _paused,
         "resumed": lambda _: "The repository is no longer paused.",
         "priority": lambda n: f"Its priority is {for_inline(n.get('value', '0'))} now.",
+        "locked": lambda n: f"From its next start on it has {code_span(n.get('path'))} for itself.",
+        "unlocked": lambda n: f"It does not hold {code_span(n.get('path'))} any more when it starts.",
+        "depends": lambda n: f"It waits for {issue(n.get('number', '?'))} to be done.",
+        "independent": lambda n: f"It does not wait for {issue(n.get('number', '?'))} any more.",
         "sent_back": lambda _: "It was sent back with your notes. It needs a new approval before it can start.",
         "thoughts_released": lambda _: (
             "The plans that were here at the installation are released; they become issues now."
@@ -89,6 +93,10 @@ ALREADY: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "not_held": lambda _: "It is not on hold.",
         "not_paused": lambda _: "The repository is not paused.",
         "priority": lambda n: f"Its priority is {for_inline(n.get('value', '0'))} already.",
+        "locked": lambda n: f"{code_span(n.get('path'))} is among its locks already.",
+        "not_locked": lambda n: f"{code_span(n.get('path'))} is not among its locks.",
+        "depends": lambda n: f"It waits for {issue(n.get('number', '?'))} already.",
+        "independent": lambda n: f"It does not wait for {issue(n.get('number', '?'))}.",
         "approved": lambda _: "It is approved already.",
         "merged": lambda _: "It is merged already.",
         "proposed": lambda _: "It is not in the queue.",
@@ -116,6 +124,8 @@ CANNOT: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "other_sha": lambda n: (
             f"The plan is at {code_span(n.get('sha'), 12)} now, not at the commit you named. Read it again."
         ),
+        "itself": lambda _: "An issue cannot wait for itself.",
+        "too_many": lambda n: f"There would be more than {for_inline(n.get('limit', '50'))}; take one away first.",
         "past_date": lambda n: f"{at(n.get('until'))} is in the past.",
     }
 )

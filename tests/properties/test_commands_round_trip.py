@@ -32,6 +32,10 @@ def values(param: Param) -> st.SearchStrategy[str]:
             return st.sampled_from(["plan", "research"]) | shas
         case Kind.COMMAND:
             return st.sampled_from([verb.value for verb in COMMANDS])
+        case Kind.PATH:
+            return st.sampled_from(["src/auth/**", "read:docs/a file.md", "**", '"odd".txt', "-x"])
+        case Kind.ISSUE:
+            return st.integers(1, 999_999_999).map(lambda number: f"#{number}")
 
 
 ALL_FLAGS = frozenset(flag for spec in COMMANDS.values() for flag in spec.flags)

@@ -233,3 +233,29 @@ async def test_every_answer_names_its_request(world: World) -> None:
     odd = await ask(world, "GET", "items/77", headers={"X-Request-Id": "a b"})
     assert len(odd.headers["X-Request-Id"]) == 32
     assert odd.body["request_id"] == odd.headers["X-Request-Id"]
+
+
+async def test_locks_and_dependencies_are_wished_before_anything_starts(world: World) -> None:
+    first, second = world.issue("First"), world.issue("Second")
+    body = {"number": second, "locks": ["docs/", "a file.txt"], "depends_on": [first]}
+    assert (await ask(world, "POST", "items", body)).status == 201
+    assert world.runs() == []
+    item = (await ask(world, "GET", f"items/{second}")).body
+    assert (item["locks"], item["depends_on"]) == (["a file.txt", "docs/**"], [first])
+    changed = await ask(world, "PATCH", f"items/{second}", {"locks": ["src/"], "depends_on": [first]})
+    assert changed.status == 200
+    # An edit of the text by somebody who may does not undo what was asked for by name.
+    world.edit(second, by=world.maria, body="Say it twice.")
+    await world.settle()
+    item = (await ask(world, "GET", f"items/{second}")).body
+    assert (item["locks"], item["depends_on"]) == (["src/**"], [first])
+    cannot = await ask(world, "PATCH", f"items/{second}", {"depends_on": [second]})
+    assert (cannot.status, "cannot wait for itself" in cannot.body["detail"]) == (409, True)
+    assert (await ask(world, "PATCH", f"items/{second}", {"locks": ["../x"]})).status == 400
+
+
+async def test_labels_of_people_are_listed_and_found(world: World) -> None:
+    number = world.issue(labels=["area/docs"])
+    await ask(world, "POST", "items", {"number": number})
+    [item] = (await ask(world, "GET", "items?label=area/docs")).body["items"]
+    assert item["labels"] == ["tgs:in-progress", "area/docs"]

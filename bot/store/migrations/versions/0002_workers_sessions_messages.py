@@ -15,6 +15,8 @@ SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Adds tables and columns; nothing that is there changes."""
     op.add_column("intents", sa.Column("answer", sa.Text(), nullable=True))
+    op.add_column("items", sa.Column("asked", sa.Text(), nullable=True))
+    op.add_column("items", sa.Column("labels", sa.Text(), nullable=True))
     op.add_column("attempts", sa.Column("worker_id", sa.String(), nullable=True))
     op.add_column("attempts", sa.Column("worker_token_id", sa.String(), nullable=True))
     op.create_index("ix_attempts_worker", "attempts", ["worker_token_id", "phase"], unique=False)
@@ -121,5 +123,8 @@ def downgrade() -> None:
     with op.batch_alter_table("attempts") as batch:
         batch.drop_column("worker_token_id")
         batch.drop_column("worker_id")
+    with op.batch_alter_table("items") as batch:
+        batch.drop_column("labels")
+        batch.drop_column("asked")
     with op.batch_alter_table("intents") as batch:
         batch.drop_column("answer")
