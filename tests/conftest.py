@@ -1,9 +1,32 @@
-"""What all tests share: quiet logs."""
+"""What all tests share: quiet logs, and the database that worlds run on."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import pytest
 import structlog
+
+from tests import world
+from tests.databases import PostgresqlServer, postgresql_server
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
+    """A server of this test process."""
+    with postgresql_server(tmp_path_factory.mktemp("pg")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _worlds_database(request: pytest.FixtureRequest) -> Iterator[None]:
+    """`TGS_TEST_DATABASE=postgresql` lets every scenario run on PostgreSQL."""
+    if os.environ.get("TGS_TEST_DATABASE") == "postgresql":
+        server: PostgresqlServer = request.getfixturevalue("postgresql")
+        world.FRESH_DATABASE = server.fresh
+    yield
+    world.FRESH_DATABASE = None
 
 
 @pytest.fixture(autouse=True)

@@ -117,6 +117,8 @@ class World:
     bot: Bot | None = None
     errors: list[tuple[str, BaseException]] = field(default_factory=list)
     expected_errors: bool = False
+    database_url: str | None = None
+    """The ledger's address; None: an SQLite file."""
     leave_due: bool = False
     before_commit: Callable[[], None] | None = None
     after_commit: Callable[[], None] | None = None
@@ -152,6 +154,8 @@ class World:
             "allowed_accounts": str(self.owner.id),
             "write_spacing_seconds": 0,
         }
+        if self.database_url is not None:
+            values["database_url"] = self.database_url
         return Settings(**(values | changes))
 
     async def sleep(self, seconds: float) -> None:
@@ -169,7 +173,11 @@ class World:
             before_commit=self.before_commit,
             after_commit=self.after_commit,
         )
-        parts = await open_parts(self.settings(), session, outside)
+        try:
+            parts = await open_parts(self.settings(), session, outside)
+        except BaseException:
+            await session.close()
+            raise
         app = web.Application(middlewares=[around(self.off_description), *self.around_answers, problems])
         add_routes(app, parts, session)
         runner = web.AppRunner(app)
@@ -526,6 +534,10 @@ async def _watched() -> AsyncIterator[list[str]]:
         yield watch(patch)
 
 
+FRESH_DATABASE: Callable[[], str] | None = None
+"""Gives every world a database of its own, where the tests are to run on another one than SQLite."""
+
+
 @cache
 def app_key() -> RSAPrivateKey:
     """One key for all worlds: making one takes a tenth of a second."""
@@ -541,6 +553,7 @@ async def new_world(
     installed: bool = True,
     bare: bool = False,
     private: bool = True,
+    database_url: str | None = None,
 ) -> AsyncIterator[World]:
     """A repository with people, an App and a bot. `bare` leaves out workflow file and environments."""
     clock = FakeClock()
@@ -568,7 +581,8 @@ async def new_world(
             hub.actions.environment(repo, "tgs-publish")
         app = hub.create_app(owner, "tgs", PERMISSIONS, EVENTS, f"http://127.0.0.1:{port}/webhook", SECRET, app_key())
         world = World(
-            hub, clock, tmp, app, owner, maria, tom, rita, repo, port, off_description=off_description
+            hub, clock, tmp, app, owner, maria, tom, rita, repo, port, off_description=off_description,
+            database_url=database_url or (FRESH_DATABASE() if FRESH_DATABASE is not None else None),
         )  # fmt: skip
         async with aiohttp.ClientSession() as session:
             world.http = session

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,14 +19,8 @@ from bot.store.engine import SqlStore, open_store
 from bot.store.errors import StoreUnavailable
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import current, downgrade, head, prepare
-from tests.store.databases import PostgresqlServer, postgresql_server
+from tests.databases import PostgresqlServer
 from tests.store.support import ALICE, ISSUE, REPO, START, CountedIds, StillClock, a_repo, an_attempt, an_item, url_of
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
-    with postgresql_server(tmp_path_factory.mktemp("pg")) as found:
-        yield found
 
 
 @pytest.fixture(params=["SQLite", "PostgreSQL"])
@@ -35,7 +29,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         found = url_of(tmp_path / "tgs.db")
         prepare(found, StillClock())
         return found
-    server: PostgresqlServer = request.getfixturevalue("server")
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
     return server.fresh()
 
 
@@ -139,8 +133,8 @@ async def test_a_second_process_is_told_who_has_it(url: str, store: SqlStore) ->
         open_store(url, StillClock(), CountedIds())
 
 
-def test_the_schema_goes_up_and_down(server: PostgresqlServer) -> None:
-    url = server.fresh(migrated=False)
+def test_the_schema_goes_up_and_down(postgresql: PostgresqlServer) -> None:
+    url = postgresql.fresh(migrated=False)
     assert current(url) is None
     assert prepare(url, StillClock()).after == head()
     assert prepare(url, StillClock()).changed is False
@@ -148,11 +142,11 @@ def test_the_schema_goes_up_and_down(server: PostgresqlServer) -> None:
     assert prepare(url, StillClock()).after == head()
 
 
-async def test_a_restart_of_the_server_costs_a_failed_call_and_nothing_else(server: PostgresqlServer) -> None:
-    url = server.fresh()
+async def test_a_restart_of_the_server_costs_a_failed_call_and_nothing_else(postgresql: PostgresqlServer) -> None:
+    url = postgresql.fresh()
     async with open_store(url, StillClock(), CountedIds()) as store:
         await store.write(lambda tx: tx.put_repo(a_repo()))
-        server.end_connections(url)
+        postgresql.end_connections(url)
         results = await asyncio.gather(
             *(store.write(lambda tx: tx.mark(REPO)) for _ in range(3)), return_exceptions=True
         )
@@ -163,11 +157,11 @@ async def test_a_restart_of_the_server_costs_a_failed_call_and_nothing_else(serv
         assert await store.read(lambda tx: tx.repo(REPO)) == a_repo()
 
 
-async def test_two_writers_who_looked_at_the_same_rows_do_not_both_win(server: PostgresqlServer) -> None:
+async def test_two_writers_who_looked_at_the_same_rows_do_not_both_win(postgresql: PostgresqlServer) -> None:
     """Both see no lock on the path and take it; one of them runs again and sees the other's."""
     import psycopg
 
-    url = server.fresh()
+    url = postgresql.fresh()
     async with open_store(url, StillClock(), CountedIds()) as store:
         await store.write(lambda tx: tx.put_repo(a_repo()))
         await store.write(lambda tx: tx.insert_item(an_item()))
