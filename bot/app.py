@@ -19,6 +19,7 @@ import structlog
 from aiohttp import web
 
 from bot.backlog import Backlogs
+from bot.bell import Bell
 from bot.bundles import Bundles
 from bot.clock import RandomIds, SystemClock
 from bot.domain.model import RepoKey
@@ -41,6 +42,7 @@ from bot.store.migrate import prepare
 from bot.store.prune import prune
 from bot.store.router import Router
 from bot.web.api.actions import Actions
+from bot.web.api.attempts import AttemptsApi
 from bot.web.api.backlog import BacklogApi
 from bot.web.api.bundles import BundlesApi
 from bot.web.api.callers import Callers
@@ -48,6 +50,7 @@ from bot.web.api.events import EventsApi
 from bot.web.api.items import Items
 from bot.web.api.openapi import OpenApi, document
 from bot.web.api.problems import problems
+from bot.web.api.queue import QueueApi
 from bot.web.api.runs import Runs
 from bot.web.api.table import ROUTES
 from bot.web.dist import Dist
@@ -119,6 +122,7 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: 
         jitter=world.chance,
         write_spacing=settings.write_spacing_seconds,
     )
+    bell = Bell()
     engine = build_engine(
         store,
         github,
@@ -128,9 +132,15 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: 
         html_url=settings.web_url,
         allowed_accounts=settings.allowed_accounts,
         disabled=settings.disabled,
+        bell=bell,
     )
     queue = MemoryQueue(StoreKeyRows(store), now=clock.now, chance=world.chance, on_error=_on_pass_error)
-    store.on_marked(queue.wake)
+
+    def marked(key: str, priority: int = 0, *, at: datetime | None = None) -> None:
+        queue.wake(key, priority, at=at)
+        bell.ring(key)
+
+    store.on_marked(marked)
     live = ConnectionManager(clock)
     store.on_news(live.broadcast)
     router = Router(store, lambda error: log.error("routing_failed", exc_info=error))
@@ -229,6 +239,8 @@ def _of_people(parts: Parts, callers: Callers) -> list[list[web.RouteDef]]:
         Actions(callers, store, backlogs, engine.membership, engine.commands, ids).routes(),
         BacklogApi(callers, backlogs).routes(),
         EventsApi(callers, store, parts.live, parts.settings.server_url).routes(),
+        QueueApi(callers, engine.pull, engine.runs, store).routes(),
+        AttemptsApi(engine.endings).routes(),
     ]
 
 

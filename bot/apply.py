@@ -356,8 +356,6 @@ def write_save(tx: Ledger, key: Key, save: Save, now: datetime) -> None:
                 for lock in save.take_locks
             ]
         )
-    if save.attempt_after is not None and not save.attempt_after.live and save.attempt_before != save.attempt_after:
-        tx.drop_tokens(save.attempt_after.id)
     if save.repo_before != save.repo_after:
         assert save.repo_before is not None
         assert save.repo_after is not None

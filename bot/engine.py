@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from bot.acts import Acts, WriteTokens
 from bot.apply import Applier
+from bot.bell import Bell
+from bot.endings import Endings
 from bot.explaining import Explainer
 from bot.kept import Kept
 from bot.look import Look
@@ -42,6 +44,7 @@ class Engine:
     reconcile: Reconciler
     runs: RunService
     pull: PullService
+    endings: Endings
     commands: CommandService
     membership: Membership
     explainer: Explainer
@@ -74,6 +77,7 @@ def build_engine(
     allowed_accounts: frozenset[int],
     disabled: bool,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    bell: Bell | None = None,
 ) -> Engine:
     """Wire the parts. `html_url` is where repositories are browsed and cloned."""
     tokens = WriteTokens()
@@ -98,7 +102,8 @@ def build_engine(
     return Engine(
         Reconciler(observer, repos, applier, store, clock, metrics),
         RunService(store, github, clock, tokens, starter, html_url),
-        PullService(store, clock, ids, starter, sleep),
+        PullService(store, clock, ids, starter, sleep, bell or Bell()),
+        Endings(store, github, clock, sleep),
         commands,
         Membership(store, github, clock, commands, mirror_acts, ThoughtReader(github, store)),
         Explainer(observer, clock),

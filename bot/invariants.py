@@ -11,8 +11,8 @@ from bot.domain.lifecycle import ItemEvent
 from bot.domain.model import IssueKey, Item, ItemState
 from bot.protocols.ledger import Ledger
 
-ENDS_WELL = frozenset({ItemEvent.MERGED.value, ItemEvent.IMPLEMENTED.value})
-"""The only events that make an item done: a merge, or its result seen on the default branch."""
+ENDS_WELL = frozenset({ItemEvent.MERGED.value, ItemEvent.IMPLEMENTED.value, ItemEvent.NO_CODE.value})
+"""The only events that make an item done: a merge, its result seen on the default branch, or a person's word."""
 
 
 class InvariantBroken(AssertionError):

@@ -8,17 +8,19 @@ ready label is taken and the start is visible, for until then somebody may withd
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from bot.bell import Bell
 from bot.claims import NotClaimed
-from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind
+from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind, session_of
 from bot.domain.identity import RunSecret
-from bot.domain.model import InstallationId, Item, Person
+from bot.domain.model import InstallationId, Item, Person, Waiting
 from bot.domain.repository import RepoRecord
-from bot.domain.workers import DEFAULT_CLAIMS, MAX_TOKEN_LIFE, WorkerRecord, WorkerToken
+from bot.domain.workers import DEFAULT_CLAIMS, MAX_TOKEN_LIFE, Taker, WorkerRecord, WorkerToken
 from bot.errors import LostClaim, Refused, UserError
 from bot.protocols.clock import Clock, Ids
 from bot.protocols.ledger import Ledger, Store
@@ -35,6 +37,12 @@ VISIBLE_WITHIN = timedelta(seconds=20)
 
 LOOK_EVERY = timedelta(milliseconds=50)
 """How often the ledger is looked at while somebody waits; a look is one read of two rows."""
+
+LOOK_AT_LEAST = 5.0
+"""Seconds: who waits for work looks this often although nothing was committed, for delays end by themselves."""
+
+BREATH = 0.2
+"""Seconds between a commit and the look: several commits in a row are one look."""
 
 USED_EVERY = timedelta(minutes=1)
 """How exactly it is known when a token was last used; every call would be a write otherwise."""
@@ -53,8 +61,9 @@ class Asker:
     @property
     def worker(self) -> Worker:
         """The worker of an attempt that this asker wins."""
-        if self.token is None:
-            return Worker(WorkerKind.INTERACTIVE, self.name)
+        if self.person is not None:
+            return session_of(self.person, self.name)
+        assert self.token is not None
         known = self.record.id if self.record is not None else None
         return Worker(WorkerKind.PULL, self.name, known, self.token.id)
 
@@ -67,17 +76,28 @@ class Given:
     item: Item
 
 
+class _SameToken(Exception):
+    """The token that a claim came with speaks for another claim already."""
+
+
 class PullService:
     """Tokens, registration and claims of those who ask for work."""
 
     def __init__(
-        self, store: Store, clock: Clock, ids: Ids, starter: Starter, sleep: Callable[[float], Awaitable[None]]
+        self,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        starter: Starter,
+        sleep: Callable[[float], Awaitable[None]],
+        bell: Bell,
     ) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
         self._starter = starter
         self._sleep = sleep
+        self._bell = bell
 
     # --- tokens ------------------------------------------------------------------------------------
 
@@ -165,6 +185,10 @@ class PullService:
         await self._store.write(lambda tx: tx.put_worker(worker))
         return worker
 
+    async def worker(self, token: WorkerToken, id_: str) -> WorkerRecord:
+        """The worker of this id. Raises LostClaim when it is not registered under this token any more."""
+        return await self._store.read(lambda tx: _own(tx, token, id_))
+
     async def hear(self, token: WorkerToken, id_: str, error: str | None = None) -> WorkerRecord:
         """A worker's sign of life. Raises LostClaim when it is not registered under this token any more."""
         now = self._clock.now()
@@ -193,22 +217,56 @@ class PullService:
 
     # --- claiming ----------------------------------------------------------------------------------
 
-    async def claim(self, repo: RepoRecord, asker: Asker, secret: str, number: int | None) -> Given | NotClaimed:
+    async def claim(
+        self,
+        repo: RepoRecord,
+        asker: Asker,
+        secret: str,
+        number: int | None,
+        *,
+        wait: float = 0.0,
+        gone: Callable[[], bool] = lambda: False,
+    ) -> Given | NotClaimed:
         """The named item or the next one. `secret` is the attempt token that the asker chose.
 
-        Raises Refused when the asker may not claim here.
+        When there is nothing to give, looks again for `wait` seconds whenever the repository moves, until `gone` says
+        that nobody listens any more. Raises Refused when the asker may not claim here, LostClaim when the token
+        belongs to a claim that has ended.
         """
         self._may(repo, asker)
+        loop, key = asyncio.get_running_loop(), repo.key
+        end = loop.time() + wait
+        while True:
+            rung = self._bell.count(key)
+            found = await self._claim(repo, asker, secret, number)
+            if isinstance(found, Given) or found.owner is not None or loop.time() >= end:
+                return found
+            await self._bell.wait(key, rung, min(end - loop.time(), LOOK_AT_LEAST))
+            if gone():
+                return found
+            await asyncio.sleep(BREATH)
+            fresh = await self._store.read(lambda tx: tx.repo(key))
+            if fresh is None or not fresh.active:
+                return found
+            repo = fresh
+
+    async def _claim(self, repo: RepoRecord, asker: Asker, secret: str, number: int | None) -> Given | NotClaimed:
         now = self._clock.now()
         digest = _sha256(secret)
 
         def again(tx: Ledger) -> Given | None:
             known = tx.token(digest)
-            attempt = tx.attempt(known[1]) if known is not None and known[0] == RunSecret.ATTEMPT.name else None
+            if known is None:
+                return None
+            attempt = tx.attempt(known[1])
             item = tx.item(attempt.key) if attempt is not None and attempt.live else None
-            return Given(attempt, item) if attempt is not None and item is not None else None
+            if attempt is None or item is None or attempt.key.repo_key != repo.key:
+                raise LostClaim("this token belongs to a claim that has ended; choose a fresh one")
+            return Given(attempt, item)
 
         def admit(tx: Ledger, attempt: Attempt) -> None:
+            if tx.token(digest) is not None:
+                raise _SameToken
             tx.put_token(digest, RunSecret.ATTEMPT.name, attempt.id, attempt.fence, now + CLAIM_LIFE)
 
         known = await self._store.read(again)
@@ -216,10 +274,27 @@ class PullService:
             return await self._visible(known)
         claims = asker.token.max_claims if asker.token is not None else DEFAULT_CLAIMS
         claimer = Claimer(asker.worker, asker.capabilities, max_claims=claims, also=admit)
-        found = await self._starter.take(repo, claimer, number)
+        try:
+            found = await self._starter.take(repo, claimer, number)
+        except _SameToken:
+            # The same call, sent twice at once: the other one has won the claim that this token speaks for.
+            known = await self._store.read(again)
+            assert known is not None
+            return await self._visible(known)
         if isinstance(found, NotClaimed):
             return found
         return await self._visible(Given(found.attempt, found.item))
+
+    async def peek(self, repo: RepoRecord, asker: Asker, number: int | None, count: int) -> list[Item]:
+        """What this asker would get now, in order; nothing is claimed."""
+        self._may(repo, asker)
+        plan = await self._starter.plan(repo, Taker(asker.worker.kind, asker.capabilities), number)
+        return list(plan.start[:count])
+
+    async def waiting(self, repo: RepoRecord, asker: Asker) -> tuple[tuple[Item, tuple[Waiting, ...]], ...]:
+        """The items that are queued and cannot start for this asker now, each with its reasons."""
+        plan = await self._starter.plan(repo, Taker(asker.worker.kind, asker.capabilities))
+        return tuple((item, reasons) for item, reasons, _ in plan.waiting)
 
     def _may(self, repo: RepoRecord, asker: Asker) -> None:
         if asker.token is not None:

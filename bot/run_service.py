@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bot.acts import WriteTokens
+from bot.claim_tokens import holder_of
 from bot.context import context_bundle
 from bot.domain.attempt import Attempt, AttemptPhase, Progress, WorkerKind, WorkerReport
 from bot.domain.attempting import LEASE, RUN_WORKFLOW, handed_in, lease_of
@@ -236,21 +237,8 @@ class RunService:
 
     async def authenticate(self, attempt_id: str, token: str) -> Attempt:
         """The live attempt that this token was given to. Raises LostClaim."""
-        digest = _sha256(token)
         now = self._clock.now()
-
-        def look(tx: Ledger) -> Attempt:
-            known = tx.token(digest)
-            if (
-                known is None
-                or known[0] != RunSecret.ATTEMPT.name
-                or not hmac.compare_digest(known[1], attempt_id)
-                or known[3] < now
-            ):
-                raise LostClaim("the token is not valid for this attempt")
-            return _live(tx, attempt_id, known[2])
-
-        return await self._store.read(look)
+        return await self._store.read(lambda tx: _live(tx, attempt_id, holder_of(tx, attempt_id, token, now).fence))
 
     async def context(self, attempt: Attempt) -> ContextBundle:
         """What the worker is told."""
@@ -382,7 +370,7 @@ def _opens(tx: Ledger, kind: RunSecret, secret: str, attempt: Attempt, now: date
 def _live(tx: Ledger, attempt_id: str, fence: int) -> Attempt:
     attempt = tx.attempt(AttemptId(attempt_id))
     if attempt is None or not attempt.live or attempt.fence != fence:
-        raise LostClaim("the attempt is not current any more; stop and change nothing")
+        raise LostClaim("the attempt is not current any more; stop, change nothing, and ask for the next item")
     return attempt
 
 

@@ -142,25 +142,28 @@ class Starter:
         nothing is queued.
         """
         policy = policy_of(repo)
-        plan = await self.plan(repo, claimer.taker)
+        plan = await self.plan(repo, claimer.taker, number)
         for item in plan.start:
-            if number is not None and item.key.number != number:
-                continue
             result = await self.start(repo, item, policy, claimer)
             if isinstance(result, Claimed) or number is not None:
                 return result
-        for item, reasons, _ in plan.waiting:
-            if number is None or item.key.number == number:
-                return NotClaimed(reasons)
+        for _, reasons, _ in plan.waiting:
+            return NotClaimed(reasons)
         if number is None:
             return NotClaimed(())
         key = IssueKey(repo.key.installation, repo.key.repo, number)
         return await self._store.read(lambda tx: why_not(tx, key))
 
-    async def plan(self, repo: RepoRecord, taker: Taker) -> Plan:
-        """What this taker would get, in order, and why the rest waits."""
+    async def plan(self, repo: RepoRecord, taker: Taker, number: int | None = None) -> Plan:
+        """What this taker would get, in order, and why the rest waits; with a number, of that item alone.
+
+        Whoever names an item does not stand in line behind the others, but needs a free place like everybody.
+        """
         policy = policy_of(repo)
-        return schedule(await self.backlog(repo, policy), policy, self._clock.now(), taker)
+        backlog = await self.backlog(repo, policy)
+        if number is not None:
+            backlog = replace(backlog, items=tuple(item for item in backlog.items if item.key.number == number))
+        return schedule(backlog, policy, self._clock.now(), taker)
 
     async def _changed(self, repo: RepoRecord, item: Item, policy: Policy) -> Waiting | None:
         """What forbids the start now although the ledger says ready."""

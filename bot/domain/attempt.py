@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from bot.domain.model import AttemptId, Failure, FailureReason, IssueKey
+from bot.domain.model import AttemptId, Failure, FailureReason, IssueKey, Person
 
 
 class AttemptPhase(StrEnum):
@@ -38,7 +38,7 @@ class WorkerKind(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How an attempt ended."""
+    """How an attempt ended. Published: with a result that counts, a branch or a person's word that none is needed."""
 
     PUBLISHED = "published"
     FAILED = "failed"
@@ -67,12 +67,29 @@ class ClaimMark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Who does the work. `id` is that of a registered worker, `token_id` that of the worker token it came with."""
+    """Who does the work. `id` is that of a registered worker, `token_id` that of the worker token it came with.
+
+    A person's session has the number of the account as its `id`, and a name that begins with the login: `maria`, or
+    `maria/laptop` when the session said how it is called.
+    """
 
     kind: WorkerKind
     name: str
     id: str | None = None
     token_id: str | None = None
+
+    @property
+    def person(self) -> Person | None:
+        """Whose session it is; None for everything that no person answers for."""
+        if self.kind is not WorkerKind.INTERACTIVE or self.id is None:
+            return None
+        return Person(int(self.id), self.name.partition("/")[0])
+
+
+def session_of(person: Person, name: str) -> Worker:
+    """A person's session as a worker. `name` is how the session is called."""
+    shown = person.login if name in {"", person.login} else f"{person.login}/{name}"
+    return Worker(WorkerKind.INTERACTIVE, shown, str(person.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +104,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """What the worker said at its end: a hint that is checked against GitHub, never the truth itself."""
+    """What the worker said at its end: a hint that is checked against GitHub, never the truth itself.
+
+    `retryable` overrides what the reason of a failure means. `no_code` is the word of the person `by`, who may merge,
+    that the item is done without a change; only a call that has checked the person sets it.
+    """
 
     succeeded: bool
     at: datetime
@@ -97,6 +118,9 @@ class WorkerReport:
     bundle_digest: str | None = None
     head_sha: str | None = None
     isolation: str | None = None
+    retryable: bool | None = None
+    no_code: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

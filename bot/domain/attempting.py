@@ -357,6 +357,19 @@ def _conclude(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRepo
             Proof.WORKER_REPORTED if started else Proof.NEVER_STARTED,
             report.reason or FailureReason.AGENT_CRASH,
             report.detail,
+            retryable=report.retryable,
+        )
+        return
+    if report.no_code is not None:
+        draft.end(Outcome.PUBLISHED, proof=Proof.WORKER_REPORTED)
+        draft.free_locks = item.pull is None
+        draft.move(
+            ItemEvent.NO_CODE,
+            actor=report.by or attempt.worker.name,
+            cause=report.no_code,
+            last_failure=None,
+            notes=None,
+            infra_failures=0,
         )
         return
     if attempt.write_token_until is not None:
@@ -399,7 +412,16 @@ def _conclude(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRepo
     )
 
 
-def after_end(draft: Draft, policy: Policy, outcome: Outcome, proof: Proof, reason: FailureReason, detail: str) -> None:
+def after_end(
+    draft: Draft,
+    policy: Policy,
+    outcome: Outcome,
+    proof: Proof,
+    reason: FailureReason,
+    detail: str,
+    *,
+    retryable: bool | None = None,
+) -> None:
     """End the attempt and decide from the typed reason what becomes of the item."""
     item = draft.item
     assert item is not None
@@ -414,7 +436,7 @@ def after_end(draft: Draft, policy: Policy, outcome: Outcome, proof: Proof, reas
         event = ItemEvent.WITHDRAWN if reason is FailureReason.CANCELLED_WITHDRAWN else ItemEvent.CANCELLED
         draft.move(event, actor=attempt.cancel_by or "GitHub", cause=reason.value, last_failure=attempt.failure)
         return
-    step = next_step(item, reason, policy, draft.now, jitter(attempt.id))
+    step = next_step(item, reason, policy, draft.now, jitter(attempt.id), retryable=retryable)
     match step:
         case Retry(at=at, fresh=fresh):
             _retry_later(draft, at, reason, step.attempts_burnt, step.infra_failures, fresh=fresh)

@@ -202,13 +202,20 @@ def next_step(
     now: datetime,
     jitter: float,
     reset_at: datetime | None = None,
+    retryable: bool | None = None,
 ) -> NextStep:
     """What follows from an attempt of this item that ended with `reason`.
 
     `item` has the counters from before this failure. `jitter` is a random fraction between 0 and 1. `reset_at` is when
-    an exhausted quota is filled again, if that is known.
+    an exhausted quota is filled again, if that is known. `retryable` is the word of who reported the failure: it goes
+    before the table, and a retry by it uses up an attempt, so that nobody asks for ever.
     """
     rule = FAILURES[reason]
+    if retryable is not None and not rule.pauses:
+        burnt = item.attempts_burnt + 1
+        if not retryable or burnt >= attempts_allowed(item, policy):
+            return GiveUp(burnt, item.infra_failures)
+        return Retry(now + backoff(item.attempts_burnt, jitter), burnt, item.infra_failures, rule.fresh)
     burnt = item.attempts_burnt + rule.burns
     infra = item.infra_failures + rule.infra
     if rule.pauses:

@@ -31,6 +31,7 @@ class ItemEvent(StrEnum):
     PULL_CLOSED = "pull_closed"
     MERGED = "merged"
     IMPLEMENTED = "implemented"
+    NO_CODE = "no_code"
     RETRY_ASKED = "retry_asked"
     SENT_BACK = "sent_back"
     APPROVAL_VOID = "approval_void"
@@ -92,6 +93,7 @@ TABLE: dict[tuple[ItemState | None, ItemEvent], Move] = {
     (_R, _E.MERGED): Move(_D, "T20"),
     (_F, _E.MERGED): Move(_D, "T20"),
     (_C, _E.MERGED): Move(_D, "T20"),
+    (_W, _E.NO_CODE): Move(_D, "T20"),
     (_P, _E.IMPLEMENTED): Move(_D, "T20"),
     (_R, _E.IMPLEMENTED): Move(_D, "T20"),
     (_Q, _E.IMPLEMENTED): Move(_D, "T20"),
@@ -134,6 +136,7 @@ def _refusal(state: ItemState | None, event: ItemEvent) -> Refusal:
         return _N.IN_REVIEW
     if state in {_P, _R, _Q} and event in {
         _E.PUBLISHED,
+        _E.NO_CODE,
         _E.GAVE_UP,
         _E.ASKED,
         _E.RETRY_LATER,

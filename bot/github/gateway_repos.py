@@ -20,6 +20,7 @@ from bot.github.limits import Lane
 from bot.github.shapes import (
     BlobShape,
     CommitShape,
+    ComparisonShape,
     ContentShape,
     ObjectShape,
     PermissionShape,
@@ -64,6 +65,12 @@ class RepoVerbs(GatewayBase):
         if answer is None:
             return None
         return self._read(RefShape, answer, f"GET {path}").object.sha
+
+    async def commits_beyond(self, key: RepoKey, base: str, head: str) -> int:
+        """How many commits `head` has that `base` has not; 0 also when they have no common history."""
+        path = "/compare/{basehead}"
+        answer = await self._find(key, path, {"basehead": f"{base}...{head}"}, query={"per_page": 1})
+        return 0 if answer is None else self._read(ComparisonShape, answer, f"GET {path}").ahead_by
 
     async def tree(self, key: RepoKey, commit: str, path: str, *, recursive: bool) -> Tree | None:
         """The tree at `path` of a commit (empty path: the root), None when there is no such folder.

@@ -86,6 +86,10 @@ class RefShape(Shape):
     object: ObjectShape
 
 
+class ComparisonShape(Shape):
+    ahead_by: int
+
+
 class TreeEntryShape(Shape):
     path: str
     mode: str

@@ -119,6 +119,10 @@ class GitHub(Protocol):
         """The SHA of a branch, None when it does not exist or the repository is empty."""
         ...
 
+    async def commits_beyond(self, key: RepoKey, base: str, head: str) -> int:
+        """How many commits `head` has that `base` has not; 0 also when they have no common history."""
+        ...
+
     async def tree(self, key: RepoKey, commit: str, path: str, *, recursive: bool) -> Tree | None:
         """The tree at `path` of a commit (empty path: the root), None when there is no such folder."""
         ...

@@ -76,6 +76,12 @@ class WorkerVerbs(Verbs):
         row = self.connection.execute(select(worker_tokens).where(worker_tokens.c.sha256 == sha256)).one_or_none()
         return None if row is None else _token_of(row)
 
+    def worker_token_by_id(self, installation: InstallationId, id_: str) -> WorkerToken | None:
+        """The token with this id, whether good or not."""
+        query = select(worker_tokens).where(worker_tokens.c.installation == installation, worker_tokens.c.id == id_)
+        row = self.connection.execute(query).one_or_none()
+        return None if row is None else _token_of(row)
+
     def worker_tokens(self, installation: InstallationId) -> list[WorkerToken]:
         """All tokens of the installation, oldest first."""
         query = (

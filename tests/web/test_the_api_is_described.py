@@ -21,6 +21,8 @@ from tests.world import RunByHand, World, new_world
 
 NOT_CALLED = {
     "POST /api/v1/runs/scan": "needs a run of the scan workflow; tests/scenarios has one",
+    "POST /api/v1/attempts/{attempt}/complete": "a run publishes; tests/web/test_sessions_ask_for_work.py has it",
+    "POST /api/v1/attempts/{attempt}/fail": "as above",
     "POST /api/v1/attempts/{attempt}/refused": "the attempt has ended with `published` by then",
 }
 """Examples that the tour through the table cannot call, and why. Their bodies are held to their forms all the same."""

@@ -5,7 +5,7 @@ A test holds it against the routes of a running server, so that a route can be n
 
 from __future__ import annotations
 
-from bot.web.api import actions, backlog, bundles, events, items, openapi, runs
+from bot.web.api import actions, attempts, backlog, bundles, events, items, openapi, queue, runs
 from bot.web.api.described import Caller, Row
 
 _OUTSIDE = (
@@ -24,6 +24,8 @@ ROUTES: tuple[Row, ...] = (
     *openapi.DESCRIBED,
     *runs.DESCRIBED,
     *bundles.DESCRIBED,
+    *queue.DESCRIBED,
+    *attempts.DESCRIBED,
     *items.DESCRIBED,
     *actions.DESCRIBED,
     *backlog.DESCRIBED,
