@@ -208,9 +208,14 @@ def _times(value: Any) -> Any:
             return value
 
 
-def json_text(value: object, indent: int | None = 2) -> str:
-    """The record as JSON."""
-    return json.dumps(plain_values(value), indent=indent, ensure_ascii=False)
+def json_text(value: object, *, indent: int | None = 2, nulls: bool = True) -> str:
+    """The record as JSON. `nulls`: fields without a value are there too."""
+    plain = plain_values(value)
+    return json.dumps(plain if nulls else _filled(plain), indent=indent, ensure_ascii=False)
+
+
+def _filled(value: Any) -> Any:
+    return {key: _filled(one) for key, one in value.items() if one is not None} if isinstance(value, dict) else value
 
 
 def print_json(value: object) -> None:

@@ -89,7 +89,7 @@ def run(args: Sequence[str]) -> None:
         app(args=list(args), prog_name="tgs")
     except TgsError as error:
         if json_wanted.get():
-            print(json_text(as_record(error), indent=None), file=sys.stderr)
+            print(json_text(as_record(error), indent=None, nulls=False), file=sys.stderr)
         else:
             print(for_reading(f"tgs: {told(error)}", sys.stderr), file=sys.stderr)
         raise SystemExit(int(exit_of(error))) from None

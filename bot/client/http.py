@@ -88,6 +88,8 @@ class BotHttp:
         try:
             return await self._once(method, path, query, body, bearer or self._person())
         except _NoAnswer as error:
+            if error.nothing_sent:
+                raise
             raise _NoAnswer(f"{error} Whether the call had an effect is unknown: look before you repeat it.") from None
         except _UnknownToken:
             if bearer is None:
@@ -119,14 +121,18 @@ class BotHttp:
                 raw = await _read(answer)
                 return _judged(self.server, answer.status, raw, dict(answer.headers), request)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise _NoAnswer(
+            away = _NoAnswer(
                 f"The server at {self.server} cannot be reached ({type(error).__name__}). "
                 "Check TGS_SERVER_URL, and that `tgs serve` runs there."
-            ) from None
+            )
+            away.nothing_sent = isinstance(error, aiohttp.ClientConnectorError)
+            raise away from None
 
 
 class _NoAnswer(Unavailable):
-    """Nothing came that the bot could have said, so a read may be repeated."""
+    """Nothing came that the bot could have said, so a read may be repeated. `nothing_sent`: nor did anything arrive."""
+
+    nothing_sent = False
 
 
 class _UnknownToken(Refused):
@@ -182,7 +188,11 @@ def _trouble(server: str, status: int, body: Mapping[str, Any], request: str) ->
     if status in {409, 412}:
         return Moved(_sentence(detail or "It changed meanwhile; look again"))
     if 400 <= status < 500:
-        return UserError(f"The server did not accept the request: {detail}")
+        if detail in {"Not Found", "Method Not Allowed"}:
+            return UserError(
+                f"The server at {server} does not know this request.", "It may be of an older version than this `tgs`."
+            )
+        return UserError(_sentence(detail or f"The server did not accept the request (status {status})"))
     return Unavailable(f"The server at {server} answered {status} (request {request}). {detail}", status=status)
 
 

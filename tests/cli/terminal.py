@@ -83,15 +83,21 @@ class Terminal:
         assert words[0] == "tgs"
         task = asyncio.create_task(asyncio.to_thread(call, words[1:], self.env | dict(env or {}), self.cwd, stdin))
         while self.world is not None and not task.done():
-            await self.world.settle()
+            if self.world.bot is not None:
+                await self.world.settle()
             await asyncio.wait({task}, timeout=0.005)
         done = await task
         assert "Traceback" not in done.err
-        for secret in (value for name, value in self.env.items() if name.endswith("_TOKEN") and value):
+        for secret in (
+            value for name, value in (self.env | dict(env or {})).items() if name.endswith("_TOKEN") and value
+        ):
             assert secret not in done.out + done.err
         if "--json" in words:
             fits_its_schema(words[1:], done)
-        self.note(f"$ {line}")
+        changes = (
+            f"{name}={'…' if name.endswith('_TOKEN') and value else value}" for name, value in (env or {}).items()
+        )
+        self.note(" ".join(["$", *changes, line]))
         self.note(done.out.rstrip("\n"))
         self.note("\n".join(f"! {one}".rstrip() for one in done.err.rstrip("\n").split("\n")) if done.err else "")
         self.note(f"[exit code {done.code}]" if done.code else "")

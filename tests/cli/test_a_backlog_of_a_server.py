@@ -69,3 +69,39 @@ async def test_items_are_added_listed_and_removed(world: World, maria: Terminal)
     maria.equals_golden("server-items")
     for number in world.repo.issues:
         world.bot_said(number)
+
+
+async def test_each_trouble_has_its_words_and_its_exit_code(world: World, maria: Terminal) -> None:
+    line = "tgs server backlog list"
+    world.hub.create_user("sam")
+    await maria.type(line)
+    await maria.type(line, env={"TGS_SERVER_URL": ""})
+    await maria.type(line, env={"TGS_SERVER_URL": "http://tgs.example.org"})
+    await maria.type(line, env={"GH_TOKEN": ""})
+    await maria.type(line, env={"GH_TOKEN": "ghp_wrong"})
+    await maria.type(line, env={"GH_TOKEN": world.hub.user_token("sam")})
+    await maria.type(f"{line} --repo olga/other --json")
+    await maria.type(line, env={"GITHUB_REPOSITORY": ""})
+    await maria.type(f"{line} --repo greeter")
+    await maria.type(line, env={"TGS_SERVER_URL": world.hub.html_url})
+    await maria.type("tgs server backlog add 77")
+    await maria.type("tgs server backlog add tgs/thoughts/a1b2c3-nowhere")
+    await maria.type("tgs server backlog remove tgs/thoughts/a1b2c3-nowhere")
+    await maria.type("tgs server backlog complete 5")
+    await maria.type("tgs server backlog complete")
+    await world.stop_bot()
+    await maria.type(line)
+    await maria.type(f"{line} --json")
+    await maria.type("tgs server backlog remove 5")
+    maria.equals_golden("server-troubles")
+
+
+async def test_a_repository_that_is_not_set_up_is_found_out(tmp_path: Path) -> None:
+    async with new_world(tmp_path, bare=True) as world:
+        world.leave_due = True
+        maria = at(world, tmp_path, "maria")
+        checked = await maria.type("tgs server backlog validate")
+        assert checked.code == 6
+        assert checked.out.startswith("error: ")
+        assert max(map(len, checked.out.splitlines())) <= 80
+        assert (await maria.type("tgs server backlog validate --json")).code == 6

@@ -61,8 +61,8 @@ def page(status: int, text: str = "<html>", **headers: str) -> Callable[[], web.
 MEANINGS = {
     "an unknown token": (problem(401, "unauthenticated"), Refused, "does not know the token"),
     "what policy forbids": (problem(403, "refused"), Refused, "the words of the server"),
-    "a wrong request": (problem(400, "invalid"), UserError, "the words of the server"),
-    "an unknown thing": (problem(404, "not_found"), UserError, "the words of the server"),
+    "a wrong request": (problem(400, "invalid"), UserError, "The words of the server"),
+    "an unknown thing": (problem(404, "not_found"), UserError, "The words of the server"),
     "an item of somebody else": (
         problem(409, "taken", owner="tom", lease_until="2026-01-01T09:30:00Z"), Taken, "the words of the server"
     ),
