@@ -13,9 +13,9 @@ from tests.databases import PostgresqlServer, postgresql_server
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
+def postgresql() -> Iterator[PostgresqlServer]:
     """A server of this test process."""
-    with postgresql_server(tmp_path_factory.mktemp("pg")) as found:
+    with postgresql_server() as found:
         yield found
 
 

