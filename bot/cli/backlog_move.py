@@ -72,9 +72,23 @@ def _proposed(where: Where, full_name: str) -> tuple[Scanned, str | None]:
             return found, None
         body = "\n".join(["These plans are committed and not in the backlog yet:", "", *_listed(found)])
         async with my_repository(full_name) as mine:
+            # A file made now has other times than one made before; what counts is which plans it adds.
+            before = await mine.proposed(BRANCH, PATH)
+            if before is not None and {entry.dir for entry in found.added} <= _folders(before[1]):
+                return found, before[0]
             return found, await mine.propose(BRANCH, {PATH: text}, "Add new plans to the backlog", body)
 
     return asyncio.run(propose())
+
+
+def _folders(raw: bytes) -> set[str | None]:
+    """The plans of a backlog file; none when it cannot be read."""
+    from bot.client.backlog_file import parse
+
+    try:
+        return {row.dir for row in parse(raw).thoughts}
+    except UserError:
+        return set()
 
 
 def _listed(found: Scanned) -> list[str]:

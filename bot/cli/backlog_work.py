@@ -201,11 +201,11 @@ def _claimed(where: Where, wanted: Wanted, as_json: bool, *, with_token: bool) -
 
 def _shown(where: Where, claim: Claim, *, peek: bool, with_token: bool) -> ClaimShown:
     entry = claim.entry
-    name = str(entry.number) if entry.number is not None else str(entry.dir)
+    name = str(entry.number) if entry.number is not None else str(entry.dir).rpartition("/")[2]
     options = f" {where.options}" if where.options else ""
     commands = {
         "complete": f"tgs server backlog complete {name}{options}",
-        "fail": f'tgs server backlog fail {name} --reason {DEFAULT_REASON} --message "…"{options}',
+        "fail": f'tgs server backlog fail {name} --message "…"{options}',
     }
     return ClaimShown(
         dir=entry.dir,

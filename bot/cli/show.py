@@ -115,11 +115,11 @@ def problem(severity: str, what: str, remedy: str) -> str:
     return wrapped(text)
 
 
-def wrapped(text: str) -> str:
-    """At the width of the terminal; in a pipe at 80 columns."""
+def wrapped(text: str, hang: str = "    ") -> str:
+    """At the width of the terminal; in a pipe at 80 columns. Lines after the first stand `hang` further in."""
     width = shutil.get_terminal_size().columns
     indent = text[: len(text) - len(text.lstrip())]
-    return textwrap.fill(text, width, subsequent_indent=f"{indent}    ", break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, width, subsequent_indent=indent + hang, break_long_words=False, break_on_hyphens=False)
 
 
 def locks(held: Sequence[LockHeld]) -> str:
@@ -142,7 +142,7 @@ def pairs(rows: Sequence[tuple[str, ...]], head: Sequence[str]) -> str:
 
 def for_reading(text: str, stream: TextIO) -> str:
     """Sentences for a stream: wrapped at words on a terminal, and in a pipe one line each, as they are."""
-    return "\n".join(wrapped(line) for line in text.split("\n")) if stream.isatty() else text
+    return "\n".join(wrapped(line, "") for line in text.split("\n")) if stream.isatty() else text
 
 
 def say(text: str) -> None:

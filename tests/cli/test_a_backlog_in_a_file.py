@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import os
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from bot.clock import SystemClock
+from bot.localhub.core import Actor, ActorKind
+from bot.localhub.core import Role as HubRole
+from bot.localhub.merging import merge
 from tests.cli.terminal import Terminal, home
+from tests.cli.town import Town
 from tests.client.clones import git, template, write
 
 ADD, SAY, OLD = "tgs/thoughts/a1b2c3-add-greeting", "tgs/thoughts/b2c3d4-say-goodbye", "tgs/thoughts/c3d4e5-rename"
@@ -155,6 +161,29 @@ async def test_a_damaged_file_comes_back_from_git(maria: Terminal) -> None:
     maria.names[good[:12]] = "<sha>"
     maria.lines = [line.replace(good[:12], "<sha>") for line in maria.lines]
     maria.equals_golden("file-damaged")
+
+
+async def test_a_scan_is_proposed_as_one_pull_request(
+    town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = town.hub.create_repo(town.owner, "fresh", files={"README.md": "# Fresh\n"}, roles={"maria": HubRole.WRITE})
+    town.hub.git.commit(repo, plan(ADD), by=town.maria)
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(repo.git_dir), str(clone))
+    environment = town.client_environment() | {"TGS_SERVER_URL": ""}
+    maria = Terminal(environment, clone, {town.hub.html_url: "https://github.com", town.url: "https://tgs.example.org"})
+    line = "tgs server backlog scan --pr --backend file --repo olga/fresh"
+    first = await maria.type(line)
+    monkeypatch.setattr(SystemClock, "now", lambda _: datetime.now(UTC) + timedelta(minutes=5))
+    await maria.type(line)
+    [pull] = town.hub.pulls.all(repo)
+    assert (first.code, pull.head_ref, pull.issue.title) == (0, "tgs/backlog", "Add new plans to the backlog")
+    assert f"`{ADD}`" in pull.issue.body
+    merge(town.hub, pull, Actor(ActorKind.USER, town.maria))
+    await maria.type(line)
+    await maria.type("tgs server backlog list --backend file")
+    await maria.type("tgs server backlog scan --pr --repo olga/fresh", env={"TGS_SERVER_URL": town.url})
+    maria.equals_golden("file-proposed")
 
 
 async def test_the_list_is_watched_until_ctrl_c(maria: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
