@@ -122,7 +122,12 @@ async def opened(where: Where) -> AsyncIterator[Backlog]:
                 http = BotHttp(session, where.settings.server_url or "", where.token)
                 yield ServerBacklog(http, where.repo, RandomIds())
         case Backend.GITHUB:
-            raise UserError("The backend github is not part of this version.", "Use a server: set TGS_SERVER_URL.")
+            from bot.client.github_backlog import open_github_backlog
+
+            async with open_github_backlog(
+                where.repo, where.settings.gh_token, where.settings.github_api_url
+            ) as backlog:
+                yield backlog
         case Backend.FILE:
             yield await opened_file(where)
         case _ as never:

@@ -177,7 +177,7 @@ class ClaimRefVerbs(ShowVerbs):
             await self._move(key.repo_key, known.ref, known.oid, oid)
         except REFUSALS as error:
             there = {ref.ref: ref for ref in await self.claim_ref(key)}.get(known.ref)
-            if there is not None and there.record is not None and there.record.nonce == record.nonce:
+            if there is not None and there.record == record:
                 return there
             if there is not None and there.oid == known.oid:
                 raise
@@ -201,6 +201,20 @@ class ClaimRefVerbs(ShowVerbs):
                 return False
             raise
         return True
+
+    # --- branches
+
+    async def branches(self, key: RepoKey, prefix: str) -> dict[str, str]:
+        """The branches whose names begin like this, with their heads."""
+        path = "/git/matching-refs{/ref*}"
+        found = await self._pages(key, path, {"ref": f"heads/{prefix}".rstrip("/").split("/")})
+        shapes = [convert(RefShape, raw, f"GET {path}") for raw in found]
+        start = f"refs/heads/{prefix}"
+        return {x.ref.removeprefix("refs/heads/"): x.object.sha for x in shapes if x.ref.startswith(start)}
+
+    async def delete_branch(self, key: RepoKey, branch: str, expected: str) -> bool:
+        """Delete a branch that is still there. False: it has moved."""
+        return await self.release_claim(key, ClaimRef(f"refs/heads/{branch}", expected, None))
 
     # --- parts
 

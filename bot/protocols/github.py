@@ -235,6 +235,14 @@ class GitHub(Protocol):
         """Put our claim in the place of the known one; None when that one is not there any more."""
         ...
 
+    async def branches(self, key: RepoKey, prefix: str) -> dict[str, str]:
+        """The branches whose names begin like this, with their heads."""
+        ...
+
+    async def delete_branch(self, key: RepoKey, branch: str, expected: str) -> bool:
+        """Delete a branch that is where it is expected. False: it has moved."""
+        ...
+
     async def release_claim(self, key: RepoKey, known: ClaimRef) -> bool:
         """Delete the claim if it is still the known one. False: somebody else's is in its place."""
         ...
