@@ -272,6 +272,7 @@ class PullService:
         known = await self._store.read(again)
         if known is not None:
             return await self._visible(known)
+        _not_draining(asker)
         claims = asker.token.max_claims if asker.token is not None else DEFAULT_CLAIMS
         claimer = Claimer(asker.worker, asker.capabilities, max_claims=claims, also=admit)
         try:
@@ -288,6 +289,7 @@ class PullService:
     async def peek(self, repo: RepoRecord, asker: Asker, number: int | None, count: int) -> list[Item]:
         """What this asker would get now, in order; nothing is claimed."""
         self._may(repo, asker)
+        _not_draining(asker)
         plan = await self._starter.plan(repo, Taker(asker.worker.kind, asker.capabilities), number)
         return list(plan.start[:count])
 
@@ -297,11 +299,8 @@ class PullService:
         return tuple((item, reasons) for item, reasons, _ in plan.waiting)
 
     def _may(self, repo: RepoRecord, asker: Asker) -> None:
-        if asker.token is not None:
-            if not asker.token.opens(repo.key):
-                raise Refused(f"This worker token does not open `{repo.full_name}`.", "Use one that names it.")
-            if asker.record is not None and asker.record.draining_since is not None:
-                raise Refused("This worker is draining: it gets nothing new.", "Register it again.")
+        if asker.token is not None and not asker.token.opens(repo.key):
+            raise Refused(f"This worker token does not open `{repo.full_name}`.", "Use one that names it.")
 
     async def _visible(self, given: Given) -> Given:
         """The claim once its first steps are done. Raises LostClaim when the item was withdrawn meanwhile."""
@@ -315,6 +314,12 @@ class PullService:
                 break
             await self._sleep(LOOK_EVERY.total_seconds())
         return given
+
+
+def _not_draining(asker: Asker) -> None:
+    """What a draining worker has won already it may still hear of, for it must be able to hand it back."""
+    if asker.record is not None and asker.record.draining_since is not None:
+        raise Refused("This worker is draining: it gets nothing new.", "Register it again.")
 
 
 def _own(tx: Ledger, token: WorkerToken, id_: str) -> WorkerRecord:

@@ -1,7 +1,8 @@
-"""`tgs worker start|run|publish`: the three jobs of a run, one call each.
+"""`tgs worker start|run|publish`: the three jobs of a run, one call each; and `run` on a machine that pulls work.
 
-Thin: reads the job's environment, calls `bot.worker`, prints one line, ends with the documented exit code. Secrets come
-by environment only and are taken out of it before anything else runs.
+Thin: reads the environment, calls `bot.worker`, prints a line, ends with the documented exit code. Secrets come by
+environment only and are taken out of it before anything else runs. Which of the two `run` is, is said by `--once` or
+`--watch`; the workflow gives neither.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ import typer
 from pydantic import SecretStr
 
 from bot.cli.exits import Exit
+from bot.domain.model import FailureReason
 from bot.errors import LostClaim, Refused, TgsError, UserError
 
-app = typer.Typer(name="worker", help="The jobs of a run, as the workflow calls them.", no_args_is_help=True)
+app = typer.Typer(
+    name="worker", help="Do the work: as the jobs of a run, or on a machine of yours.", no_args_is_help=True
+)
 
 ServerOption = Annotated[str, typer.Option("--server", envvar="TGS_SERVER_URL", help="The bot's address.")]
 
@@ -63,12 +67,56 @@ def start(
 @app.command()
 def run(
     server: ServerOption,
-    attempt: Annotated[str, typer.Option(envvar="TGS_ATTEMPT")],
-    fence: Annotated[int, typer.Option(envvar="TGS_FENCE")],
-    source: Annotated[Path, typer.Option(envvar="TGS_SOURCE", help="The checkout of the pinned commit.")],
-    out: Annotated[Path, typer.Option(envvar="TGS_OUT", help="Where bundle and log go.")],
+    attempt: Annotated[str, typer.Option(envvar="TGS_ATTEMPT", help="Job of a run: its attempt.")] = "",
+    fence: Annotated[int, typer.Option(envvar="TGS_FENCE", help="Job of a run: the attempt's fence.")] = -1,
+    source: Annotated[
+        Path | None, typer.Option(envvar="TGS_SOURCE", help="Job of a run: the checkout of the pinned commit.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(envvar="TGS_OUT", help="Job of a run: where bundle and log go.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="On a machine: one item for each slot, then end.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="On a machine: item after item, until stopped.")] = False,
+    repo: Annotated[
+        list[str] | None, typer.Option("--repo", envvar="TGS_REPOS", help="owner/name to work for; repeat for more.")
+    ] = None,
+    slots: Annotated[int, typer.Option(envvar="TGS_SLOTS", min=1, max=64, help="Items at the same time.")] = 1,
+    capability: Annotated[
+        list[str] | None,
+        typer.Option("--capability", envvar="TGS_CAPABILITIES", help="What this machine can do; repeat for more."),
+    ] = None,
+    name: Annotated[str, typer.Option(envvar="TGS_WORKER_NAME", help="Who this is; default: the host's name.")] = "",
+    directory: Annotated[
+        Path | None, typer.Option("--dir", envvar="TGS_WORKER_DIR", help="Where clones, work and logs go.")
+    ] = None,
+    logs: Annotated[
+        Path | None, typer.Option(envvar="TGS_WORKER_LOGS", help="Where logs go; default: under --dir.")
+    ] = None,
+    grace: Annotated[
+        float,
+        typer.Option(envvar="TGS_WORKER_GRACE", min=0, help="Seconds to finish in after the first signal to stop."),
+    ] = 60.0,
+    allow_unisolated: Annotated[
+        bool, typer.Option("--allow-unisolated", envvar="TGS_ALLOW_UNISOLATED", help="Agents may have your own rights.")
+    ] = False,
 ) -> None:
-    """Work on the issue (agent job)."""
+    """Work on items: on a machine with --once or --watch; without them as the agent's job of a run.
+
+    On a machine TGS_TOKEN holds the worker token. --once ends with 3 when there is nothing to do.
+    """
+    if once and watch:
+        _complain("Give --once or --watch, not both.")
+        raise typer.Exit(int(Exit.USAGE))
+    if once or watch:
+        from bot.cli.machine import Wishes, work
+
+        wishes = Wishes(
+            tuple(repo or ()), once, slots, tuple(capability or ()), name, directory, logs, grace, allow_unisolated
+        )
+        _finish(server, lambda: work(server, wishes))
+        return
+    if not attempt or fence < 0 or source is None or out is None:
+        _complain("Without --once or --watch this is the agent's job of a run, and needs what its workflow gives it.")
+        raise typer.Exit(int(Exit.USAGE))
+    job_source, job_out = source.absolute(), out.absolute()
 
     async def job() -> Exit:
         import aiohttp
@@ -85,9 +133,9 @@ def run(
             attempt=attempt,
             fence=fence,
             handoff=SecretStr(handoff),
-            source=source.absolute(),
-            out=out.absolute(),
-            allow_unisolated=os.environ.get("TGS_ALLOW_UNISOLATED") == "1",
+            source=job_source,
+            out=job_out,
+            allow_unisolated=allow_unisolated,
             hide=hide,
         )
         interrupt = asyncio.Event()
@@ -101,7 +149,7 @@ def run(
             return Exit.OK
         # One line, and nothing at its start that the runner would take for a command.
         print(f"Not done ({outcome.reason.value}): {' '.join(outcome.detail.split())}")
-        return Exit.REFUSED if outcome.reason.value.startswith(("policy.", "security.")) else Exit.INTERNAL
+        return exit_of_reason(outcome.reason)
 
     _finish(server, job)
 
@@ -159,6 +207,11 @@ def publish(
                 assert_never(never)
 
     _finish(server, job)
+
+
+def exit_of_reason(reason: FailureReason) -> Exit:
+    """The exit code of work that ended for this reason."""
+    return Exit.REFUSED if reason.value.startswith(("policy.", "security.")) else Exit.INTERNAL
 
 
 def _is_secret(name: str) -> bool:

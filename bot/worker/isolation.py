@@ -155,18 +155,20 @@ class OtherUid:
 class SudoUser:
     """For a hosted runner: the worker may use sudo without a password, the agent's user may not.
 
-    The environment travels by `--preserve-env`, so that no value stands in argv.
+    The environment travels by `--preserve-env`, so that no value stands in argv. What `user` runs is swept away with
+    the attempt, so attempts at the same time need users of their own.
     """
 
-    def __init__(self, sudo: str = "sudo") -> None:
+    def __init__(self, sudo: str = "sudo", user: str = AGENT_USER) -> None:
         self._sudo = sudo
+        self._user = user
 
     async def prepare(self) -> None:
         """Makes the user if it is not there. Raises TgsError when sudo does not work here."""
         if await self._as_root("true") != 0:
             raise TgsError("sudo without a password is not possible here")
-        if await self._as_root("id", "-u", AGENT_USER) != 0:
-            await self._as_root("useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", AGENT_USER)
+        if await self._as_root("id", "-u", self._user) != 0:
+            await self._as_root("useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", self._user)
 
     async def start(
         self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: int, stdout: int, stderr: int
@@ -176,23 +178,23 @@ class SudoUser:
         # none of these is secret. The folder is entered by the agent's user, for the worker may not.
         fixed = [f"{name}={env[name]}" for name in ("PATH", "HOME", "TMPDIR") if name in env]
         return await asyncio.create_subprocess_exec(
-            self._sudo, "-n", keep, "-u", AGENT_USER, "--",
+            self._sudo, "-n", keep, "-u", self._user, "--",
             "env", *_WITHOUT_SUDO, f"--chdir={cwd}", *fixed, "setpriv", "--no-new-privs", "--", *argv,
             cwd="/", env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True,
         )  # fmt: skip
 
     async def signal(self, process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-        await self._as_root("pkill", f"-{number.value}", "-u", AGENT_USER)
+        await self._as_root("pkill", f"-{number.value}", "-u", self._user)
 
     async def sweep(self, process: asyncio.subprocess.Process) -> None:
-        await self._as_root("pkill", "-9", "-u", AGENT_USER)
+        await self._as_root("pkill", "-9", "-u", self._user)
         _kill_group(process.pid, signal.SIGKILL)
 
     async def give(self, path: Path) -> None:
         # The worker stays in the group, also of what the agent makes later, so that it can read the result.
-        owned = await self._as_root("chown", "-hR", f"{AGENT_USER}:{os.getgid()}", str(path)) == 0
+        owned = await self._as_root("chown", "-hR", f"{self._user}:{os.getgid()}", str(path)) == 0
         if not owned or await self._as_root("chmod", "u=rwx,g=rxs,o=", str(path)) != 0:
-            raise TgsError(f"the folder {path.name} could not be given to the user {AGENT_USER}")
+            raise TgsError(f"the folder {path.name} could not be given to the user {self._user}")
 
     async def remove(self, path: Path) -> None:
         await self._as_root("rm", "-rf", "--", str(path))
@@ -237,13 +239,13 @@ async def probe(launcher: Launcher, private: Path, cwd: Path) -> Isolation:
     return Isolation.USER if int(lines[0]) not in {0, os.geteuid()} else Isolation.NONE
 
 
-async def choose(attempt: str, private: Path, cwd: Path) -> tuple[Launcher, Isolation]:
-    """The best launcher of this machine and the isolation that the probe saw with it."""
+async def choose(attempt: str, private: Path, cwd: Path, user: str = AGENT_USER) -> tuple[Launcher, Isolation]:
+    """The best launcher of this machine and the isolation that the probe saw with it. `user`: made where sudo can."""
     candidate: Launcher
     if os.geteuid() == 0:
         candidate = OtherUid(attempt)
     else:
-        sudo = SudoUser()
+        sudo = SudoUser(user=user)
         try:
             await sudo.prepare()
         except TgsError:

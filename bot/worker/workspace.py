@@ -12,8 +12,10 @@ steering files), `private` (the worker's own).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import re
 import stat
 import tempfile
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ from bot.worker.isolation import Launcher
 # What an agent's process may know of the worker's environment.
 ALLOWED_ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL", "TZ")
 MAX_RESULT: Final = 1_000_000  # bytes of a result file
+MAX_READABLE: Final = 40  # characters of a name that people recognise; paths stay short
+_UNSAFE: Final = re.compile(r"[^a-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,23 @@ class Workspace:
                     file.write(json.dumps(text) + "\n")
 
 
-def create(parent: Path | None = None) -> Workspace:
-    """Makes the empty folders. `parent` must be reachable for every user (default: the system's temporary folder)."""
-    root = Path(tempfile.mkdtemp(prefix="tgs-", dir=parent))
+def safe_name(text: str) -> str:
+    """A file name that says what it is for and that no other text has, also where case or length do not count."""
+    readable = _UNSAFE.sub("-", text.lower()).strip("-.")[:MAX_READABLE].rstrip("-.")
+    return f"{readable or 'x'}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def create(parent: Path | None = None, name: str | None = None) -> Workspace:
+    """Makes the empty folders. `parent` must be reachable for every user (default: the system's temporary folder).
+
+    `name`: whose workspace it is; without one the folder's name is drawn. Raises FileExistsError for a second one of
+    the same name.
+    """
+    if name is None:
+        root = Path(tempfile.mkdtemp(prefix="tgs-", dir=parent))
+    else:
+        root = (parent or Path(tempfile.gettempdir())) / safe_name(name)
+        root.mkdir(mode=0o700)
     root.chmod(0o711)
     workspace = Workspace(root)
     for folder in (workspace.work, workspace.home, workspace.box, workspace.private):
@@ -102,7 +120,7 @@ async def fill(workspace: Workspace, context: ContextBundle, source: Path, launc
     if not await git.has_commit(context.start_sha):
         raise UserError(
             f"The commit {context.start_sha[:12]} is not in the checkout.",
-            "The workflow must check out the whole history (fetch-depth: 0); run `tgs init` again.",
+            "A workflow must check out the whole history (fetch-depth: 0); run `tgs init` again.",
         )
     try:
         await git.run("checkout", "--quiet", "-b", context.branch, context.start_sha)

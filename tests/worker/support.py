@@ -137,6 +137,7 @@ class Call:
     name: str
     body: Any
     bearer: str
+    attempt: str = ""
 
 
 @dataclass
@@ -170,7 +171,8 @@ class FakeBot:
     async def _api(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         body = await request.json() if request.can_read_body else None
-        self.calls.append(Call(name, body, request.headers.get("Authorization", "").removeprefix("Bearer ")))
+        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        self.calls.append(Call(name, body, bearer, request.match_info.get("id", "")))
         async with self.changed:
             self.changed.notify_all()
         if name in self.errors:

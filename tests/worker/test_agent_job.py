@@ -18,9 +18,10 @@ from bot.domain.model import FailureReason
 from bot.errors import LostClaim
 from bot.worker.api import Api
 from bot.worker.isolation import Isolation
+from bot.worker.life import RunOutcome
 from bot.worker.outputs import Outputs
 from bot.worker.process import Graces
-from bot.worker.run import RunOutcome, RunSettings, run_attempt
+from bot.worker.run import RunSettings, run_attempt
 from tests.worker.support import (
     ATTEMPT_TOKEN,
     BASE_FILES,
@@ -266,12 +267,12 @@ async def test_a_used_handoff_code_is_a_lost_claim(tmp_path: Path) -> None:
 async def test_without_isolation_nothing_is_started_unless_it_was_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bot.worker import isolation, run
+    from bot.worker import isolation, life
 
-    async def unisolated(attempt: str, private: Path, cwd: Path) -> tuple[isolation.Launcher, Isolation]:
+    async def unisolated(attempt: str, private: Path, cwd: Path, user: str) -> tuple[isolation.Launcher, Isolation]:
         return isolation.SameUser(), Isolation.NONE
 
-    monkeypatch.setattr(run, "choose", unisolated)
+    monkeypatch.setattr(life, "choose", unisolated)
     marker = tmp_path / "ran"
     async with world(tmp_path, f"touch {marker}\n{DONE}", allow_unisolated=False) as (_, bot):
         outcome = await work(bot, tmp_path)

@@ -1,0 +1,306 @@
+"""The life of one attempt, from the context to the report: the same in a job of Actions and on a machine.
+
+Promise: the bot hears how it ended, once, unless the claim was lost: then nothing is said and nothing is handed on. The
+agent never sees the attempt's token. Heartbeats are a task of their own from the first step, the fetching of the
+repository included, so that long work never looks like silence. A bundle is handed on only after the gate accepted it
+here.
+
+Known race: the process may be killed between handing on and report. Then nobody vouches for the bundle and it is never
+published; the attempt is not lost, for the bot sees the silence or the end of the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, assert_never
+
+from pydantic import SecretStr
+
+from bot.domain.bundle import ContextBundle
+from bot.domain.model import FailureReason
+from bot.errors import LostClaim, TgsError, UserError
+from bot.worker import workspace as workspaces
+from bot.worker.adapters import adapter_named
+from bot.worker.adapters.base import AgentResult, Session
+from bot.worker.api import Api
+from bot.worker.bundle import BUNDLE_FILE, NothingToTake, commit_leftovers, take_bundle
+from bot.worker.gate import Accepted, RefusedBundle, inspect
+from bot.worker.git import Git, GitError
+from bot.worker.heartbeat import Heart, StopCause
+from bot.worker.isolation import AGENT_USER, Isolation, Launcher, choose
+from bot.worker.log import RunLog
+from bot.worker.process import Ending, Graces
+from bot.worker.wire import ApiDown
+from bot.worker.workspace import Workspace
+
+RESERVE_SECONDS: Final = 600.0  # kept of the job's time for packing, gate, upload and report
+RESERVE_SHARE: Final = 0.1  # and never more than this part, so that short limits leave time to work
+INTERRUPTED_GRACES: Final = Graces(interrupt=3.0, terminate=1.0)  # the runner kills us about 10 s after its SIGINT
+POLITE: Final = Graces()
+ACCEPTANCE_LINES: Final = 15  # last lines of a failed check that the report quotes
+AGAIN_SECONDS: Final = 15.0  # between two attempts to reach a bot that is down, beyond the retries of one call
+_TEXT: Final = 4_000  # characters of summary and detail in a report
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """What it means when this process is told to end before the work is done."""
+
+    reason: FailureReason
+    detail: str
+
+
+async def nobody(_: Path) -> None:
+    """Hands on nothing: a later step of the job takes the bundle from where it lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An attempt that is ours, and how this place works on it.
+
+    `source` gives a repository that holds the pinned commit, for as long as its block runs; it raises AttemptFailed
+    when there is none. `hand_on` takes the accepted bundle further. `out` is the folder for the bundle. `patience` is
+    for how many seconds a bot that is down is waited for before the result is given up. `parent` is where the
+    workspace is made.
+    """
+
+    context: ContextBundle
+    token: SecretStr
+    heartbeat_seconds: float
+    source: Callable[[], AbstractAsyncContextManager[Path]]
+    out: Path
+    interrupted: Interrupted
+    hand_on: Callable[[Path], Awaitable[None]] = nobody
+    patience: float = 0.0
+    allow_unisolated: bool = False
+    graces: Graces = POLITE
+    agent_user: str = AGENT_USER
+    parent: Path | None = None
+
+    async def bearer(self) -> SecretStr:
+        """The credential of every call about the attempt."""
+        return self.token
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """How the work ended. `bundle_digest` is there exactly when it succeeded."""
+
+    succeeded: bool
+    reason: FailureReason | None = None
+    detail: str = ""
+    summary: str = ""
+    bundle_digest: str | None = None
+    isolation: Isolation | None = None
+
+
+class AttemptFailed(Exception):
+    """The attempt ends here, for a reason that the bot shall know."""
+
+    def __init__(self, reason: FailureReason, detail: str, summary: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.summary = summary
+
+
+async def live(task: Task, api: Api, log: RunLog, interrupt: asyncio.Event) -> RunOutcome:
+    """Works on the attempt and reports. `interrupt` is set when this process shall end.
+
+    Raises LostClaim when the attempt is no longer ours, and the API's errors when the report is not taken.
+    """
+    context = task.context
+    place = workspaces.create(task.parent, context.attempt if task.parent is not None else None)
+    heart = Heart(api, task.bearer, context, task.heartbeat_seconds, log, place.steer)
+    log.info("attempt", attempt=context.attempt, number=context.number, issue=context.issue, branch=context.branch)
+    async with _background(heart, interrupt):
+        launcher, isolation = await choose(context.attempt, place.private / "probe", place.root, task.agent_user)
+        log.info("isolation", isolation=isolation.value)
+        try:
+            outcome = await _work(task, place, launcher, isolation, heart, log)
+            if outcome.succeeded and heart.cause is None:
+                await _patiently(task, heart.stop, lambda: task.hand_on(task.out / BUNDLE_FILE))
+        except AttemptFailed as failed:
+            outcome = RunOutcome(
+                False,
+                failed.reason,
+                log.clean(failed.detail)[:_TEXT],
+                log.clean(failed.summary)[:_TEXT],
+                None,
+                isolation,
+            )
+        finally:
+            await launcher.remove(place.root)
+        if heart.cause is not None:
+            outcome = _stopped(heart.cause, task.interrupted, isolation)
+    if outcome.succeeded:
+        log.info("accepted by the gate", digest=outcome.bundle_digest)
+    else:
+        log.warning("failed", reason=outcome.reason, detail=outcome.detail)
+    await _patiently(task, asyncio.Event(), lambda: _report(api, task, outcome))
+    return outcome
+
+
+async def _patiently(task: Task, stop: asyncio.Event, call: Callable[[], Awaitable[None]]) -> None:
+    """Makes a call that may wait for a bot that is down, up to the task's patience or until `stop`."""
+    end = asyncio.get_running_loop().time() + task.patience
+    while True:
+        try:
+            return await call()
+        except ApiDown:
+            if asyncio.get_running_loop().time() >= end:
+                raise
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN_SECONDS):
+                await stop.wait()
+                return None
+
+
+@contextlib.asynccontextmanager
+async def _background(heart: Heart, interrupt: asyncio.Event) -> AsyncIterator[None]:
+    """Heartbeats and the runner's interruption, for as long as the block runs."""
+
+    async def watch() -> None:
+        await interrupt.wait()
+        heart.end(StopCause.INTERRUPTED)
+
+    tasks = [asyncio.create_task(heart.run()), asyncio.create_task(watch())]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _stopped(cause: StopCause, interrupted: Interrupted, isolation: Isolation) -> RunOutcome:
+    match cause:
+        case StopCause.LOST:
+            raise LostClaim("another attempt has taken over, or this one was ended")
+        case StopCause.CANCELLED:
+            return RunOutcome(False, FailureReason.CANCELLED_BY_PERSON, "Stopped on request.", isolation=isolation)
+        case StopCause.INTERRUPTED:
+            return RunOutcome(False, interrupted.reason, interrupted.detail, isolation=isolation)
+        case _ as never:
+            assert_never(never)
+
+
+async def _report(api: Api, task: Task, outcome: RunOutcome) -> None:
+    report = {
+        "fence": task.context.fence,
+        "succeeded": outcome.succeeded,
+        "reason": outcome.reason.value if outcome.reason is not None else None,
+        "detail": outcome.detail,
+        "summary": outcome.summary,
+        "bundle_digest": outcome.bundle_digest,
+        "isolation": outcome.isolation.value if outcome.isolation is not None else None,
+    }
+    await api.report(task.context.attempt, task.bearer, report)
+
+
+async def _work(
+    task: Task, place: Workspace, launcher: Launcher, isolation: Isolation, heart: Heart, log: RunLog
+) -> RunOutcome:
+    if isolation is Isolation.NONE and not (task.context.allow_unisolated or task.allow_unisolated):
+        raise AttemptFailed(
+            FailureReason.POLICY_DENIED,
+            "The agent cannot be kept from the worker's credentials on this machine (no other user to run it as). "
+            "Use a machine where it can, or set `allow_unisolated: true` in .tgs/policy.yml if you accept that.",
+        )
+    try:
+        async with task.source() as source:
+            await _base_for_the_gate(place, source)
+            await workspaces.fill(place, task.context, source, launcher)
+        session = _session(task, place, launcher, heart, log)
+        result = await adapter_named(task.context.agent.adapter).run(session)
+        if heart.stop.is_set():
+            return RunOutcome(False)
+        if result.reason is not None:
+            raise AttemptFailed(result.reason, result.detail, result.summary)
+        digest = await _take(task, session, log, result)
+    except NothingToTake as nothing:
+        raise AttemptFailed(nothing.reason, nothing.detail) from None
+    except UserError as error:
+        raise AttemptFailed(FailureReason.AGENT_CRASH, str(error)) from None
+    except (GitError, OSError, TgsError) as error:
+        raise AttemptFailed(FailureReason.AGENT_CRASH, f"The workspace could not be used: {error}") from None
+    return RunOutcome(True, None, "", log.clean(result.summary)[:_TEXT], digest, isolation)
+
+
+def _session(task: Task, place: Workspace, launcher: Launcher, heart: Heart, log: RunLog) -> Session:
+    context = task.context
+    limit = context.agent.timeout_minutes * 60
+    budget = limit - min(RESERVE_SECONDS, limit * RESERVE_SHARE)
+
+    def graces() -> Graces:
+        return INTERRUPTED_GRACES if heart.cause is StopCause.INTERRUPTED else task.graces
+
+    return Session(
+        context=context,
+        workspace=place,
+        work=place.work,
+        launcher=launcher,
+        environment=workspaces.agent_environment(place, context),
+        stop=heart.stop,
+        deadline=asyncio.get_running_loop().time() + budget,
+        progress=heart.progress,
+        on_line=lambda line: log.info("agent", text=line),
+        graces=graces,
+    )
+
+
+async def _take(task: Task, session: Session, log: RunLog, result: AgentResult) -> str:
+    """Packs, runs the acceptance checks on what was packed, and asks the gate."""
+    if await commit_leftovers(session):
+        log.info("committed what the agent had left uncommitted")
+    bundle = task.out / BUNDLE_FILE
+    digest = await take_bundle(session, bundle)
+    verdict = await inspect(bundle, _gate_folder(session.workspace), session.context)
+    match verdict:
+        case RefusedBundle():
+            bundle.unlink()
+            raise AttemptFailed(verdict.reason, verdict.detail, result.summary)
+        case Accepted():
+            log.info("gate", files=verdict.files, insertions=verdict.insertions, deletions=verdict.deletions)
+        case _ as never:
+            assert_never(never)
+    try:
+        await _acceptance(session, log)
+    except AttemptFailed:
+        bundle.unlink()
+        raise
+    return digest
+
+
+def _gate_folder(place: Workspace) -> Path:
+    return place.private / "gate.git"
+
+
+async def _base_for_the_gate(place: Workspace, source: Path) -> None:
+    """What the result will be compared with, taken before the agent runs, from where it never was."""
+    folder = _gate_folder(place)
+    folder.mkdir()
+    git = Git(folder)
+    await git.run("init", "--quiet", "--bare", "--template=")
+    # By its refs, because a commit id alone may not be asked for.
+    await git.run("fetch", "--quiet", "--no-tags", str(source), "+HEAD:refs/base/head", "+refs/*:refs/base/*")
+
+
+async def _acceptance(session: Session, log: RunLog) -> None:
+    """Runs the checks people asked for, as the agent's user. Raises AttemptFailed for the first that fails."""
+    for command in dict.fromkeys((*session.context.acceptance, *session.context.spec.acceptance)):
+        lines: list[str] = []
+        finished = await session.run(["sh", "-c", command], on_line=lines.append)
+        for line in lines:
+            log.info("acceptance", text=line)
+        if finished.ending is Ending.STOPPED:
+            return
+        if finished.code != 0 or finished.ending is Ending.TIMED_OUT:
+            said = "\n".join(lines[-ACCEPTANCE_LINES:])
+            how = "did not end in time" if finished.ending is Ending.TIMED_OUT else f"ended with {finished.code}"
+            raise AttemptFailed(FailureReason.QUALITY_ACCEPTANCE, f"The check `{command}` {how}.\n{said}".strip())
