@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from bot.client.backlog import Moved
 from bot.client.backlog_file import EMPTY, PATH, BrokenFile, File, UnknownVersion, dump, parse
 from bot.client.backlog_git import Clone, TreeEntry
 from bot.client.backlog_view import View
@@ -34,7 +35,7 @@ Which = Callable[[File], Callable[[Thought], bool]]
 """Which plans a step needs to have read."""
 
 
-class Contended(UserError):
+class Contended(Moved):
     """Every try met a branch that somebody else had just changed. Nothing was written."""
 
 

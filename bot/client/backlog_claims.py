@@ -27,6 +27,7 @@ from bot.domain.model import Failure, FailureReason, InstallationId, IssueKey, I
 from bot.domain.sanitise import cap, for_terminal, one_line
 from bot.domain.thoughts import IMPLEMENTATION
 from bot.domain.timestamps import iso
+from bot.domain.workers import able
 from bot.errors import LostClaim, Refused, UserError
 from bot.texts.failures import SENTENCES
 from bot.worker.redaction import redact
@@ -61,7 +62,7 @@ def claim(view: View, wanted: Wanted, made: Sequence[NewAttempt], now: datetime)
     for row in candidates:
         if len(taken) == (1 if wanted.ref else wanted.count):
             break
-        if waits(row):
+        if waits(row) or (wanted.ref is None and _lacks(row, wanted)):
             continue
         attempt = made[len(taken)]
         mine = moved(
@@ -86,7 +87,7 @@ def claim(view: View, wanted: Wanted, made: Sequence[NewAttempt], now: datetime)
         view = replace(view, file=view.file.put(mine))
         waits = obstacles(view, now)
     if not taken:
-        raise NothingThere("Nothing can be claimed now.", _why_nothing(view, now))
+        raise NothingThere("Nothing can be claimed now.", _why_nothing(view, wanted, now))
     return view.file, taken
 
 
@@ -107,7 +108,13 @@ def _claimable(view: View, folder: str, now: datetime) -> Row:
     return row
 
 
-def _why_nothing(view: View, now: datetime) -> list[str]:
+def _lacks(row: Row, wanted: Wanted) -> list[str]:
+    """What the work needs and the claimer does not have. Who names a thought knows what it needs."""
+    missing = [need for need in row.tgs.needs if not able(wanted.capabilities, [need])]
+    return [f"It needs {', '.join(missing)}."] if missing else []
+
+
+def _why_nothing(view: View, wanted: Wanted, now: datetime) -> list[str]:
     rows = queue(view.file)
     running = sum(row.known is Status.IN_PROGRESS for row in view.file.thoughts)
     if not rows:
@@ -115,7 +122,7 @@ def _why_nothing(view: View, now: datetime) -> list[str]:
     else:
         shown = rows[:3]
         waits = obstacles(view, now)
-        why = [f"{row.dir}: {' '.join(waits(row))}" for row in shown]
+        why = [f"{row.dir}: {' '.join([*waits(row), *_lacks(row, wanted)])}" for row in shown]
         if len(rows) > len(shown):
             why.append(f"{len(rows) - len(shown)} more wait.")
     return [*why, f"{running} in progress."] if running else why

@@ -116,8 +116,8 @@ class Failed(BaseModel):
 class Ours(BaseModel):
     """What we keep per thought beyond the agreed keys. Of the claim's token only its SHA-256 is kept.
 
-    `changed_at` is when the status last changed; `titled` says that a person chose the title; `burnt` and `infra` are
-    the counters that decide about another attempt.
+    `locks` and `needs` are the plan's wishes; `changed_at` is when the status last changed; `titled` says that a person
+    chose the title; `burnt` and `infra` are the counters that decide about another attempt.
     """
 
     model_config = _OURS
@@ -132,6 +132,7 @@ class Ours(BaseModel):
     locks: Annotated[
         tuple[Annotated[str, BeforeValidator(_lock)], ...], BeforeValidator(_tuple), Field(max_length=MAX_LOCKS)
     ] = ()
+    needs: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()
     titled: bool = False
     evidence: str | None = None
     burnt: Annotated[int, Field(ge=0)] = 0

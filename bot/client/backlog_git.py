@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -314,6 +315,8 @@ async def open_clone(path: Path, *, branch: str | None = None, remote: str | Non
     async def ask(*args: str) -> GitOutput:
         return await git.run(*args, env=env, ok_codes=(0, 1, 2, 128), seconds=NETWORK_SECONDS)
 
+    if shutil.which("git") is None:
+        raise UserError("There is no git here.", "Install git.")
     places = await ask("rev-parse", "--path-format=absolute", "--git-common-dir", "--show-toplevel")
     lines = _text(places).splitlines()
     if not lines:

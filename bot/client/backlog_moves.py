@@ -75,7 +75,9 @@ def new_row(file: File, text: ThoughtText, matter: FrontMatter, now: datetime) -
     """A queued row with the wishes of the plan."""
     folder = text.thought.dir
     row = Row(dir=folder, title=text.title, priority=matter.priority or 0, status=Status.QUEUED.value, added_at=now)
-    return row.but(tgs={"changed_at": now, "locks": matter.locks, "fence": file.tgs.fences.get(folder, 0)})
+    return row.but(
+        tgs={"changed_at": now, "locks": matter.locks, "needs": matter.needs, "fence": file.tgs.fences.get(folder, 0)}
+    )
 
 
 def _with_options(row: Row, addition: Addition) -> Row:

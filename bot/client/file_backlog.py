@@ -43,6 +43,7 @@ from bot.client.backlog_git import Clone, open_clone
 from bot.client.backlog_merge import merge
 from bot.client.backlog_view import View, entries, entry_of, explained, folder_of, held_locks
 from bot.clock import RandomIds, SystemClock
+from bot.domain.identity import RunSecret
 from bot.domain.model import ItemState
 from bot.domain.thoughts import IMPLEMENTATION, PLAN, RESEARCH, Thought
 from bot.errors import Refused, UserError
@@ -129,7 +130,7 @@ class FileBacklog:
     async def claim(self, wanted: Wanted) -> list[Claim]:
         count = 1 if wanted.ref else max(1, min(wanted.count, MAX_COUNT))
         # One set of secrets for all tries: a push whose answer was lost is recognised by its commit.
-        made = [NewAttempt(self._ids.new("a"), self._ids.new("tga_")) for _ in range(count)]
+        made = [NewAttempt(self._ids.new("a"), self._ids.new(RunSecret.ATTEMPT)) for _ in range(count)]
 
         def step(view: View) -> tuple[File, list[Claim], str]:
             file, rows = backlog_claims.claim(view, wanted, made, self._clock.now())
@@ -295,10 +296,6 @@ def _claim(row: Row, token: str) -> Claim:
         base_sha=row.tgs.base_sha,
         lease_until=None,
         context=(f"{row.dir}/{RESEARCH}", f"{row.dir}/{PLAN}"),
-        commands={
-            "complete": f"tgs server backlog complete {row.dir}",
-            "fail": f"tgs server backlog fail {row.dir} --reason <reason>",
-        },
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from bot.worker.redaction import redact
 
 GIT_SECONDS: Final = 600.0  # a fetch of a large repository takes minutes; a hung one must not hold the job
 MAX_OUTPUT: Final = 256_000_000  # a list of all paths of a very large tree; beyond it something is wrong
+_CHUNK: Final = 65_536  # bytes read at once from a process that is being ended
 _ERROR_TAIL: Final = 600  # characters of stderr that stand in an error
 _TOKEN_VARIABLE: Final = "TGS_GIT_TOKEN"  # noqa: S105 - the variable's name, not its value
 
@@ -109,6 +111,16 @@ def token_environment(token: str) -> dict[str, str]:
     return env
 
 
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kills a process and what it started. Its output is read to the end, for a full pipe would hold up the end."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for stream in (process.stdout, process.stderr):
+        while stream is not None and await stream.read(_CHUNK):
+            pass
+    await process.wait()
+
+
 class Git:
     """Git in one directory."""
 
@@ -141,9 +153,7 @@ class Git:
             raise GitError(args[0], -1, f"no end after {seconds:.0f} s") from None
         finally:
             if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+                await _end(process)
         code = process.returncode if process.returncode is not None else -1
         text = redact(err.decode("utf-8", "replace")).strip()[-_ERROR_TAIL:]
         if code not in ok_codes:

@@ -56,8 +56,8 @@ class Numbers:
 
 def template(folder: Path) -> Path:
     """A bare repository with one commit, and a clone of it; copied for each test, which is quicker than cloning."""
-    git(folder, "init", "--quiet", "--bare", "--initial-branch=main", "origin.git")
-    git(folder, "init", "--quiet", "--initial-branch=main", "clone")
+    git(folder, "init", "--quiet", "--template=", "--bare", "--initial-branch=main", "origin.git")
+    git(folder, "init", "--quiet", "--template=", "--initial-branch=main", "clone")
     clone = folder / "clone"
     # A relative address stays true in the copies.
     git(clone, "remote", "add", "origin", "../origin.git")
@@ -99,7 +99,8 @@ class Clones:
         async def sleep(seconds: float) -> None:
             self.slept.append(seconds)
 
-        return await open_file_backlog(path, clock=self.wall, ids=self._ids, chance=lambda: 0.5, sleep=sleep, **options)
+        given: dict[str, Any] = {"clock": self.wall, "ids": self._ids, "chance": lambda: 0.5, "sleep": sleep}
+        return await open_file_backlog(path, **(given | options))
 
     async def thought(self, title: str, *, front_matter: str = "") -> str:
         slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
