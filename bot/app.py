@@ -21,6 +21,7 @@ from aiohttp import web
 from bot.backlog import Backlogs
 from bot.bell import Bell
 from bot.bundles import Bundles
+from bot.chat_service import ChatService
 from bot.clock import RandomIds, SystemClock
 from bot.domain.model import RepoKey
 from bot.engine import Engine, build_engine
@@ -46,6 +47,7 @@ from bot.web.api.attempts import AttemptsApi
 from bot.web.api.backlog import BacklogApi
 from bot.web.api.bundles import BundlesApi
 from bot.web.api.callers import Callers
+from bot.web.api.chat import ChatApi
 from bot.web.api.events import EventsApi
 from bot.web.api.items import Items
 from bot.web.api.openapi import OpenApi, document
@@ -234,11 +236,13 @@ def _of_people(parts: Parts, callers: Callers) -> list[list[web.RouteDef]]:
     """The routes for people with a GitHub token."""
     engine, store, ids = parts.engine, parts.store, RandomIds()
     backlogs = Backlogs(store)
+    url = parts.settings.server_url
     return [
         Items(callers, store, backlogs, engine.membership, engine.explainer, ids).routes(),
         Actions(callers, store, backlogs, engine.membership, engine.commands, ids).routes(),
         BacklogApi(callers, backlogs).routes(),
-        EventsApi(callers, store, parts.live, parts.settings.server_url).routes(),
+        ChatApi(callers, ChatService(store, store.clock), engine.runs, store, parts.live, ids, url).routes(),
+        EventsApi(callers, store, parts.live, url).routes(),
         QueueApi(callers, engine.pull, engine.runs, store).routes(),
         AttemptsApi(engine.endings).routes(),
     ]

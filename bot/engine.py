@@ -33,6 +33,7 @@ from bot.service import CommandService
 from bot.setup_issue import SetUpIssue
 from bot.starter import Starter
 from bot.sweep import Accounts, Sweep
+from bot.talk import Talk
 from bot.thought_reader import ThoughtReader
 from bot.words import Words
 
@@ -100,7 +101,7 @@ def build_engine(
         accounts.serves,
     )
     return Engine(
-        Reconciler(observer, repos, applier, store, clock, metrics),
+        Reconciler(observer, repos, applier, Talk(github, store, clock), store, clock, metrics),
         RunService(store, github, clock, tokens, starter, html_url),
         PullService(store, clock, ids, starter, sleep, bell or Bell()),
         Endings(store, github, clock, sleep),

@@ -8,7 +8,7 @@ again, and the queue's consumer never dies of it.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -26,6 +26,7 @@ from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.ledger import Ledger, Store
 from bot.repo_pass import RepoPass
+from bot.talk import Talk
 
 TELL_RETRY = timedelta(minutes=10)
 """After a person was told that something is missing, how long until the next try without being woken."""
@@ -40,11 +41,19 @@ class Reconciler:
     """Turns one key into the next one."""
 
     def __init__(
-        self, observer: Observer, repos: RepoPass, applier: Applier, store: Store, clock: Clock, metrics: Metrics
+        self,
+        observer: Observer,
+        repos: RepoPass,
+        applier: Applier,
+        talk: Talk,
+        store: Store,
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._observer = observer
         self._repos = repos
         self._applier = applier
+        self._talk = talk
         self._store = store
         self._clock = clock
         self._metrics = metrics
@@ -70,15 +79,16 @@ class Reconciler:
             facts = await self._observer.item(key)
             if facts is None:
                 return Look(at=late)
+            late = _sooner(late, await self._talk.mirror(facts))
             policy = policy_of(facts.repo)
             decision = advance(facts, policy, self._clock.now())
             if decision.save.empty and not decision.effects:
-                return Look(at=min((at for at in (late, decision.wake_at) if at is not None), default=None))
+                return Look(at=_sooner(late, decision.wake_at))
             try:
                 applied = await self._applier.apply(key, decision, facts.repo, policy)
             except StaleDecision:
                 continue
-            return Look(applied.again, min((at for at in (late, applied.wake_at) if at is not None), default=None))
+            return Look(applied.again, _sooner(late, applied.wake_at))
         return Look(again=True)
 
     async def _failed(self, key: RepoKey | IssueKey, error: Exception) -> Look:
@@ -125,6 +135,10 @@ class Reconciler:
                     tx.mark(repo_key)
 
         await self._store.write(remember)
+
+
+def _sooner(*times: datetime | None) -> datetime | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 def _suspend(tx: Ledger, key: RepoKey | IssueKey) -> None:

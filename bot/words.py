@@ -23,6 +23,7 @@ from bot.outbox import LOOK_FOR, Once, Result
 from bot.protocols.clock import Clock
 from bot.protocols.github import Comment, GitHub
 from bot.protocols.ledger import Ledger, OutboxRow, Store
+from bot.talk import forward_to_chat, note_status_comment
 from bot.texts import markers
 from bot.texts.render import RenderContext, render
 
@@ -78,12 +79,17 @@ class Words:
             return render(said, context)
 
         body = await self._store.read(words)
-        return await self._comment(once, key, markers.say(once), body, lambda _tx, _comment: None)
+
+        def keep(tx: Ledger, comment: Comment) -> None:
+            forward_to_chat(tx, key, once, said, comment)
+
+        return await self._comment(once, key, markers.say(once), body, keep)
 
     async def create_status(self, item: Item, text: str, text_digest: str) -> datetime | None:
         """The one status comment of an item. When to look again if it is not known whether it was written."""
 
         def keep(tx: Ledger, comment: Comment) -> None:
+            note_status_comment(tx, item.key)
             fresh = tx.item(item.key)
             if fresh is None:
                 return

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from bot.domain.intake import Intake, TouchKind
+from bot.domain.intake import Intake, Touch, TouchKind
 from bot.domain.intents import Intent, IntentSource, body_digest
 from bot.domain.model import IssueKey, Person
 from bot.payloads import Comment, IssueCommentPayload
 from handlers.commands import Line, read_commands
 from handlers.issues import hint
-from handlers.reading import NOTHING, own, person, scope_of
+from handlers.reading import NOTHING, TALK, Scope, own, person, scope_of
 
 LOOKED_AT = frozenset({"created", "edited", "deleted"})
 """A deleted comment can be a withdrawn answer; pinning and hiding change nothing for an item."""
@@ -35,6 +35,7 @@ def handle(payload: IssueCommentPayload, self_id: int | None) -> Intake:
         touch = scope.touch(TouchKind.ISSUE, issue.number, hint(issue))
     else:
         touch = scope.touch(TouchKind.PULL, issue.number)
+    also = () if payload.action == "created" or issue.pull_request is not None else (_talk(scope, issue.number),)
     match payload.action:
         case "created":
             intents = _created(scope.issue(issue.number), payload)
@@ -42,7 +43,12 @@ def handle(payload: IssueCommentPayload, self_id: int | None) -> Intake:
             intents = _edited(scope.issue(issue.number), payload)
         case _:
             intents = ()
-    return scope.intake(touch, intents=intents)
+    return scope.intake(touch, *also, intents=intents)
+
+
+def _talk(scope: Scope, number: int) -> Touch:
+    """A comment is not what it was: the number of comments alone would not tell."""
+    return scope.touch(TouchKind.ISSUE, number, TALK)
 
 
 def _utc(time: datetime) -> datetime:

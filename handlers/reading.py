@@ -20,6 +20,10 @@ TRACK = "track"
 """Hint of an issue touch: the issue carries (or just gained or lost) one of our labels, so it may become an item."""
 
 
+TALK = "talk"
+"""Hint of an issue touch: one of its comments was edited or deleted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """The repository of one payload; makes touches and intents that belong to it."""

@@ -43,6 +43,7 @@ class IssueFacts:
     created_at: datetime
     updated_at: datetime
     locked: bool = False
+    comments: int = 0
 
 
 class Presence(StrEnum):

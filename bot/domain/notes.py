@@ -43,6 +43,8 @@ class NoteCode(StrEnum):
     APPROVAL_VOID = "approval_void"
     PLAN_CHANGED = "plan_changed"
     ISOLATION = "isolation"
+    # what somebody said over the API
+    SPOKEN = "spoken"
 
 
 @dataclass(frozen=True, slots=True)

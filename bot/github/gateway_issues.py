@@ -339,6 +339,7 @@ class IssueVerbs(AppVerbs):
             created_at=shape.created_at,
             updated_at=shape.updated_at,
             locked=shape.locked,
+            comments=shape.comments,
         )
 
     def _comment(self, shape: CommentShape) -> Comment:

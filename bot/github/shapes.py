@@ -138,6 +138,7 @@ class IssueShape(Shape):
     labels: list[LabelShape | str] = []
     assignees: list[UserShape] | None = None
     locked: bool = False
+    comments: int = 0
     pull_request: dict[str, Any] | None = None
 
 

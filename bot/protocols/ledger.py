@@ -7,7 +7,7 @@ stale and change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -17,6 +17,7 @@ from bot.domain.intake import Intake
 from bot.domain.intents import Intent
 from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, Key, RepoKey
 from bot.domain.repository import RepoRecord
+from bot.domain.talk import Message, SenderType
 from bot.domain.workers import WorkerRecord, WorkerToken
 
 T = TypeVar("T")
@@ -195,6 +196,30 @@ class Ledger(Protocol):
         ...
 
     def last_event(self) -> int: ...
+
+    # conversations
+    def put_message(self, message: Message) -> bool:
+        """False when its comment, or its once-only name, is known already."""
+        ...
+
+    def message(self, key: IssueKey, id_: int) -> Message | None: ...
+    def message_once(self, key: IssueKey, once: str) -> Message | None: ...
+    def messages_after(
+        self, repos: Sequence[RepoKey], after: int, limit: int, number: int | None = None
+    ) -> list[Message]: ...
+    def last_message(self) -> int: ...
+    def count_messages(self, key: IssueKey, sender_type: SenderType, sender: str, since: datetime) -> int: ...
+    def bind_comment(self, key: IssueKey, once: str, comment_id: int) -> None: ...
+    def messages_with_comments(self, key: IssueKey) -> list[Message]: ...
+    def keep_comments(self, key: IssueKey, texts: Mapping[int, str], gone: Collection[int]) -> None:
+        """Takes over the words of comments that were edited, and forgets those that were deleted."""
+        ...
+
+    def mirrored(self, key: IssueKey) -> int:
+        """How many comments the issue had when all of them were mirrored; -1: one was changed since."""
+        ...
+
+    def set_mirrored(self, key: IssueKey, count: int) -> None: ...
 
     # queue rows
     def mark(self, key: Key, *, priority: int = 0, at: datetime | None = None) -> None:

@@ -11,6 +11,7 @@ from bot.store.bundles import BundleVerbs
 from bot.store.intents import IntentVerbs
 from bot.store.items import ItemVerbs
 from bot.store.keyrows import KeyVerbs
+from bot.store.messages import MessageVerbs
 from bot.store.outbox import HistoryVerbs, OutboxVerbs
 from bot.store.repos import RepoVerbs
 from bot.store.stream import StreamVerbs
@@ -27,6 +28,7 @@ class SqlLedger(
     OutboxVerbs,
     HistoryVerbs,
     StreamVerbs,
+    MessageVerbs,
     KeyVerbs,
     TokenVerbs,
     WorkerVerbs,

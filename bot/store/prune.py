@@ -18,6 +18,7 @@ from bot.store.ledger import SqlLedger
 from bot.store.tables import (
     attempts,
     bundles,
+    conversations,
     deliveries,
     events,
     installations,
@@ -26,6 +27,7 @@ from bot.store.tables import (
     jtis,
     keys,
     locks,
+    messages,
     outbox,
     replies,
     repos,
@@ -52,7 +54,19 @@ KEEP_REPLIES = timedelta(days=1)
 CHUNK = 500
 
 # Tables of a tenant in the order in which they can be emptied (who refers to a row goes before it).
-_OF_TENANT: Sequence[Table] = (locks, attempts, items, intents, outbox, replies, thought_blobs, events, repos)
+_OF_TENANT: Sequence[Table] = (
+    locks,
+    attempts,
+    items,
+    intents,
+    outbox,
+    replies,
+    thought_blobs,
+    messages,
+    conversations,
+    events,
+    repos,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,9 @@ RETRY_SECONDS = 1.0
 # The hint on an issue's touch which says that it may become an item (a label of ours, a new thought's issue).
 TRACK = "track"
 
+# The hint on an issue's touch which says that a comment was edited or deleted.
+TALK = "talk"
+
 
 # The deliveries of a batch. The statements below are built once: building them costs more than running them.
 _BATCH = touches.c.delivery.in_(bindparam("batch", expanding=True))
@@ -128,6 +131,11 @@ _ISSUE_KEYS = _issue_keys()
 _SHOWN_KEYS = _shown_keys()
 _REPO_KEYS = _repo_keys()
 _COMPLETED_RUNS = _completed_runs()
+_TALKED = (
+    select(touches.c.installation, touches.c.repo, touches.c.number)
+    .where(_BATCH, touches.c.kind == TouchKind.ISSUE, touches.c.hint == TALK)
+    .distinct()
+)
 _UNROUTED = (
     select(deliveries.c.id)
     .where(deliveries.c.routed_at.is_(None))
@@ -172,6 +180,8 @@ def route_batch(ledger: SqlLedger, limit: int = BATCH) -> tuple[int, list[Key]]:
         for row in sorted(connection.execute(_ISSUE_KEYS, {"batch": batch}))
     ]
     _note_completed_runs(ledger, batch)
+    for row in connection.execute(_TALKED, {"batch": batch}).all():
+        ledger.set_mirrored(IssueKey(InstallationId(row.installation), RepoId(row.repo), row.number), -1)
     shown = {
         IssueKey(InstallationId(row.installation), RepoId(row.repo), row.number)
         for row in connection.execute(_SHOWN_KEYS, {"batch": batch})

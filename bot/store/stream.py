@@ -27,7 +27,7 @@ class StreamVerbs(Verbs):
         """The next `limit` lines of history of these repositories, oldest first; with `number` of that issue only."""
         if not repos:
             return []
-        query = select(events).where(*_next(events, repos, after, number)).order_by(events.c.id).limit(limit)
+        query = select(events).where(*next_of(events, repos, after, number)).order_by(events.c.id).limit(limit)
         found = []
         for row in self.connection.execute(query):
             repo = RepoKey(InstallationId(row.installation), RepoId(row.repo))
@@ -41,7 +41,8 @@ class StreamVerbs(Verbs):
         return newest or 0
 
 
-def _next(table: Table, repos: Sequence[RepoKey], after: int, number: int | None) -> list[ColumnElement[Any]]:
+def next_of(table: Table, repos: Sequence[RepoKey], after: int, number: int | None) -> list[ColumnElement[Any]]:
+    """The condition of what a follower of these repositories reads next."""
     found: list[ColumnElement[Any]] = [or_(*(in_repo(table, repo) for repo in repos)), table.c.id > after]
     if number is not None:
         found.append(table.c.number == number)

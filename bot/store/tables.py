@@ -476,9 +476,11 @@ messages = Table(
     Column("text", Text, nullable=False),
     Column("parent", BigInteger),
     Column("comment_id", BigInteger),
+    Column("once", String),
     Column("at", UtcTime, nullable=False),
     Index("ix_messages_key", "installation", "repo", "number"),
     # One comment is one message, whoever tells of it first.
+    Index("uq_messages_once", "installation", "repo", "once", unique=True),
     Index("uq_messages_comment", "installation", "repo", "comment_id", unique=True),
 )
 

@@ -93,6 +93,8 @@ def _words(note: Note, context: RenderContext) -> str:
             return attention.plan_changed(note)
         case NoteCode.ISOLATION:
             return attention.isolation(note)
+        case NoteCode.SPOKEN:
+            return replies.spoken(note)
         case _:
             assert_never(note.code)
 

@@ -226,3 +226,9 @@ def next_item(note: Note) -> str:
 def _verb(note: Note) -> str:
     verb = note.get("verb")
     return verb if verb.isalpha() and len(verb) <= 20 else "command"
+
+
+def spoken(note: Note) -> str:
+    """What a person said over the API, with their name and nothing in it that GitHub or a bot would act on."""
+    quoted = "\n".join(f"> {line}".rstrip() for line in for_comment(note.get("text")).split("\n"))
+    return f"{name(note.get('by'))} says:\n\n{quoted}"

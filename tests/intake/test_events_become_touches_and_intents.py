@@ -91,7 +91,12 @@ TOUCHED: dict[str, tuple[str, str | None, dict[str, Any], list[str]]] = {
     "our own label change": ("issues", "labeled", {"issue": issue(READY), "sender": user(ME)} | LABEL, []),
     "a comment": ("issue_comment", "created", {"issue": PLAIN, "comment": comment()}, ["issue:5"]),
     "a comment on an item": ("issue_comment", "created", {"issue": OURS, "comment": comment()}, ["issue:5(track)"]),
-    "a deleted comment": ("issue_comment", "deleted", {"issue": PLAIN, "comment": comment()}, ["issue:5"]),
+    "a deleted comment": (
+        "issue_comment",
+        "deleted",
+        {"issue": PLAIN, "comment": comment()},
+        ["issue:5", "issue:5(talk)"],
+    ),
     "a pinned comment": ("issue_comment", "pinned", {"issue": PLAIN, "comment": comment()}, []),
     "a comment on a pull request": (
         "issue_comment",

@@ -95,7 +95,7 @@ async def test_one_item_alone_can_be_followed_over_a_websocket(world: World) -> 
         assert (await receive(ws))["type"] == "hello"
         await record(world, kind="other", number=6)
         await record(world, kind="mine", number=7)
-        assert (await receive(ws))["kind"] == "mine"
+        assert (await receive(ws))["event"]["kind"] == "mine"
 
 
 async def test_nobody_hears_of_another_tenant(world: World) -> None:

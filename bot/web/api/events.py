@@ -58,6 +58,14 @@ class Events(TypedDict):
     more: bool
 
 
+class EventEnvelope(TypedDict, total=False):
+    """A message of the WebSocket: `hello` with `after`, then `event` with the line of history."""
+
+    type: str
+    after: int
+    event: Event
+
+
 class PageQuery(msgspec.Struct):
     after: Annotated[Id, msgspec.Meta(description="The last id that is known already.")] = 0
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 100
@@ -140,7 +148,12 @@ class EventsApi:
     async def socket(self, request: web.Request) -> web.StreamResponse:
         check_origin(request, self._public_url)
         connection, number, check = await self._connect(request, upgrade=True)
-        frames = self._hub.follow(connection, self._reader(number), check)
+        read = self._reader(number)
+
+        async def wrapped(repos: Mapping[RepoKey, str], after: int, limit: int) -> list[Found]:
+            return [Found(f.id, EventEnvelope(type="event", event=f.data)) for f in await read(repos, after, limit)]
+
+        frames = self._hub.follow(connection, wrapped, check)
         return await socket(request, self._hub, connection, frames)
 
     async def _connect(
@@ -233,7 +246,7 @@ DESCRIBED = (
         "/api/v1/events/ws",
         (Caller.PERSON, Caller.WORKER),
         "What happens, live, as messages of a WebSocket." + _LIVE,
-        {101: Event},
+        {101: EventEnvelope},
         query=LiveQuery,
         problems=(Code.TOO_MANY, Code.LIMITED),
         example=Example(query={"repo": "olga/greeter", "after": "0"}),

@@ -5,7 +5,7 @@ A test holds it against the routes of a running server, so that a route can be n
 
 from __future__ import annotations
 
-from bot.web.api import actions, attempts, backlog, bundles, events, items, openapi, queue, runs
+from bot.web.api import actions, attempts, backlog, bundles, chat, events, items, openapi, queue, runs
 from bot.web.api.described import Caller, Row
 
 _OUTSIDE = (
@@ -30,4 +30,5 @@ ROUTES: tuple[Row, ...] = (
     *actions.DESCRIBED,
     *backlog.DESCRIBED,
     *events.DESCRIBED,
+    *chat.DESCRIBED,
 )

@@ -90,10 +90,12 @@ def upgrade() -> None:
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("parent", sa.BigInteger(), nullable=True),
         sa.Column("comment_id", sa.BigInteger(), nullable=True),
+        sa.Column("once", sa.String(), nullable=True),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_messages")),
     )
     op.create_index("ix_messages_key", "messages", ["installation", "repo", "number"], unique=False)
+    op.create_index("uq_messages_once", "messages", ["installation", "repo", "once"], unique=True)
     op.create_index("uq_messages_comment", "messages", ["installation", "repo", "comment_id"], unique=True)
     op.create_table(
         "conversations",
