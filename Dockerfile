@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-# Two stages: the first installs locked dependencies and builds the wheel, the second only runs.
+# The first stage installs locked dependencies and builds the wheel; the others only run. The server is the last one, and
+# what is built when no target is named; `docker build --target worker` makes the image of a pull worker.
 
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
@@ -15,6 +16,21 @@ COPY handlers handlers
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
     && pip install --no-deps --no-index /dist/*.whl \
     && pip check
+
+FROM python:3.11-slim-bookworm AS worker
+# Add what your agents need (compilers, Node.js, the agent itself) in an image made FROM this one.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates git \
+    && rm -rf /var/lib/apt/lists/*
+ENV PATH=/opt/tgs/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    TGS_WORKER_DIR=/var/lib/tgs-worker
+COPY --from=build /opt/tgs /opt/tgs
+VOLUME /var/lib/tgs-worker
+STOPSIGNAL SIGTERM
+# As root, because each agent gets a user id of its own that can neither become root nor read the worker's files.
+CMD ["tgs", "worker", "run", "--watch"]
 
 FROM python:3.11-slim-bookworm
 ENV PATH=/opt/tgs/bin:$PATH \

@@ -73,7 +73,7 @@ class MachineApi(Api):
 
     async def worker_beat(self, worker: str, error: str | None) -> WorkerBeat:
         """A sign of life. Raises LostClaim when the worker is not registered any more."""
-        body = {"last_error": error}
+        body = {"error": error}
         answer = await self.wire.call("POST", f"/workers/{worker}/heartbeat", self._worker, body, tries=1)
         return parse(WorkerBeat, answer or {}, "worker heartbeat")
 
