@@ -74,6 +74,10 @@ def _unknown(file: File) -> Callable[[Thought], bool]:
     return lambda thought: not thought.implementation and thought.dir not in folders
 
 
+def _many(count: int) -> str:
+    return "1 thought" if count == 1 else f"{count} thoughts"
+
+
 class FileBacklog:
     """Implements `Backlog`. `sleep` takes seconds, `chance` gives a fraction from 0 to 1."""
 
@@ -134,7 +138,7 @@ class FileBacklog:
 
         def step(view: View) -> tuple[File, list[Claim], str]:
             file, rows = backlog_claims.claim(view, wanted, made, self._clock.now())
-            what = rows[0].dir if len(rows) == 1 else f"{len(rows)} thoughts"
+            what = rows[0].dir if len(rows) == 1 else _many(len(rows))
             claims = [_claim(row, attempt.token) for row, attempt in zip(rows, made, strict=False)]
             return file, claims, f"Claim {what} for {rows[0].claimed_by}"
 
@@ -178,7 +182,7 @@ class FileBacklog:
     async def scan(self, *, apply: bool) -> Scanned:
         def step(view: View) -> tuple[File, Scanned, str]:
             file, scanned = backlog_checks.scan(view, self._clock.now())
-            return file, scanned, f"Add {len(scanned.added)} thoughts to the backlog"
+            return file, scanned, f"Add {_many(len(scanned.added))} to the backlog"
 
         if apply:
             return await self._branch.write(step, _unknown)
@@ -192,7 +196,7 @@ class FileBacklog:
 
         def step(view: View) -> tuple[File, list[Added], str]:
             result, added = backlog_moves.import_rows(view.file, incoming, self._clock.now())
-            return result, added, f"Import {sum(one.new for one in added)} thoughts into the backlog"
+            return result, added, f"Import {_many(sum(one.new for one in added))} into the backlog"
 
         return await self._branch.write(step)
 

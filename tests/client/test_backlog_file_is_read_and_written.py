@@ -24,6 +24,7 @@ from bot.client.backlog_file import (
 )
 from bot.domain.model import ItemState
 from tests.client.clones import NOW
+from tests.docs.pages import blocks
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=12)
 JSON = st.recursive(
@@ -156,6 +157,12 @@ def test_a_file_of_a_later_version_is_left_alone() -> None:
     with pytest.raises(UnknownVersion, match="newer one") as unknown:
         parse(LINES.replace('"1"', '"2"').encode())
     assert (unknown.value.line, unknown.value.column) == (2, 3)
+
+
+def test_the_example_of_the_documentation_is_what_we_write() -> None:
+    (example,) = [block.text for block in blocks("json") if block.mark == "backlog file"]
+    jsonschema.validate(json.loads(example), json_schema())
+    assert json.loads(dump(parse(example.encode()))) == json.loads(example)
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_read() -> None:
