@@ -42,6 +42,7 @@ from bot.store.keyrows import StoreKeyRows
 from bot.store.migrate import prepare
 from bot.store.prune import prune
 from bot.store.router import Router
+from bot.transfer import Transfer
 from bot.web.api.actions import Actions
 from bot.web.api.attempts import AttemptsApi
 from bot.web.api.backlog import BacklogApi
@@ -53,6 +54,7 @@ from bot.web.api.items import Items
 from bot.web.api.openapi import OpenApi, document
 from bot.web.api.problems import problems
 from bot.web.api.queue import QueueApi
+from bot.web.api.repos import ReposApi
 from bot.web.api.runs import Runs
 from bot.web.api.table import ROUTES
 from bot.web.dist import Dist
@@ -240,9 +242,12 @@ def _of_people(parts: Parts, callers: Callers) -> list[list[web.RouteDef]]:
     return [
         Items(callers, store, backlogs, engine.membership, engine.explainer, ids).routes(),
         Actions(callers, store, backlogs, engine.membership, engine.commands, ids).routes(),
-        BacklogApi(callers, backlogs).routes(),
         ChatApi(callers, ChatService(store, store.clock), engine.runs, store, parts.live, ids, url).routes(),
         EventsApi(callers, store, parts.live, url).routes(),
+        ReposApi(callers, store, store.clock, backlogs, engine.repositories).routes(),
+        BacklogApi(
+            callers, backlogs, engine.checking, engine.repositories, Transfer(backlogs, engine.membership), ids
+        ).routes(),
         QueueApi(callers, engine.pull, engine.runs, store).routes(),
         AttemptsApi(engine.endings).routes(),
     ]

@@ -1,8 +1,4 @@
-"""The backlog as people list it and check it. Reads only.
-
-`list` is a projection of the ledger in the vocabulary of the backlog file; `validate` compares the ledger with what
-the last looks at GitHub found and says what does not fit together.
-"""
+"""The backlog as people list it: a projection of the ledger in the words of the backlog file. Reads only."""
 
 from __future__ import annotations
 
@@ -48,16 +44,6 @@ class Listed(TypedDict):
     revision: int
 
 
-class Finding(TypedDict):
-    """One thing that does not fit. `severity` is error or warning."""
-
-    code: str
-    severity: str
-    item: int | None
-    message: str
-    remedy: str
-
-
 MAX_PAGE = 500
 """Items of one answer at most: some hundred kilobytes."""
 
@@ -87,7 +73,7 @@ class Page:
 
 
 class Backlogs:
-    """Lists and checks."""
+    """Lists items."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -123,11 +109,6 @@ class Backlogs:
             return item, listed(item, attempts), attempts
 
         return await self._store.read(read)
-
-    async def validate(self, repo: RepoRecord) -> list[Finding]:
-        """What does not fit together, errors first."""
-        found = await self._store.read(lambda tx: _findings(tx, repo))
-        return sorted(found, key=lambda f: (f["severity"] != "error", f["item"] or 0, f["code"]))
 
 
 def listed(item: Item, attempts: Sequence[Attempt]) -> Listed:
@@ -180,71 +161,4 @@ def _place(cursor: str) -> _Rank:
         found: _Rank = msgspec.json.decode(text, type=_Rank)
     except (ValueError, msgspec.MsgspecError):
         raise UserError("`cursor` is not one of ours.", "Send what `next_cursor` said, or nothing.") from None
-    return found
-
-
-def _findings(tx: Ledger, repo: RepoRecord) -> list[Finding]:
-    found: list[Finding] = []
-
-    def add(code: str, severity: str, item: int | None, message: str, remedy: str) -> None:
-        found.append(Finding(code=code, severity=severity, item=item, message=message, remedy=remedy))
-
-    for problem in repo.preflight_problems:
-        add(problem.code, "error", None, problem.what, problem.remedy)
-    for problem in repo.policy_problems:
-        severity = "error" if repo.policy_error_sha is not None else "warning"
-        add(problem.code, severity, None, problem.what, problem.remedy)
-    items = tx.items(repo.key)
-    numbers = {item.key.number: item for item in items}
-    for item in items:
-        number = item.key.number
-        live = tx.live_attempt(item.key)
-        if live is not None and item.state is not ItemState.IN_PROGRESS:
-            add("live_attempt", "error", number, f"an attempt is live but the item is {item.state.value}", "/tgs sync")
-        if item.thought_gone and not item.terminal:
-            add("thought_missing", "error", number, "its plan folder is gone", "Restore it, or close the issue.")
-        if item.projection.state_label is None and not item.terminal:
-            add("label_missing", "warning", number, "its state label was not shown yet", "/tgs sync")
-        missing = [n for n in item.spec.depends_on if n not in numbers]
-        found.extend(
-            Finding(
-                code="dependency_unknown",
-                severity="warning",
-                item=number,
-                message=f"it depends on #{n}, which is no item",
-                remedy="It waits until that issue is closed as completed.",
-            )
-            for n in missing
-        )
-    found.extend(_cycles(numbers))
-    for row in tx.locks(repo.key):
-        holder = tx.item(IssueKey(repo.key.installation, repo.key.repo, row.issue))
-        if holder is None or holder.terminal:
-            add("orphan_lock", "error", row.issue, f"the lock on {row.path} has no holder", "/tgs sync")
-    return found
-
-
-def _cycles(items: dict[int, Item]) -> list[Finding]:
-    """Items that wait for each other in a ring, named once by the lowest number."""
-    found: list[Finding] = []
-    for start in sorted(items):
-        seen: set[int] = set()
-        todo = [n for n in items[start].spec.depends_on if n in items]
-        while todo:
-            number = todo.pop()
-            if number == start:
-                if start <= min(seen | {start}):
-                    found.append(
-                        Finding(
-                            code="dependency_cycle",
-                            severity="error",
-                            item=start,
-                            message="it waits for itself through its dependencies",
-                            remedy="Remove one `depends_on` of the ring.",
-                        )
-                    )
-                break
-            if number not in seen:
-                seen.add(number)
-                todo.extend(n for n in items[number].spec.depends_on if n in items)
     return found

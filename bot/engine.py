@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bot.acts import Acts, WriteTokens
 from bot.apply import Applier
 from bot.bell import Bell
+from bot.checking import Checking
 from bot.endings import Endings
 from bot.explaining import Explainer
 from bot.kept import Kept
@@ -28,6 +29,7 @@ from bot.pull_service import PullService
 from bot.queue.api import Result
 from bot.reconcile import Reconciler
 from bot.repo_pass import RepoPass
+from bot.repository_service import RepositoryService
 from bot.run_service import RunService
 from bot.service import CommandService
 from bot.setup_issue import SetUpIssue
@@ -49,6 +51,8 @@ class Engine:
     commands: CommandService
     membership: Membership
     explainer: Explainer
+    checking: Checking
+    repositories: RepositoryService
     sweep: Sweep
     accounts: Accounts
     metrics: Metrics
@@ -88,6 +92,7 @@ def build_engine(
     acts = Acts(github, store, clock, tokens, html_url, kept, words)
     applier = Applier(github, store, clock, acts, html_url, kept, words, metrics)
     accounts = Accounts(allowed_accounts)
+    thoughts = ThoughtReader(github, store)
     observer = Observer(github, store, clock, kept)
     mirror_acts = MirrorActs(github, store, clock, html_url)
     commands = CommandService(store, clock, sleep, html_url)
@@ -106,8 +111,10 @@ def build_engine(
         PullService(store, clock, ids, starter, sleep, bell or Bell()),
         Endings(store, github, clock, sleep),
         commands,
-        Membership(store, github, clock, commands, mirror_acts, ThoughtReader(github, store)),
+        Membership(store, github, clock, commands, mirror_acts, thoughts),
         Explainer(observer, clock),
+        Checking(store, github, clock, thoughts, sleep),
+        RepositoryService(store, github, clock, thoughts, sleep),
         Sweep(github, store, clock, accounts),
         accounts,
         metrics,

@@ -6,20 +6,24 @@ under the token's hash. What the person may do is decided by their role in the r
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from cachetools import TTLCache
 
-from bot.domain.model import Person, Role
+from bot.domain.model import Person, RepoKey, Role
 from bot.domain.repository import RepoRecord
-from bot.errors import Forbidden, NotFound, Refused, Unauthorized
+from bot.errors import Forbidden, NotFound, Refused, Suspended, Unauthorized
 from bot.protocols.github import GitHub
 from bot.protocols.ledger import Store
 
 REMEMBERED = timedelta(minutes=1)
 """How long the owner of a token is remembered; a revoked token works at most this much longer."""
+
+ASKED_AT_ONCE = 8
+"""Roles read at the same time for one list; more would take the requests of everybody else."""
 
 Whoami = Callable[[str], Awaitable[Person]]
 
@@ -32,6 +36,7 @@ class People:
         self._store = store
         self._whoami = whoami
         self._known: TTLCache[str, Person] = TTLCache(1024, REMEMBERED.total_seconds())
+        self._readable: TTLCache[int, frozenset[RepoKey]] = TTLCache(1024, REMEMBERED.total_seconds())
 
     async def person(self, token: str) -> Person | None:
         """Whose token this is; None when GitHub does not know it."""
@@ -45,6 +50,30 @@ class People:
             return None
         self._known[digest] = found
         return found
+
+    async def repos_of(self, person: Person) -> list[RepoRecord]:
+        """The served repositories that the person can read, by name. What they may do there is decided anew each time.
+
+        Each repository costs a question to GitHub, so the answer is remembered for a minute.
+        """
+        served = [repo for repo in await self._store.read(lambda tx: tx.repos()) if repo.active]
+        known = self._readable.get(person.id)
+        if known is None:
+            limit = asyncio.Semaphore(ASKED_AT_ONCE)
+
+            async def readable(repo: RepoRecord) -> bool:
+                async with limit:
+                    try:
+                        return await self._github.role(repo.key, person) >= Role.READ
+                    except (Forbidden, NotFound, Suspended):
+                        return False
+
+            may = await asyncio.gather(*(readable(repo) for repo in served))
+            known = frozenset(repo.key for repo, ok in zip(served, may, strict=True) if ok)
+            self._readable[person.id] = known
+        # After a new installation the one of before may still be there; the newest counts, as everywhere.
+        newest = {repo.key.repo: repo for repo in served if repo.key in known}
+        return sorted(newest.values(), key=lambda repo: repo.full_name.lower())
 
     async def repo_for(self, person: Person, full_name: str, least: Role) -> RepoRecord:
         """The repository, if the person has at least this role in it now.

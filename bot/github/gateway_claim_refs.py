@@ -34,7 +34,6 @@ from bot.domain.claim_record import (
 from bot.domain.model import IssueKey, RepoKey
 from bot.errors import Conflict, Forbidden, GitHubError, Invalid, NotFound, Unavailable
 from bot.github.answers import classify_graphql, error_of
-from bot.github.answers import read as convert
 from bot.github.batch import ZERO_OID
 from bot.github.clients import Clients
 from bot.github.gateway_show import ShowVerbs
@@ -71,13 +70,17 @@ class ClaimRefVerbs(ShowVerbs):
         """All claim refs of the repository, by the item's number. Refs with odd names are there without a record."""
         found = []
         for namespace in NAMESPACES:
-            path = "/git/matching-refs{/ref*}"
             prefix = namespace.removeprefix("refs/").rstrip("/")
-            for raw in await self._pages(key, path, {"ref": prefix.split("/")}):
-                shape = convert(RefShape, raw, f"GET {path}")
+            for shape in await self._matching(key, prefix):
                 if shape.ref.startswith(namespace):
                     found.append(await self._record(key, shape))
         return sorted(found, key=lambda ref: (issue_of(ref.ref) or 0, ref.ref))
+
+    async def _matching(self, key: RepoKey, prefix: str) -> list[RefShape]:
+        """The refs whose names begin so; GitHub gives this list in one piece."""
+        path = "/git/matching-refs{/ref*}"
+        answer = await self._send(key, "GET", path, {"ref": prefix.split("/")})
+        return self._read(list[RefShape], answer, f"GET {path}")
 
     async def _ref(self, key: RepoKey, name: str) -> RefShape | None:
         path = "/git/ref{/ref*}"
@@ -206,9 +209,7 @@ class ClaimRefVerbs(ShowVerbs):
 
     async def branches(self, key: RepoKey, prefix: str) -> dict[str, str]:
         """The branches whose names begin like this, with their heads."""
-        path = "/git/matching-refs{/ref*}"
-        found = await self._pages(key, path, {"ref": f"heads/{prefix}".rstrip("/").split("/")})
-        shapes = [convert(RefShape, raw, f"GET {path}") for raw in found]
+        shapes = await self._matching(key, f"heads/{prefix}".rstrip("/"))
         start = f"refs/heads/{prefix}"
         return {x.ref.removeprefix("refs/heads/"): x.object.sha for x in shapes if x.ref.startswith(start)}
 

@@ -249,3 +249,7 @@ class LockVerbs(Verbs):
     def free_locks(self, key: IssueKey) -> int:
         """How many locks of the item were freed."""
         return self.connection.execute(delete(locks).where(of_issue(locks, key))).rowcount
+
+    def free_lock(self, key: IssueKey, path: str) -> bool:
+        """False when the item does not hold it."""
+        return self.connection.execute(delete(locks).where(of_issue(locks, key), locks.c.path == path)).rowcount == 1

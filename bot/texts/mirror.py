@@ -56,7 +56,7 @@ def mirror_body(view: MirrorInput) -> str:
     return markers.stamp(body, markers.mirror(view.thought.dir))
 
 
-_WHY: Final = MappingProxyType(
+WHY_LISTED: Final = MappingProxyType(
     {
         ListedBecause.UNDECIDED: "no maintainer has decided yet what shall happen to plans that were already here",
         ListedBecause.DISABLED: "`mirror.enabled` is off",
@@ -82,6 +82,6 @@ def summary(listed: Sequence[Listed]) -> str:
         if len(group) > room:
             lines.append(f"- and {len(group) - max(room, 0)} more")
         room -= len(group)
-        head = f"{plural(len(group), 'plan')} without an issue, because {_WHY[because]}:"
+        head = f"{plural(len(group), 'plan')} without an issue, because {WHY_LISTED[because]}:"
         parts.append("\n".join([head, "", *lines]))
     return "\n\n".join(parts)

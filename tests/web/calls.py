@@ -9,6 +9,14 @@ from bot.web.api.described import Example
 
 def path_of(template: str, example: Example, **known: str) -> str:
     """The path with its parameters filled in: from the example, else from `known`, else from the tests' world."""
-    values = {"owner": "olga", "repo": "greeter", "number": "1", "id": "none", "file": "none", "sha256": "0" * 64}
+    values = {
+        "owner": "olga",
+        "repo": "greeter",
+        "number": "1",
+        "id": "none",
+        "file": "none",
+        "name": "tgs/9-x",
+        "sha256": "0" * 64,
+    }
     values |= known | dict(example.path)
     return re.sub(r"{(\w+)}", lambda found: values[found[1]], template)

@@ -43,6 +43,11 @@ class Callers:
         person = await self.person(request)
         return person, await self._people.repo_for(person, name_in(request), least)
 
+    async def repos_of(self, request: web.Request) -> tuple[Person, list[RepoRecord]]:
+        """The person and every served repository that they can read."""
+        person = await self.person(request)
+        return person, await self._people.repos_of(person)
+
     async def person_who_may(self, request: web.Request, capability: Capability) -> tuple[Person, RepoRecord]:
         """The person and the repository of the path, where policy gives their role this capability."""
         person, repo = await self.person_in(request)

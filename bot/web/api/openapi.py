@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 from pydantic import BaseModel
 
-from bot.web.api.described import BYTES, EVENT_STREAM, JSON, Caller, Row
+from bot.web.api.described import BYTES, EVENT_STREAM, JSON, REPO, Caller, Row
 from bot.web.api.problems import Code, problem
 
 PROBLEM_JSON = "application/problem+json"
@@ -145,6 +145,8 @@ def _operation(row: Row, forms: Forms) -> dict[str, Any]:
 
 def operation_id(row: Row) -> str:
     """A name that stays: from method and path, `get_repos_items_number`."""
+    if row.path == REPO:
+        return f"{row.method.lower()}_repo"
     words = re.findall(r"[a-z0-9]+", row.path.removeprefix("/api/").removeprefix("v1/"))
     return "_".join([row.method.lower(), *(word for word in words if word not in {"owner", "repo"})])
 

@@ -5,7 +5,7 @@ A test holds it against the routes of a running server, so that a route can be n
 
 from __future__ import annotations
 
-from bot.web.api import actions, attempts, backlog, bundles, chat, events, items, openapi, queue, runs
+from bot.web.api import actions, attempts, backlog, bundles, chat, events, items, openapi, queue, repos, runs
 from bot.web.api.described import Caller, Row
 
 _OUTSIDE = (
@@ -26,6 +26,7 @@ ROUTES: tuple[Row, ...] = (
     *bundles.DESCRIBED,
     *queue.DESCRIBED,
     *attempts.DESCRIBED,
+    *repos.DESCRIBED,
     *items.DESCRIBED,
     *actions.DESCRIBED,
     *backlog.DESCRIBED,
