@@ -68,12 +68,11 @@ class ClaimRefVerbs(ShowVerbs):
 
     async def claim_refs(self, key: RepoKey) -> list[ClaimRef]:
         """All claim refs of the repository, by the item's number. Refs with odd names are there without a record."""
-        found = []
+        found: list[ClaimRef] = []
         for namespace in NAMESPACES:
             prefix = namespace.removeprefix("refs/").rstrip("/")
-            for shape in await self._matching(key, prefix):
-                if shape.ref.startswith(namespace):
-                    found.append(await self._record(key, shape))
+            refs = [shape for shape in await self._matching(key, prefix) if shape.ref.startswith(namespace)]
+            found += [await self._record(key, shape) for shape in refs]
         return sorted(found, key=lambda ref: (issue_of(ref.ref) or 0, ref.ref))
 
     async def _matching(self, key: RepoKey, prefix: str) -> list[RefShape]:
