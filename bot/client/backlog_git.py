@@ -73,11 +73,18 @@ class Clone:
         """The branch's newest commit. Raises UserError when there is none, Unavailable without a connection."""
         if self.remote is not None:
             source = f"+refs/heads/{self.branch}:{_SEEN}"
+            # An empty refmap leaves the person's remote-tracking branches alone, which they may be fetching just now.
+            quietly = ("--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=")
             try:
-                await self._run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", self.remote, source)
+                await self._run("fetch", *quietly, self.remote, source)
             except GitError as error:
                 if "find remote ref" in error.stderr:
                     raise self._no_branch() from None
+                if "cannot lock ref" in error.stderr:
+                    raise UserError(
+                        f"git cannot write in {self.root}: {error.stderr.splitlines()[0]}",
+                        "If no other git process runs there, a killed one left the lock file that is named: remove it.",
+                    ) from None
                 raise Unavailable(f"{self.remote} cannot be reached: {error.stderr}") from None
         found = await self._run("rev-parse", "--verify", "--quiet", f"{self._ref}^{{commit}}", ok=(0, 1, 128))
         if found.code != 0:

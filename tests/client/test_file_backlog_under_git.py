@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +22,8 @@ from bot.client.file_backlog import FileBacklog
 from bot.errors import LostClaim, Refused, Unavailable, UserError
 from tests.client.clones import Clones, git, write
 from tests.client.contract import entry, held, queued, ref
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def hook(clones: Clones, name: str, script: str) -> None:
@@ -178,6 +182,51 @@ async def test_an_unreachable_side_is_said(clones: Clones) -> None:
     clones.origin.rename(clones.folder / "elsewhere.git")
     with pytest.raises(Unavailable, match="origin cannot be reached"):
         await backlog.entries()
+
+
+async def test_a_lock_that_a_killed_git_left_is_named(clones: Clones) -> None:
+    await queued(clones, "Add search")
+    write(clones.clone("ada"), ".git/refs/tgs/backlog.lock", "")
+    clones.push({"README.md": "Something new.\n"})
+    with pytest.raises(UserError, match=r"backlog\.lock.*remove it"):
+        await (await clones.session("ada")).entries()
+
+
+async def test_a_process_that_is_killed_leaves_the_file_whole(clones: Clones) -> None:
+    folders = await queued(clones, "First", "Second")
+    script = (
+        "import asyncio, pathlib, sys\n"
+        "from bot.client.backlog import Wanted\n"
+        "from bot.client.file_backlog import open_file_backlog\n"
+        "async def main():\n"
+        "    backlog = await open_file_backlog(pathlib.Path(sys.argv[1]))\n"
+        "    print('ready', flush=True)\n"
+        "    await backlog.claim(Wanted(name='victim'))\n"
+        "asyncio.run(main())\n"
+    )
+    # The other side's hook runs in the middle of the push; it waits for the claimer's death. Later pushes pass.
+    pushing, dead = clones.folder / "pushing", clones.folder / "dead"
+    os.mkfifo(pushing)
+    os.mkfifo(dead)
+    hook(clones, "pre-receive", f"test -p {pushing} || exit 0; echo yes > {pushing}; cat {dead}")
+    here = clones.clone("victim")
+    victim = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, str(here), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert victim.stdout is not None
+    assert await victim.stdout.readline() == b"ready\n"
+    await asyncio.to_thread(pushing.read_text)
+    victim.kill()
+    await victim.wait()
+    pushing.unlink()
+    await asyncio.to_thread(dead.write_text, "yes")
+
+    # Whether the push arrived is decided by the other side alone; both are whole versions, and work goes on.
+    claims = await (await clones.opened(here, sleep=asyncio.sleep)).claim(Wanted(name="ada", count=2))
+    owners = {row.dir: row.claimed_by for row in parse(clones.text().encode()).thoughts}
+    assert set(owners) == set(folders)
+    assert {owners[str(claim.entry.dir)] for claim in claims} == {"ada"}
+    assert set(owners.values()) <= {"ada", "victim"}
 
 
 # --- what people have in their clone
