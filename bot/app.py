@@ -57,6 +57,8 @@ from bot.web.api.queue import QueueApi
 from bot.web.api.repos import ReposApi
 from bot.web.api.runs import Runs
 from bot.web.api.table import ROUTES
+from bot.web.api.worker_tokens import WorkerTokensApi
+from bot.web.api.workers import WorkersApi
 from bot.web.dist import Dist
 from bot.web.health import Health, Probes
 from bot.web.live import ConnectionManager
@@ -248,7 +250,9 @@ def _of_people(parts: Parts, callers: Callers) -> list[list[web.RouteDef]]:
         BacklogApi(
             callers, backlogs, engine.checking, engine.repositories, Transfer(backlogs, engine.membership), ids
         ).routes(),
-        QueueApi(callers, engine.pull, engine.runs, store).routes(),
+        QueueApi(callers, engine.pull, engine.workers, engine.runs, store).routes(),
+        WorkersApi(callers, engine.workers).routes(),
+        WorkerTokensApi(callers, engine.pull).routes(),
         AttemptsApi(engine.endings).routes(),
     ]
 

@@ -97,7 +97,7 @@ class Endings:
             raise LostClaim(LOST)
         if attempt.report is None:
             report = WorkerReport(False, self._clock.now(), why, detail=message, retryable=retryable)
-            await self._report(attempt, report)
+            await self._report(attempt, report, log)
         return await self._settled(attempt)
 
     # --- what counts -------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ class Endings:
             raise LostClaim(LOST)
         return attempt, item, repo
 
-    async def _report(self, attempt: Attempt, report: WorkerReport) -> None:
+    async def _report(self, attempt: Attempt, report: WorkerReport, log: str | None = None) -> None:
         def write(tx: Ledger) -> None:
             fresh = tx.attempt(attempt.id)
             if fresh is None or not fresh.live or fresh.fence != attempt.fence:
@@ -168,6 +168,8 @@ class Endings:
                 raise LostClaim("The attempt is being stopped. What you pushed stays on its branch.")
             if fresh.report is None:
                 tx.save_attempt(fresh, replace(fresh, report=report))
+            if log:
+                tx.put_log(fresh.id, log, self._clock.now())
             tx.mark(fresh.key, priority=1)
 
         await self._store.write(write)

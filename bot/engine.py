@@ -38,6 +38,7 @@ from bot.sweep import Accounts, Sweep
 from bot.talk import Talk
 from bot.thought_reader import ThoughtReader
 from bot.words import Words
+from bot.worker_service import WorkerService
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Engine:
     runs: RunService
     pull: PullService
     endings: Endings
+    workers: WorkerService
     commands: CommandService
     membership: Membership
     explainer: Explainer
@@ -105,11 +107,13 @@ def build_engine(
         SetUpIssue(github, store, clock, html_url),
         accounts.serves,
     )
+    runs = RunService(store, github, clock, tokens, starter, html_url)
     return Engine(
         Reconciler(observer, repos, applier, Talk(github, store, clock), store, clock, metrics),
-        RunService(store, github, clock, tokens, starter, html_url),
+        runs,
         PullService(store, clock, ids, starter, sleep, bell or Bell()),
         Endings(store, github, clock, sleep),
+        WorkerService(store, clock, ids, runs),
         commands,
         Membership(store, github, clock, commands, mirror_acts, thoughts),
         Explainer(observer, clock),

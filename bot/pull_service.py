@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from bot.bell import Bell
 from bot.claims import NotClaimed
 from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind, session_of
 from bot.domain.identity import RunSecret
-from bot.domain.model import InstallationId, Item, Person, Waiting
+from bot.domain.model import Item, Person, Waiting
 from bot.domain.repository import RepoRecord
 from bot.domain.workers import DEFAULT_CLAIMS, MAX_TOKEN_LIFE, Taker, WorkerRecord, WorkerToken
 from bot.errors import LostClaim, Refused, UserError
@@ -81,7 +81,7 @@ class _SameToken(Exception):
 
 
 class PullService:
-    """Tokens, registration and claims of those who ask for work."""
+    """Tokens and claims of those who ask for work."""
 
     def __init__(
         self,
@@ -143,6 +143,10 @@ class PullService:
             await self._store.write(lambda tx: tx.note_token_used(found.id, now))
         return found
 
+    def good(self, token: WorkerToken) -> bool:
+        """Whether it opens anything now."""
+        return token.good(self._clock.now())
+
     async def tokens(self, repo: RepoRecord) -> list[WorkerToken]:
         """The tokens that open this repository."""
         found = await self._store.read(lambda tx: tx.worker_tokens(repo.key.installation))
@@ -160,57 +164,6 @@ class PullService:
             for attempt in tx.live_attempts_of(id_):
                 tx.drop_tokens(attempt.id)
                 tx.mark(attempt.key)
-            return True
-
-        return await self._store.write(write)
-
-    # --- registration ------------------------------------------------------------------------------
-
-    async def register(
-        self, token: WorkerToken, name: str, capabilities: tuple[str, ...], slots: int, local_path: str | None
-    ) -> WorkerRecord:
-        """Make a worker known under this token."""
-        now = self._clock.now()
-        worker = WorkerRecord(
-            id=self._ids.new("w")[:33],
-            installation=token.installation,
-            token_id=token.id,
-            name=name,
-            created_at=now,
-            last_heartbeat_at=now,
-            capabilities=capabilities,
-            slots=slots,
-            local_path=local_path,
-        )
-        await self._store.write(lambda tx: tx.put_worker(worker))
-        return worker
-
-    async def worker(self, token: WorkerToken, id_: str) -> WorkerRecord:
-        """The worker of this id. Raises LostClaim when it is not registered under this token any more."""
-        return await self._store.read(lambda tx: _own(tx, token, id_))
-
-    async def hear(self, token: WorkerToken, id_: str, error: str | None = None) -> WorkerRecord:
-        """A worker's sign of life. Raises LostClaim when it is not registered under this token any more."""
-        now = self._clock.now()
-
-        def write(tx: Ledger) -> WorkerRecord:
-            known = _own(tx, token, id_)
-            after = replace(known, last_heartbeat_at=now, last_error=error)
-            tx.save_worker(after)
-            return after
-
-        return await self._store.write(write)
-
-    async def drain(self, installation: InstallationId, id_: str) -> bool:
-        """Give it nothing new; it is removed when its last attempt has ended. False: there is no such worker."""
-        now = self._clock.now()
-
-        def write(tx: Ledger) -> bool:
-            known = tx.worker(installation, id_)
-            if known is None or known.removed_at is not None:
-                return False
-            busy = any(attempt.worker.id == id_ for attempt in tx.live_attempts_of(known.token_id))
-            tx.save_worker(replace(known, draining_since=known.draining_since or now, removed_at=None if busy else now))
             return True
 
         return await self._store.write(write)
@@ -320,13 +273,6 @@ def _not_draining(asker: Asker) -> None:
     """What a draining worker has won already it may still hear of, for it must be able to hand it back."""
     if asker.record is not None and asker.record.draining_since is not None:
         raise Refused("This worker is draining: it gets nothing new.", "Register it again.")
-
-
-def _own(tx: Ledger, token: WorkerToken, id_: str) -> WorkerRecord:
-    known = tx.worker(token.installation, id_)
-    if known is None or known.token_id != token.id or known.removed_at is not None:
-        raise LostClaim("this worker is not registered any more")
-    return known
 
 
 def _sha256(secret: str) -> str:

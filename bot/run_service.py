@@ -250,7 +250,7 @@ class RunService:
         """Extend the lease. Raises LostClaim when the attempt is not current."""
         now = self._clock.now()
 
-        def beat(tx: Ledger) -> tuple[Attempt, bool]:
+        def beat(tx: Ledger) -> tuple[Attempt, bool, bool]:
             attempt = _live(tx, attempt_id, fence)
             repo = tx.repo(attempt.key.repo_key)
             late = attempt.phase is AttemptPhase.SUSPECT
@@ -264,11 +264,11 @@ class RunService:
             if late or _new_progress(attempt.progress, progress):
                 tx.mark(attempt.key)
             # Where the App was suspended or removed nothing may go on.
-            return after, repo is None or not repo.active
+            return after, repo is None or not repo.active, draining(tx, after)
 
-        attempt, removed = await self._store.write(beat)
+        attempt, removed, drain = await self._store.write(beat)
         assert attempt.lease_until is not None
-        return Beat(attempt.lease_until, removed or attempt.cancel_requested_at is not None, (), drain=False)
+        return Beat(attempt.lease_until, removed or attempt.cancel_requested_at is not None, (), drain)
 
     async def report(self, attempt_id: str, fence: int, report: WorkerReport, *, final: bool) -> None:
         """Store what the worker said. The end of the agent's job is not the end of the attempt unless it failed.
@@ -365,6 +365,17 @@ def _admit(tx: Ledger, kind: RunSecret, secret: str, attempt: Attempt, until: da
 def _opens(tx: Ledger, kind: RunSecret, secret: str, attempt: Attempt, now: datetime) -> bool:
     known = tx.token(_sha256(secret))
     return known is not None and known[:3] == (kind.name, attempt.id, attempt.fence) and now <= known[3]
+
+
+def draining(tx: Ledger, attempt: Attempt) -> bool:
+    """Whether the worker gets nothing after this attempt."""
+    worker = attempt.worker
+    known = (
+        tx.worker(attempt.key.installation, worker.id)
+        if worker.kind is WorkerKind.PULL and worker.id is not None
+        else None
+    )
+    return known is not None and known.draining_since is not None
 
 
 def _live(tx: Ledger, attempt_id: str, fence: int) -> Attempt:

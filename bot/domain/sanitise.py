@@ -288,6 +288,7 @@ _SECRETS = (
     re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL),
     re.compile(r"\bgh[pousr]_[A-Za-z0-9_.\-]{10,}"),
     re.compile(r"\bgithub_pat_[A-Za-z0-9_]{10,}"),
+    re.compile(r"\btg[ahpw]_[A-Za-z0-9_\-]{10,}"),
     re.compile(r"\bsk-ant-[A-Za-z0-9_\-]{8,}"),
     re.compile(r"(?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*)?"),
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
@@ -299,7 +300,8 @@ _SECRETS = (
 
 def redact(text: str) -> str:
     """The text with everything that looks like a credential replaced: GitHub and model keys, JWTs, cloud keys,
-    private keys, passwords in URLs and authorization headers. Idempotent; runs over logs, so it must not raise.
+    private keys, secrets of our own, passwords in URLs and authorization headers. Idempotent; runs over logs, so it
+    must not raise.
     """
     for pattern in _SECRETS:
         text = pattern.sub(REDACTED, text)

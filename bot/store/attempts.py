@@ -14,7 +14,7 @@ from bot.domain.model import AttemptId, IssueKey, RepoKey
 from bot.protocols.ledger import DuplicateLiveAttempt, LockRow
 from bot.store.dialect import insert_for, insert_new
 from bot.store.items import issue_key_of
-from bot.store.tables import attempts, locks, touches
+from bot.store.tables import attempts, locks, logs, touches
 from bot.store.verbs import Verbs, in_repo, of_issue, update_changed
 
 # Written as a literal, as in the partial index, so that both databases can use that index.
@@ -208,6 +208,18 @@ class AttemptVerbs(Verbs):
             .limit(1)
         )
         return None if self.connection.execute(query).one_or_none() is None else RUN_COMPLETED
+
+
+class LogVerbs(Verbs):
+    """The verbs about the logs that sessions and pull workers hand in."""
+
+    def put_log(self, attempt: AttemptId, text: str, at: datetime) -> None:
+        """The first log of an attempt stays: whoever repeats a call repeats its log."""
+        insert_new(self.connection, logs, {"attempt": attempt, "text": text, "at": at})
+
+    def log(self, attempt: AttemptId) -> tuple[str, datetime] | None:
+        row = self.connection.execute(select(logs).where(logs.c.attempt == attempt)).one_or_none()
+        return None if row is None else (row.text, row.at)
 
 
 class LockVerbs(Verbs):

@@ -6,7 +6,7 @@ The same class serves SQLite and PostgreSQL.
 
 from __future__ import annotations
 
-from bot.store.attempts import AttemptVerbs, LockVerbs
+from bot.store.attempts import AttemptVerbs, LockVerbs, LogVerbs
 from bot.store.bundles import BundleVerbs
 from bot.store.intents import IntentVerbs
 from bot.store.items import ItemVerbs
@@ -24,6 +24,7 @@ class SqlLedger(
     ItemVerbs,
     AttemptVerbs,
     LockVerbs,
+    LogVerbs,
     IntentVerbs,
     OutboxVerbs,
     HistoryVerbs,

@@ -27,6 +27,7 @@ from bot.store.tables import (
     jtis,
     keys,
     locks,
+    logs,
     messages,
     outbox,
     replies,
@@ -49,6 +50,9 @@ KEEP_EXPIRED = timedelta(days=1)
 
 # The longest window in which a reply to a reader is looked up is an hour.
 KEEP_REPLIES = timedelta(days=1)
+
+# Long enough to look into a failure after a holiday; the reason itself stays in the history.
+KEEP_LOGS = timedelta(days=30)
 
 # Rows per unit: a few milliseconds of the writer's time.
 CHUNK = 500
@@ -92,6 +96,7 @@ async def prune(store: SqlStore, now: datetime) -> Pruned:
     used = await _in_chunks(
         store, lambda ledger: _delete_some(ledger, tokens, tokens.c.sha256, tokens.c.expires_at < expired)
     )
+    await _in_chunks(store, lambda ledger: _delete_some(ledger, logs, logs.c.attempt, logs.c.at < now - KEEP_LOGS))
     used += await _in_chunks(store, lambda ledger: _delete_some(ledger, jtis, jtis.c.jti, jtis.c.expires_at < expired))
     before = now - KEEP_REPLIES
     replied = await store.write(
@@ -134,7 +139,7 @@ def _purge_removed(ledger: SqlLedger, before: datetime) -> int:
     found = list(ledger.connection.execute(query).scalars())
     for installation in found:
         of_attempts = select(attempts.c.id).where(attempts.c.installation == installation)
-        for of_attempt in (tokens, bundles):
+        for of_attempt in (tokens, bundles, logs):
             ledger.connection.execute(delete(of_attempt).where(of_attempt.c.attempt.in_(of_attempts)))
         for table in _OF_TENANT:
             ledger.connection.execute(delete(table).where(table.c.installation == installation))

@@ -503,6 +503,14 @@ bundles = Table(
     Column("uploaded_at", UtcTime, nullable=False),
 )
 
+logs = Table(
+    "logs",
+    METADATA,
+    Column("attempt", String, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
 jtis = Table(
     "jtis",
     METADATA,

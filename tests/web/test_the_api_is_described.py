@@ -23,6 +23,11 @@ NOT_CALLED = {
     "POST /api/v1/runs/scan": "needs a run of the scan workflow; tests/scenarios has one",
     "POST /api/v1/attempts/{attempt}/complete": "a run publishes; tests/web/test_sessions_ask_for_work.py has it",
     "POST /api/v1/attempts/{attempt}/fail": "as above",
+    "POST /api/v1/queue/complete": "as above",
+    "POST /api/v1/queue/fail": "as above",
+    "GET /api/v1/workers/{id}": "needs a registered worker; tests/web/test_workers_register.py has it",
+    "DELETE /api/v1/workers/{id}": "as above",
+    "POST /api/v1/workers/{id}/heartbeat": "as above",
     "POST /api/v1/attempts/{attempt}/refused": "the attempt has ended with `published` by then",
 }
 """Examples that the tour through the table cannot call, and why. Their bodies are held to their forms all the same."""

@@ -17,11 +17,17 @@ from bot.domain.sanitise import for_comment, redact
 from bot.endings import Endings, Settled
 from bot.web.api.bodies import answer, body_of
 from bot.web.api.callers import bearer
-from bot.web.api.described import ATTEMPT, Caller, Example, Row
+from bot.web.api.described import ATTEMPT, SHOWN_ATTEMPT, Caller, Example, Row
 from bot.web.api.problems import ApiProblem, Code
 
 MAX_WORDS = 8_000
 """Characters of a text of a worker; more would not be read in a comment."""
+
+MAX_LOG = 100_000
+"""Characters of a log that are kept: its end, where the trouble is."""
+
+MAX_BODY = 1_000_000
+"""Bytes of a failure with its log; a longer log is cut where it is made."""
 
 Words = Annotated[str, msgspec.Meta(max_length=MAX_WORDS)]
 
@@ -34,13 +40,25 @@ class CompleteBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class FailBody(msgspec.Struct, forbid_unknown_fields=True):
-    """`reason` is a code of the failure table. `retryable` overrides what the code means."""
+    """`reason` is a code of the failure table. `retryable` overrides what the code means. Of a log the end is kept."""
 
     fence: int
     reason: str
     message: Words = ""
     retryable: bool | None = None
     log: str | None = None
+
+
+class QueueCompleteBody(CompleteBody, forbid_unknown_fields=True, kw_only=True):
+    """The same with the attempt."""
+
+    attempt: str
+
+
+class QueueFailBody(FailBody, forbid_unknown_fields=True, kw_only=True):
+    """The same with the attempt."""
+
+    attempt: str
 
 
 class Ended(msgspec.Struct):
@@ -58,12 +76,27 @@ class AttemptsApi:
         self._endings = endings
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post(f"{ATTEMPT}/complete", self.complete), web.post(f"{ATTEMPT}/fail", self.fail)]
+        return [
+            web.post(f"{ATTEMPT}/complete", self.complete),
+            web.post(f"{ATTEMPT}/fail", self.fail),
+            web.post("/api/v1/queue/complete", self.queue_complete),
+            web.post("/api/v1/queue/fail", self.queue_fail),
+        ]
 
     async def complete(self, request: web.Request) -> web.Response:
         token = attempt_token(request)
         body = await body_of(request, CompleteBody)
         return await self.completed(request.match_info["attempt"], token, body.fence, body.evidence)
+
+    async def queue_complete(self, request: web.Request) -> web.Response:
+        token = attempt_token(request)
+        body = await body_of(request, QueueCompleteBody)
+        return await self.completed(body.attempt, token, body.fence, body.evidence)
+
+    async def queue_fail(self, request: web.Request) -> web.Response:
+        token = attempt_token(request)
+        body = await body_of(request, QueueFailBody, MAX_BODY)
+        return await self.failed(body.attempt, token, body)
 
     async def completed(self, attempt: str, token: str, fence: int, evidence: str | None) -> web.Response:
         """The answer to "it is done"."""
@@ -72,7 +105,7 @@ class AttemptsApi:
 
     async def fail(self, request: web.Request) -> web.Response:
         token = attempt_token(request)
-        body = await body_of(request, FailBody)
+        body = await body_of(request, FailBody, MAX_BODY)
         return await self.failed(request.match_info["attempt"], token, body)
 
     async def failed(self, attempt: str, token: str, body: FailBody) -> web.Response:
@@ -80,7 +113,7 @@ class AttemptsApi:
         message = redact(for_comment(body.message))
         return _ended(
             await self._endings.fail(
-                attempt, token, body.fence, body.reason, message, retryable=body.retryable, log=body.log
+                attempt, token, body.fence, body.reason, message, retryable=body.retryable, log=_kept(body.log)
             )
         )
 
@@ -91,6 +124,11 @@ def attempt_token(request: web.Request) -> str:
     if not token:
         raise ApiProblem(Code.UNAUTHENTICATED, "Send `Authorization: Bearer tga_…`, the token of the attempt.")
     return token
+
+
+def _kept(log: str | None) -> str | None:
+    """The end of the log, without anything that looks like a secret."""
+    return None if not log else redact(log)[-MAX_LOG:]
 
 
 def _ended(settled: Settled) -> web.Response:
@@ -119,5 +157,24 @@ DESCRIBED = (
         answers={200: Ended},
         body=FailBody,
         example=Example(body={"fence": 1, "reason": "agent.crash", "message": "It ran out of memory."}),
+    ),
+    Row(
+        "POST",
+        "/api/v1/queue/complete",
+        (Caller.ATTEMPT,),
+        "The same as `complete` of the attempt.",
+        answers={200: Ended},
+        body=QueueCompleteBody,
+        problems=(Code.REFUSED, Code.UPSTREAM, Code.LIMITED),
+        example=Example(body={"attempt": SHOWN_ATTEMPT, "fence": 1}),
+    ),
+    Row(
+        "POST",
+        "/api/v1/queue/fail",
+        (Caller.ATTEMPT,),
+        "The same as `fail` of the attempt.",
+        answers={200: Ended},
+        body=QueueFailBody,
+        example=Example(body={"attempt": SHOWN_ATTEMPT, "fence": 1, "reason": "agent.crash"}),
     ),
 )

@@ -54,6 +54,10 @@ class Callers:
         least = needed(capability, policy_of(repo).roles)
         return person, await self._people.repo_for(person, repo.full_name, least)
 
+    async def repo_for(self, person: Person, full_name: str, least: Role) -> RepoRecord:
+        """The repository, if this person has at least this role in it now. Raises Refused."""
+        return await self._people.repo_for(person, full_name, least)
+
     async def worker(self, request: web.Request) -> WorkerToken:
         """The worker token of the request."""
         token = bearer(request)

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from bot.backlog import MAX_PAGE, Backlogs, Filters, Listed
 from bot.domain.attempt import Attempt
-from bot.domain.model import IssueKey, Item, ItemState
+from bot.domain.model import IssueKey, Item, ItemState, Person, Role
 from bot.domain.repository import RepoRecord
 from bot.domain.timestamps import iso
 from bot.domain.views import TGS_STATUS
@@ -67,6 +67,19 @@ class AddBody(msgspec.Struct, forbid_unknown_fields=True):
     priority: Priority | None = None
     locks: Locks | None = None
     depends_on: Dependencies | None = None
+
+
+class EnqueueBody(AddBody, forbid_unknown_fields=True, kw_only=True):
+    """The same with the repository as owner/name."""
+
+    repo: str
+
+
+class LogView(msgspec.Struct):
+    """What the worker handed in with its failure, without anything that looks like a secret."""
+
+    text: str
+    at: datetime
 
 
 class ChangeBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -203,6 +216,8 @@ class Items:
             web.patch(ITEM, self.change),
             web.delete(ITEM, self.remove),
             web.get(f"{ITEM}/attempts", self.attempts),
+            web.get(f"{ITEM}/attempts/{{attempt}}/log", self.log),
+            web.post("/api/v1/queue/enqueue", self.enqueue),
             web.get(f"{ITEM}/history", self.history),
             web.get(f"{ITEM}/explain", self.explain),
         ]
@@ -218,9 +233,16 @@ class Items:
         page = await self._backlogs.items(repo, filters, query.limit, query.cursor)
         return answer(ItemPage(list(page.items), page.next_cursor))
 
+    async def enqueue(self, request: web.Request) -> web.Response:
+        person = await self._callers.person(request)
+        body = await body_of(request, EnqueueBody)
+        return await self._added(request, person, await self._callers.repo_for(person, body.repo, Role.READ), body)
+
     async def add(self, request: web.Request) -> web.Response:
         person, repo = await self._callers.person_in(request)
-        body = await body_of(request, AddBody)
+        return await self._added(request, person, repo, await body_of(request, AddBody))
+
+    async def _added(self, request: web.Request, person: Person, repo: RepoRecord, body: AddBody) -> web.Response:
         ticket = None
         if body.ticket is not None:
             ticket = Ticket(body.ticket.title, body.ticket.body, body.ticket.fields)
@@ -266,6 +288,16 @@ class Items:
         _, repo = await self._callers.person_in(request)
         _, _, attempts = await self._known(key_in(request, repo))
         return answer(Attempts([attempt_view(attempt, repo) for attempt in attempts]))
+
+    async def log(self, request: web.Request) -> web.Response:
+        _, repo = await self._callers.person_in(request)
+        _, _, attempts = await self._known(key_in(request, repo))
+        for attempt in attempts:
+            if attempt.id == request.match_info["attempt"]:
+                found = await self._store.read(lambda tx, of=attempt.id: tx.log(of))  # type: ignore[misc]
+                if found is not None:
+                    return answer(LogView(found[0], found[1]))
+        raise ApiProblem(Code.NOT_FOUND, "No log of this attempt was handed in.")
 
     async def history(self, request: web.Request) -> web.Response:
         _, repo = await self._callers.person_in(request)
@@ -445,6 +477,25 @@ DESCRIBED = (
         query=RemoveQuery,
         role="stop",
         problems=(Code.NOT_FOUND, Code.CONFLICT),
+    ),
+    Row(
+        "GET",
+        f"{ITEM}/attempts/{{attempt}}/log",
+        (Caller.PERSON,),
+        "The log that a session or pull worker handed in when the attempt failed.",
+        answers={200: LogView},
+        problems=(Code.NOT_FOUND,),
+    ),
+    Row(
+        "POST",
+        "/api/v1/queue/enqueue",
+        (Caller.PERSON,),
+        "Add an issue, a plan or a ticket, as `POST` on the items of a repository does. 201: it is new in the queue.",
+        answers={200: Changed, 201: Changed, 202: Taken},
+        body=EnqueueBody,
+        role="start",
+        problems=(Code.NOT_FOUND, Code.CONFLICT),
+        example=Example(body={"repo": "olga/greeter", "ticket": {"title": "Greet in Finnish"}}, status=201),
     ),
     Row(
         "GET",

@@ -23,13 +23,15 @@ from bot.domain.workers import WorkerToken
 from bot.errors import Refused
 from bot.protocols.ledger import Store
 from bot.pull_service import Asker, Given, PullService
+from bot.queue_stats import queue_stats
 from bot.run_service import RunService
 from bot.texts.reasons import sentence
-from bot.web.api.bodies import answer, body_of
+from bot.web.api.bodies import answer, body_of, query_of
 from bot.web.api.callers import Callers
 from bot.web.api.described import Caller, Example, Row
 from bot.web.api.problems import ApiProblem, Code
 from bot.web.api.run_forms import AttemptToken
+from bot.worker_service import WorkerService
 
 LONGEST_WAIT = 30
 """Seconds: what proxies and clients bear without an answer."""
@@ -75,17 +77,56 @@ class Claims(msgspec.Struct):
     claims: list[ClaimMade]
 
 
+class StatusQuery(msgspec.Struct):
+    """`repo` (owner/name) is needed with a person's token; without it a worker token means all its repositories."""
+
+    repo: str | None = None
+
+
+class Counts(msgspec.Struct):
+    """Ready items by priority; open questions of workers; answers that no attempt has taken up yet."""
+
+    high_priority: int
+    default: int
+    low_priority: int
+    worker_requests: int
+    controller_responses: int
+
+
+class QueueStatus(msgspec.Struct):
+    queues: Counts
+    in_progress: int
+    in_review: int
+
+
 class QueueApi:
     """The routes of those who ask for work."""
 
-    def __init__(self, callers: Callers, pull: PullService, runs: RunService, store: Store) -> None:
+    def __init__(
+        self, callers: Callers, pull: PullService, workers: WorkerService, runs: RunService, store: Store
+    ) -> None:
+        self._workers = workers
         self._callers = callers
         self._pull = pull
         self._runs = runs
         self._store = store
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/api/v1/queue/claim", self.claim)]
+        return [web.post("/api/v1/queue/claim", self.claim), web.get("/api/v1/queue/status", self.status)]
+
+    async def status(self, request: web.Request) -> web.Response:
+        caller = await self._callers.person_or_worker(request)
+        name = query_of(request, StatusQuery).repo
+        if name is not None:
+            repos = [await self._callers.repo_open_to(caller, name, Capability.READ)]
+        elif isinstance(caller, Person):
+            raise ApiProblem(Code.INVALID, "Say by `?repo=owner/name` whose queue you mean.")
+        else:
+            known = await self._store.read(lambda tx: tx.repos(caller.installation))
+            repos = [repo for repo in known if repo.active and caller.opens(repo.key)]
+        found = await queue_stats(self._store, repos)
+        counts = Counts(found.high, found.default, found.low, found.worker_requests, found.controller_responses)
+        return answer(QueueStatus(counts, found.in_progress, found.in_review))
 
     async def claim(self, request: web.Request) -> web.Response:
         caller = await self._callers.person_or_worker(request)
@@ -115,7 +156,7 @@ class QueueApi:
             return Asker(name, person=caller, capabilities=body.capabilities)
         record = None
         if body.worker_id is not None:
-            record = await self._pull.worker(caller, body.worker_id)
+            record = await self._workers.worker(caller, body.worker_id)
             return Asker(
                 record.name, token=caller, record=record, capabilities=body.capabilities or record.capabilities
             )
@@ -188,6 +229,15 @@ class QueueApi:
 
 
 DESCRIBED = (
+    Row(
+        "GET",
+        "/api/v1/queue/status",
+        (Caller.PERSON, Caller.WORKER),
+        "How much work there is: ready items by priority, open questions, answers, work under way.",
+        answers={200: QueueStatus},
+        query=StatusQuery,
+        example=Example(query={"repo": "olga/greeter"}),
+    ),
     Row(
         "POST",
         "/api/v1/queue/claim",

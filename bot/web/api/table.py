@@ -5,7 +5,21 @@ A test holds it against the routes of a running server, so that a route can be n
 
 from __future__ import annotations
 
-from bot.web.api import actions, attempts, backlog, bundles, chat, events, items, openapi, queue, repos, runs
+from bot.web.api import (
+    actions,
+    attempts,
+    backlog,
+    bundles,
+    chat,
+    events,
+    items,
+    openapi,
+    queue,
+    repos,
+    runs,
+    worker_tokens,
+    workers,
+)
 from bot.web.api.described import Caller, Row
 
 _OUTSIDE = (
@@ -27,6 +41,8 @@ ROUTES: tuple[Row, ...] = (
     *queue.DESCRIBED,
     *attempts.DESCRIBED,
     *repos.DESCRIBED,
+    *workers.DESCRIBED,
+    *worker_tokens.DESCRIBED,
     *items.DESCRIBED,
     *actions.DESCRIBED,
     *backlog.DESCRIBED,

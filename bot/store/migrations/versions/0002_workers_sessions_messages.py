@@ -114,12 +114,19 @@ def upgrade() -> None:
         sa.Column("uploaded_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("attempt", name=op.f("pk_bundles")),
     )
+    op.create_table(
+        "logs",
+        sa.Column("attempt", sa.String(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("attempt", name=op.f("pk_logs")),
+    )
 
 
 def downgrade() -> None:
     """Takes them away again; who works on what at that moment is forgotten."""
     op.drop_index("ix_events_stream", "events")
-    for table in ("bundles", "conversations", "messages", "sessions", "workers", "worker_tokens"):
+    for table in ("logs", "bundles", "conversations", "messages", "sessions", "workers", "worker_tokens"):
         op.drop_table(table)
     op.drop_index("ix_attempts_worker", "attempts")
     with op.batch_alter_table("attempts") as batch:
