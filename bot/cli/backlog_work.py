@@ -267,6 +267,9 @@ def fail(
     log: Annotated[
         Path | None, typer.Option("--log", metavar="FILE", help="A log to keep; credentials are taken out.")
     ] = None,
+    log_folder: Annotated[
+        Path | None, typer.Option("--log-folder", metavar="FOLDER", help="Keep a copy of the log there as well.")
+    ] = None,
     attempt: AttemptId = "",
     fence: Fence = None,
     repo: Repo = "",
@@ -278,9 +281,13 @@ def fail(
 
     Retry rules decide what follows. Claim lost: exit code 5.
     """
+    if log_folder is not None and log is None:
+        raise UserError("There is no log to copy.", "Name it with --log.")
     ending = Ending(_reason(reason), message, retryable, None if log is None else _log(log))
     where = choose(backend, repo, path)
     held = _held(where, item, path, attempt, fence)
+    if log_folder is not None and ending.log is not None:
+        _copy(ending.log, log_folder, held.ref)
     settled = _settle(where, held, lambda: ask(where, lambda backlog: backlog.fail(held, ending)))
     _print_settled(settled, as_json)
 
@@ -364,6 +371,20 @@ def _log(file: Path) -> str:
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}.", "Name the log, or leave --log out.") from None
     return redact(raw.decode("utf-8", "replace"))
+
+
+def _copy(log: str, folder: Path, ref: ItemRef) -> None:
+    """`<plan or issue>-<time>.log` in the folder. Raises UserError when it cannot be written."""
+    from bot.clock import SystemClock
+    from bot.worker.log import log_name
+
+    label = ref.dir.rpartition("/")[2] if ref.dir else f"issue-{ref.number}"
+    path = folder / log_name(label, SystemClock().now())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(log, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}.", "Name another folder.") from None
 
 
 def _me() -> str:

@@ -187,8 +187,16 @@ class ServerBacklog:
         return (await self._http.get(f"{self._repo}/export")).body
 
     async def import_(self, file: Mapping[str, object]) -> list[Added]:
+        """Raises Refused when some could not be added; the others were, and a second time adds nothing."""
         body = (await self._http.send("POST", f"{self._repo}/import", file)).body
-        return [Added(_entry(one["item"]), bool(one.get("new"))) for one in _list(body, "items")]
+        done = [Added(_entry(one["item"]), bool(one.get("new"))) for one in _list(body, "items") if one.get("item")]
+        if refused := _list(body, "refused", empty=True):
+            new = sum(one.new for one in done)
+            lines = "".join(f"\n- {plain(str(one.get('name')))}: {plain(str(one.get('why')))}" for one in refused)
+            raise Refused(
+                f"{len(refused)} of the file could not be added (new: {new}, known: {len(done) - new}):{lines}"
+            )
+        return done
 
     async def locks(self) -> list[LockHeld]:
         found = _list((await self._http.get(f"{self._repo}/locks")).body, "locks")

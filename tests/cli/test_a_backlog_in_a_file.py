@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -118,6 +119,18 @@ async def test_a_claim_goes_to_a_job_elsewhere(maria: Terminal, tmp_path: Path) 
     assert (await tom.type(line)).code == 6, "nothing is remembered there"
     assert (await tom.type(line, env=ticket | {"TGS_ATTEMPT_TOKEN": second["token"]})).code in {5, 6}
     assert (await tom.type(line, env=ticket)).code == 0
+
+
+async def test_a_log_is_kept_without_credentials(maria: Terminal) -> None:
+    commit(maria, plan(ADD), "Plan one thing")
+    await maria.type("tgs server backlog scan --apply --backend file")
+    await maria.type("tgs server backlog next --backend file")
+    (maria.cwd / "agent.log").write_text("first line\npushing with ghp_" + "a" * 36 + "\nlast line\n")
+    done = await maria.type("tgs server backlog fail --log agent.log --log-folder logs --backend file")
+    assert done.code == 0
+    [kept] = (maria.cwd / "logs").iterdir()
+    assert re.fullmatch(r"a1b2c3-add-greeting-\d{8}T\d{6}Z\.log", kept.name)
+    assert kept.read_text() == "first line\npushing with [redacted]\nlast line\n"
 
 
 async def test_what_cannot_be_is_said(maria: Terminal) -> None:
