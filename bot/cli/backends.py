@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from bot.client.remembered import Remembered
     from bot.settings import ClientSettings
 
+WORKER_TOKEN: Final = "tgw_"  # noqa: S105 - how worker tokens begin, not one of them
+"""How tokens of a server begin."""
 GIT_SECONDS: Final = 10.0
 """Questions to a local clone; only a hanging disk takes longer."""
 _FULL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}")
@@ -54,8 +56,11 @@ class Where:
 
     @property
     def token(self) -> SecretStr | None:
-        """The person's or worker's credential."""
-        return self.settings.token or self.settings.gh_token
+        """The person's or worker's credential. A token of a server is never sent to GitHub."""
+        mine, github = self.settings.token, self.settings.gh_token
+        if self.backend is Backend.SERVER:
+            return mine or github
+        return github or (None if mine is None or mine.get_secret_value().startswith(WORKER_TOKEN) else mine)
 
     @property
     def place(self) -> str:
@@ -82,7 +87,8 @@ def choose(backend: Backend | None, repo: str, path: Path | None) -> Where:
 
     settings = client_settings()
     if backend is None:
-        backend = Backend.SERVER
+        alone = settings.server_url is None and (settings.gh_token or settings.token) is not None
+        backend = Backend.GITHUB if alone else Backend.SERVER
         given = []
     else:
         given = [f"--backend {backend}"]
@@ -102,7 +108,7 @@ def choose(backend: Backend | None, repo: str, path: Path | None) -> Where:
     if backend is Backend.SERVER and not settings.server_url:
         raise UserError(
             "TGS_SERVER_URL is not set.",
-            "Set it to the address of the running bot, or use --backend github (with GH_TOKEN) or --backend file.",
+            "Set it to the address of the running bot. Or set GH_TOKEN to use GitHub alone, or use --backend file.",
         )
     return Where(backend, settings, repository_name(repo, path), clone_root(path), options)
 

@@ -26,7 +26,7 @@ from bot.client.backlog import Addition, Claim, Ending, Held, ItemRef, NothingTh
 from bot.client.plain import plain
 from bot.domain.labels import PRIORITIES
 from bot.domain.model import FailureReason
-from bot.errors import LostClaim, UserError
+from bot.errors import LostClaim, Refused, UserError
 
 MAX_COUNT: Final = 50
 """Claims of one call; more would empty the backlog for everybody else."""
@@ -296,17 +296,24 @@ def fail(
 
 
 def _held(where: Where, item: str, path: Path | None, attempt: str, fence: int | None) -> Held:
-    """The claim that is meant: named by environment and options, else the remembered one. Raises UserError."""
+    """The claim that is meant: named by environment and options, else the remembered one.
+
+    Raises UserError when no item is named, Refused when it was not claimed from here.
+    """
     token = os.environ.get("TGS_ATTEMPT_TOKEN") or None
     ref = item_ref(item, path) if item else None
     known = where.remembered().find(ref) if not attempt else None
     if known is not None:
         # A secret in the environment belongs to a claim made elsewhere; it is right about its own.
         return known if token is None else Held(known.ref, known.attempt, known.fence, token)
-    if ref is None and not attempt:
+    if ref is None:
         raise UserError("No claim is remembered here.", "Name the item, or claim one with `tgs server backlog next`.")
-    number = ref or ItemRef(dir="the claimed item")
-    return Held(number, attempt or None, fence, token)
+    if token is None or not attempt or fence is None:
+        raise Refused(
+            f"Only who claimed {ref} can settle it, and no claim of it is known here.",
+            "Claim it with `tgs server backlog claim`, or set TGS_ATTEMPT_TOKEN, TGS_ATTEMPT and TGS_FENCE.",
+        )
+    return Held(ref, attempt, fence, token)
 
 
 def _settle(where: Where, held: Held, call: Callable[[], Settled]) -> Settled:

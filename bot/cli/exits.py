@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from bot.cli.answers import ErrorAnswer, ErrorShown
 from bot.client.backlog import Moved, NothingThere, Taken
-from bot.errors import GitHubError, LostClaim, Refused, SettingsError, TgsError, UserError
+from bot.errors import GitHubError, LostClaim, Refused, SettingsError, TgsError, Unavailable, UserError
 from bot.texts.phrases import at
 
 
@@ -64,6 +64,8 @@ def told(error: TgsError) -> str:
         who = "" if error.owner in error.what else f" {error.owner} has it."
         until = "" if error.lease_until is None else f" The claim holds at least until {at(error.lease_until)}."
         return f"{error.what}{who}{until} {error.remedy}".strip()
+    if isinstance(error, Unavailable) and error.request:
+        return f"GitHub cannot be reached ({error}). Check TGS_GITHUB_API_URL and the network."
     # What is wrong may be a list with a line each; the remedy then begins a line of its own.
     return str(error).replace("\n ", "\n")
 

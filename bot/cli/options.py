@@ -50,7 +50,7 @@ BackendChoice = Annotated[
     typer.Option(
         "--backend",
         metavar="KIND",
-        help=f"Where the backlog is: {', '.join(Backend)}. Else the server.",
+        help=f"Where the backlog is: {', '.join(Backend)}. Else the server if TGS_SERVER_URL is set, else GitHub.",
     ),
 ]
 ClonePath = Annotated[

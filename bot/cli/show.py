@@ -90,6 +90,8 @@ def claim(held: Claim, commands: Mapping[str, str]) -> str:
     ]
     lines = [f"{entry.name}  {plain(entry.title)}" if entry.number is not None else plain(entry.title)]
     lines += [f"  {name:<9}{plain(value)}" for name, value in rows if value]
+    if not held.context and entry.number is not None:
+        lines += ["", "Read first:", f"  the issue: gh issue view {entry.number}"]
     if held.context:
         lines += ["", "Read first:", *(f"  {plain(path)}" for path in held.context)]
     if commands:

@@ -162,10 +162,7 @@ class ServerBacklog:
 
     async def _settle(self, held: Held, end: str, body: Mapping[str, Any]) -> Settled:
         if held.attempt is None or held.fence is None or held.token is None:
-            raise Refused(
-                f"Only who claimed {held.ref} can settle it, and no claim of it is known here.",
-                "Claim it with `tgs server backlog claim`, or set TGS_ATTEMPT_TOKEN, TGS_ATTEMPT and TGS_FENCE.",
-            )
+            raise Refused(f"Only who claimed {held.ref} can settle it, and no claim was named.", "Claim it first.")
         path = f"/api/v1/attempts/{quote(held.attempt, safe='')}/{end}"
         answer = await self._http.send("POST", path, {"fence": held.fence, **body}, bearer=SecretStr(held.token))
         return _settled(answer)

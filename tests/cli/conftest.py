@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.town import Town, new_town
+pytest.register_assert_rewrite("tests.cli.terminal")
+
+from tests.cli.town import Town, new_town  # noqa: E402 - what is rewritten must not be imported before
 
 
 @pytest.fixture

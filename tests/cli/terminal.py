@@ -35,7 +35,7 @@ _SCHEMAS = schemas()
 _ALWAYS = (
     (re.compile(r"\b[0-9a-f]{40}\b"), "<sha>"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<sum>"),
-    (re.compile(r"\ba[0-9a-f]{48}\b"), "<attempt>"),
+    (re.compile(r"\b[a-z][0-9a-f]{48}\b"), "<attempt>"),
     (re.compile(r"\btga_[A-Za-z0-9_-]{40,}"), "<secret>"),
     (re.compile(r"\brequest [0-9a-f]{32}\b"), "request <id>"),
     (re.compile(re.escape(f"@{platform.node()}")), "@laptop"),
@@ -113,7 +113,7 @@ class Terminal:
         for pattern, name in _ALWAYS:
             text = pattern.sub(name, text)
         if self.world is None:
-            text = _TIME.sub(lambda found: f"{'<time>':<{len(found[0])}}" if " " in found[0] else "<time>", text)
+            text = _TIME.sub(lambda found: _same_width(found, text), text)
         self.lines.append("\n".join(line.rstrip() for line in text.split("\n")))
 
     def equals_golden(self, name: str) -> None:
@@ -124,6 +124,11 @@ class Terminal:
             path.write_text(text, encoding="utf-8")
         assert path.is_file(), f"there is no {path.name}: python -m tests.cli.terminal writes it"
         assert text == path.read_text(encoding="utf-8")
+
+
+def _same_width(time: re.Match[str], text: str) -> str:
+    """The name of a time; in a table as wide as the time, so that the columns stay where they are."""
+    return f"{'<time>':<{len(time[0])}}" if text[time.end() : time.end() + 2] == "  " else "<time>"
 
 
 def fits_its_schema(words: list[str], done: Done) -> None:

@@ -69,6 +69,10 @@ TOLD = {
         Taken("#5 is taken.", owner="tom", lease_until=datetime(2026, 1, 1, 9, 30, tzinfo=UTC), remedy="Take another."),
         "#5 is taken. tom has it. The claim holds at least until 2026-01-01 09:30 UTC. Take another.",
     ),
+    "GitHub is away": (
+        Unavailable("no connection", request="GET /user"),
+        "GitHub cannot be reached (GET /user: no connection). Check TGS_GITHUB_API_URL and the network.",
+    ),
     "the owner is named once": (Taken("tom has #5.", owner="tom"), "tom has #5."),
 }
 
