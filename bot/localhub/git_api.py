@@ -114,7 +114,8 @@ def routes(hub: Hub) -> list[Route]:
             for (name, sha), (_, kind) in zip(found.items(), kinds, strict=True)
             if kind is not None
         ]
-        return request.paginate(rows)
+        # Unlike other lists this one has no pages.
+        return Reply(200, rows)
 
     async def create_ref(request: Request) -> Reply:
         body = request.body()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from bot.client.backlog import Held, ItemRef, NothingThere, Taken, Wanted
+from bot.client.github_backlog import GithubBacklog, open_github_backlog
 from bot.domain.attempt import AttemptPhase, ClaimMark, Outcome, WorkerKind
 from bot.domain.claim_record import FALLBACK, NAMESPACE, ClaimRecord, ClaimRef
 from bot.domain.model import IssueKey, RepoKey
@@ -235,3 +240,76 @@ async def test_a_claim_that_cannot_be_read_stops_the_start_and_is_said(tmp_path:
         bare.run("update-ref", "-d", ref)
         await world.after(3 * MINUTE)
         assert len(world.runs()) == 1
+
+
+# --- the command line without a server, and the bot --------------------------------------------------
+
+
+@asynccontextmanager
+async def command_line(world: World) -> AsyncIterator[GithubBacklog]:
+    """Maria's `tgs server backlog --backend github`."""
+    token = SecretStr(world.hub.user_token("maria"))
+    async with open_github_backlog(
+        world.repo.full_name, token, world.hub.api_url, clock=world.clock, chance=lambda: 0.5, sleep=world.sleep
+    ) as backlog:
+        yield backlog
+
+
+def wants(number: int) -> Wanted:
+    return Wanted(name="laptop", ref=ItemRef(number=number))
+
+
+async def test_a_session_that_asks_for_the_bots_item_is_told_that_the_bot_has_it(tmp_path: Path) -> None:
+    async with scene(tmp_path, policy=POLICY) as world, command_line(world) as maria:
+        number = await dispatched(world)
+        with pytest.raises(Taken) as taken:
+            await maria.claim(wants(number))
+        assert taken.value.owner == "tgs[bot]"
+        assert [entry.claimed_by for entry in await maria.entries()] == ["tgs[bot]"]
+
+
+async def test_a_session_claims_works_and_completes_while_the_bot_watches(tmp_path: Path) -> None:
+    async with scene(tmp_path, policy=POLICY) as world, command_line(world) as maria:
+        number = await queued(world)
+        [claim] = await maria.claim(wants(number))
+        await world.settle()
+        await resume(world)
+        assert not world.runs()
+        assert (await last_attempt(world, number)).worker.name == "maria (laptop)"
+        assert "maria (laptop)" in world.status(number)
+        assert world.labels(number) == {"tgs:in-progress"}
+        world.push({"hello.txt": "Hello\n"}, branch=claim.branch)
+        said = f"Closes #{number}"
+        world.hub.pulls.open(
+            world.repo, title="Greet", body=said, head=claim.branch, base="main", actor=world.as_(world.maria)
+        )
+        await maria.complete(Held(ItemRef(number=number), claim.attempt, claim.fence, claim.token))
+        await world.after(2 * MINUTE)
+        assert (await item_of(world, number)).state.value == "in-review"
+        assert (await refs(world), world.runs()) == ([], [])
+        merge_by_hand(world, number)
+        await world.settle()
+        assert world.state(number) == "done"
+
+
+@pytest.mark.parametrize("first", ["the bot", "the session"])
+async def test_bot_and_session_that_want_an_item_at_once_do_not_both_get_it(tmp_path: Path, first: str) -> None:
+    async with scene(tmp_path, policy=POLICY) as world, command_line(world) as maria:
+        number = await queued(world)
+        resuming = world.issue("Back to work")
+        world.comment(resuming, "/tgs resume")
+        asked = [asyncio.create_task(world.settle())] if first == "the bot" else []
+        session = asyncio.create_task(maria.claim(wants(number)))
+        await asyncio.gather(session, *asked, return_exceptions=True)
+        await world.settle()
+        world.bot_said(resuming)
+        live = [attempt for attempt in await world.attempts(number) if attempt.live]
+        won = session.exception() is None
+        assert len(live) == 1
+        assert live[0].external is won
+        assert bool(world.runs()) is not won
+        assert world.labels(number) == {"tgs:in-progress"}
+        assert len(await refs(world)) == 1
+        if not won:
+            error = session.exception()
+            assert isinstance(error, Taken | NothingThere)
