@@ -74,7 +74,9 @@ async def test_a_machine_without_settings_is_fine(terminal: Terminal) -> None:
 async def test_the_shell_can_complete(terminal: Terminal) -> None:
     (terminal.cwd / "tgs/thoughts/a1b2c3-add-greeting").mkdir(parents=True)
     await asyncio.to_thread(subprocess.run, ["git", "init", "-q", str(terminal.cwd)], check=True)
-    script = await terminal.type("tgs --show-completion bash")
+    # Which shell it is is found by looking at the parents of the process; here there may be none.
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    script = await terminal.type("tgs --show-completion bash", env=named)
     assert (script.code, "_TGS_COMPLETE" in script.out) == (0, True)
     for typed, words in {
         "tgs server backlog cl": {"claim"},

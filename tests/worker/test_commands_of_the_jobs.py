@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer
 
+from bot.cli import worker
+from bot.cli.exits import Exit
+from bot.worker.api import ApiDown
 from tests.worker.support import (
     BASE_FILES,
     HANDOFF,
@@ -133,7 +137,6 @@ async def test_a_run_nobody_asked_for_ends_well_without_outputs(origin: Origin, 
 ENDS = {
     "a lost claim is exit code 5": ((409, "lost_claim"), 5, "claim is lost"),
     "a refusal is exit code 6": ((403, "refused"), 6, "refused"),
-    "a bot that is down is exit code 7": ((503, "down"), 7, "could not be asked"),
     "an unknown problem is exit code 7": ((422, "invalid"), 7, "invalid"),
 }
 
@@ -148,6 +151,18 @@ async def test_the_bots_answer_decides_the_exit_code(
     assert ran.code == code
     assert words in ran.err
     assert len(ran.err.splitlines()) == 1
+
+
+def test_a_bot_that_is_down_is_exit_code_7(capsys: pytest.CaptureFixture[str]) -> None:
+    """In this process: the command itself asks again for some seconds first."""
+
+    async def job() -> Exit:
+        raise ApiDown("POST /runs/activate: the bot answered 503")
+
+    with pytest.raises(typer.Exit) as ended:
+        worker._finish("https://tgs.example.org", job)
+    assert ended.value.exit_code == 7
+    assert "could not be asked" in capsys.readouterr().err
 
 
 MISUSE = {
