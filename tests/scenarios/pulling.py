@@ -89,5 +89,8 @@ async def new_puller(world: World, name: str = "box-1", *capabilities: str, slot
     pull = world.parts.engine.pull
     repo = await world.repo_record()
     token, secret = await pull.create_token([repo], Person(world.maria.id, "maria"), name, timedelta(days=1))
-    record = await pull.register(token, name, capabilities, slots, None)
+    now = world.clock.now()
+    id_ = RandomIds().new("w")[:33]
+    record = WorkerRecord(id_, token.installation, token.id, name, now, now, capabilities=capabilities, slots=slots)
+    await world.parts.store.write(lambda tx: tx.put_worker(record))
     return Puller(world, token, record, secret)
