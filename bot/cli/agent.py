@@ -32,7 +32,8 @@ def agent() -> None:
 def exec_(
     context: Annotated[Path, typer.Option("--context", help="The context bundle, a JSON file.", exists=True)],
     adapter: Annotated[
-        str | None, typer.Option("--adapter", help="command or scripted; default: the context's.")
+        str | None,
+        typer.Option("--adapter", help="A built-in one or a script of the repository; default: the context's."),
     ] = None,
     work: Annotated[Path, typer.Option("--work", help="The repository to work in.")] = Path(),
     allow_unisolated: Annotated[
@@ -84,7 +85,7 @@ async def _run(bundle: ContextBundle, name: str, work: Path) -> dict[str, object
             progress=lambda step, total, text: print(f"{step}/{total} {text}", file=sys.stderr),
             on_line=lambda line: print(line, file=sys.stderr),
         )
-        result = await adapter_named(name).run(session)
+        result = await adapter_named(name, work).run(session)
     finally:
         shutil.rmtree(place.root, ignore_errors=True)
     return {

@@ -158,7 +158,10 @@ class Budgets(_Section):
 class Agent(_Section):
     """The agent that does the work."""
 
-    adapter: Name = Field("claude-code", description="How the agent is run: `claude-code`, `command` or `scripted`.")
+    adapter: Name = Field(
+        "claude-code",
+        description="How the agent is run: `claude-code`, `command`, `scripted`, or a script `tgs/adapters/<name>.sh`.",
+    )
     command: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(
         (), max_length=50, description="Program and arguments for the adapter `command`."
     )

@@ -21,7 +21,7 @@ THOUGHTS_DIR: Final = "tgs/thoughts"
 
 # Files that steer GitHub, git, package managers, the agent, editors and other CI systems. Names match anywhere.
 PROTECTED: Final = (
-    "/.github/**", "/.tgs/**",
+    "/.github/**", "/.tgs/**", "/tgs/adapters/**",
     "CODEOWNERS", ".gitattributes", ".gitmodules", ".gitconfig", ".lfsconfig", ".mailmap",
     ".npmrc", ".yarnrc", ".yarnrc.yml", ".pnpmfile.cjs", ".pypirc", "pip.conf", ".netrc", ".envrc",
     ".claude", ".claude.json", "CLAUDE.md", "CLAUDE.local.md", "AGENTS.md", "AGENT.md", "GEMINI.md", ".mcp.json",

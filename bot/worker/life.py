@@ -217,7 +217,7 @@ async def _work(
             await _base_for_the_gate(place, source)
             await workspaces.fill(place, task.context, source, launcher)
         session = _session(task, place, launcher, heart, log)
-        result = await adapter_named(task.context.agent.adapter).run(session)
+        result = await adapter_named(task.context.agent.adapter, place.work).run(session)
         if heart.stop.is_set():
             return RunOutcome(False)
         if result.reason is not None:

@@ -1,4 +1,4 @@
-"""From an approved issue to a merged pull request with `tgs worker run` as a process, and the real runner publishing."""
+"""From an approved issue to a merged pull request: `tgs worker run` as a process, and the real runner publishes."""
 
 from __future__ import annotations
 

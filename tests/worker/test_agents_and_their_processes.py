@@ -62,7 +62,7 @@ class World:
     async def script(self, text: str, **changes: Any) -> AgentResult:
         (self.place.work / "s.yml").write_text(text)
         agent = {"adapter": "scripted", "command": ["s.yml"]}
-        return await adapter_named("scripted").run(self.session(**({"agent": agent} | changes)))
+        return await ADAPTERS["scripted"].run(self.session(**({"agent": agent} | changes)))
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ async def world(origin: Origin, tmp_path: Path) -> AsyncIterator[World]:
 # --- adapters
 
 
-def test_the_table_of_adapters_is_what_errors_name() -> None:
-    with pytest.raises(UserError, match="command, scripted"):
-        adapter_named("magic")
+def test_the_table_of_adapters_is_what_errors_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"command, scripted; or add tgs/adapters/magic\.sh"):
+        adapter_named("magic", tmp_path)
     assert set(ADAPTERS) == {"command", "scripted"}
 
 
@@ -88,7 +88,7 @@ async def test_a_command_gets_the_context_by_stdin_and_file_and_a_bare_environme
     monkeypatch.setenv("GITHUB_TOKEN", "must-not-pass")
     monkeypatch.setenv("ACTIONS_RUNTIME_TOKEN", "must-not-pass")
     script = "cat > in.json; grep -q att-1 in.json; grep -q att-1 $TGS_CONTEXT; env > env.txt"
-    result = await adapter_named("command").run(world.session(agent={"command": ["sh", "-ec", script]}))
+    result = await ADAPTERS["command"].run(world.session(agent={"command": ["sh", "-ec", script]}))
     assert result.succeeded, (result, world.lines)
     names = {line.split("=")[0] for line in (world.place.work / "env.txt").read_text().splitlines()}
     allowed = {"PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR", "CI", "PWD", "OLDPWD", "SHLVL", "_"}
@@ -98,16 +98,16 @@ async def test_a_command_gets_the_context_by_stdin_and_file_and_a_bare_environme
 
 async def test_progress_lines_are_taken_out_of_the_output(world: World) -> None:
     script = "echo one; echo '::tgs progress 2/5 tests'; echo '::tgs progress x/5'; echo two >&2"
-    await adapter_named("command").run(world.session(agent={"command": ["sh", "-c", script]}))
+    await ADAPTERS["command"].run(world.session(agent={"command": ["sh", "-c", script]}))
     assert world.progress == [(2, 5, "tests")]
     assert world.lines == ["one", "::tgs progress x/5", "two"]
 
 
 async def test_a_command_that_cannot_be_started_names_the_setting(world: World) -> None:
     with pytest.raises(UserError, match=r"agent\.command"):
-        await adapter_named("command").run(world.session(agent={"command": ["/nonexistent/agent"]}))
+        await ADAPTERS["command"].run(world.session(agent={"command": ["/nonexistent/agent"]}))
     with pytest.raises(UserError, match=r"agent\.command"):
-        await adapter_named("command").run(world.session(agent={"command": []}))
+        await ADAPTERS["command"].run(world.session(agent={"command": []}))
 
 
 async def test_a_script_really_edits_and_commits(world: World) -> None:
@@ -132,7 +132,7 @@ async def test_a_script_really_edits_and_commits(world: World) -> None:
 
 async def test_a_script_in_the_thoughts_folder_is_found(world: World) -> None:
     (world.place.work / THOUGHT / "script.json").write_text('{"steps": [{"run": "true"}]}')
-    assert (await adapter_named("scripted").run(world.session(agent={"adapter": "scripted"}))).succeeded
+    assert (await ADAPTERS["scripted"].run(world.session(agent={"adapter": "scripted"}))).succeeded
 
 
 @pytest.mark.parametrize(("number", "reason"), [(1, FailureReason.QUOTA_PROVIDER), (2, None)])
@@ -154,7 +154,7 @@ async def test_a_waiting_script_ends_when_asked_and_when_its_time_is_over(world:
         assert (await job).succeeded
     world.stop.clear()
     agent = {"adapter": "scripted", "command": ["s.yml"]}
-    late = await adapter_named("scripted").run(world.session(seconds=0.05, agent=agent))
+    late = await ADAPTERS["scripted"].run(world.session(seconds=0.05, agent=agent))
     assert late.reason is FailureReason.AGENT_TIMEOUT
 
 

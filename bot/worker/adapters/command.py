@@ -49,10 +49,13 @@ class ResultFile(BaseModel):
 
 
 class CommandAdapter:
-    """Runs `agent.command` of the context."""
+    """Runs `agent.command` of the context, or the `command` that it was made with."""
+
+    def __init__(self, command: tuple[str, ...] = ()) -> None:
+        self._command = command
 
     async def run(self, session: Session) -> AgentResult:
-        command = session.context.agent.command
+        command = self._command or session.context.agent.command
         if not command:
             raise UserError("The command of the agent is empty.", "Set `agent.command` in .tgs/policy.yml.")
         tail: list[str] = []
