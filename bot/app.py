@@ -51,6 +51,7 @@ from bot.web.api.callers import Callers
 from bot.web.api.chat import ChatApi
 from bot.web.api.events import EventsApi
 from bot.web.api.items import Items
+from bot.web.api.older import OlderApi
 from bot.web.api.openapi import OpenApi, document
 from bot.web.api.problems import problems
 from bot.web.api.queue import QueueApi
@@ -239,14 +240,19 @@ def routes_of(parts: Parts, session: aiohttp.ClientSession) -> list[list[web.Rou
 def _of_people(parts: Parts, callers: Callers) -> list[list[web.RouteDef]]:
     """The routes for people with a GitHub token."""
     engine, store, ids = parts.engine, parts.store, RandomIds()
-    backlogs = Backlogs(store)
+    backlogs, html_url = Backlogs(store), parts.settings.web_url
+    actions = Actions(callers, store, backlogs, engine.membership, engine.commands, ids)
+    repos = ReposApi(callers, store, store.clock, backlogs, engine.repositories)
     url = parts.settings.server_url
     return [
         Items(callers, store, backlogs, engine.membership, engine.explainer, ids).routes(),
-        Actions(callers, store, backlogs, engine.membership, engine.commands, ids).routes(),
+        actions.routes(),
         ChatApi(callers, ChatService(store, store.clock), engine.runs, store, parts.live, ids, url).routes(),
         EventsApi(callers, store, parts.live, url).routes(),
-        ReposApi(callers, store, store.clock, backlogs, engine.repositories).routes(),
+        repos.routes(),
+        OlderApi(
+            callers, store, store.clock, ids, engine.membership, engine.repositories, repos, actions, html_url
+        ).routes(),
         BacklogApi(
             callers, backlogs, engine.checking, engine.repositories, Transfer(backlogs, engine.membership), ids
         ).routes(),

@@ -144,6 +144,11 @@ class Membership:
         """Priority, locks and dependencies of an item. Raises UserError, Refused, NoSuchItem, NotNow, Stale."""
         item = await self._tracked(key)
         lines = wishes(item, wish)
+        if wish.title is not None:
+            repo = await self._store.read(lambda tx: tx.repo(key.repo_key))
+            assert repo is not None, "an item refers to its repository"
+            await self.require(person, repo, Capability.START)
+            await self._retitle(key, wish.title)
         if not lines:
             return Entered(key, False, True, "It is so already.")
         done = await self._commands.orders(person, key, lines, request=request, revision=revision)

@@ -293,6 +293,8 @@ class Item:
     projection: Projection = field(default_factory=Projection)
     accepted_labels: frozenset[str] = frozenset()
     refused_events: frozenset[int] = frozenset()
+    # Set by the ledger when the item is first written; no rule looks at it.
+    created_at: datetime | None = field(default=None, compare=False)
 
     @property
     def terminal(self) -> bool:

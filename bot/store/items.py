@@ -101,6 +101,7 @@ def item_of(row: Row[Any]) -> Item:
         thought_gone=row.thought_gone,
         implemented=row.implemented,
         noted=row.noted,
+        created_at=row.created_at,
     )
 
 

@@ -181,7 +181,7 @@ def test_a_naive_time_is_refused_with_a_remedy() -> None:
     ("record", "values", "apart"),
     [
         pytest.param(a_repo(), repo_values, {"key", "revision"}, id="a repository"),
-        pytest.param(an_item(), item_values, {"key", "revision"}, id="an item"),
+        pytest.param(an_item(), item_values, {"key", "revision", "created_at"}, id="an item"),
         pytest.param(
             an_attempt(), attempt_values, {"id", "key", "fence", "revision", "number", "worker"}, id="an attempt"
         ),

@@ -28,6 +28,10 @@ NOT_CALLED = {
     "GET /api/v1/workers/{id}": "needs a registered worker; tests/web/test_workers_register.py has it",
     "DELETE /api/v1/workers/{id}": "as above",
     "POST /api/v1/workers/{id}/heartbeat": "as above",
+    "POST /api/v1/steps/{id}/actions/{verb}": "names a step; tests/scenarios/test_older_words.py has one",
+    "POST /api/v1/protocols/{id}/actions/{verb}": "names a protocol run; the same",
+    "POST /api/v1/tasks": "names a repository by an address; the same",
+    "PATCH /api/v1/tasks/{id}": "names a task; the same",
     "POST /api/v1/attempts/{attempt}/refused": "the attempt has ended with `published` by then",
 }
 """Examples that the tour through the table cannot call, and why. Their bodies are held to their forms all the same."""

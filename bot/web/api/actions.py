@@ -97,13 +97,13 @@ class Actions:
 
     async def item(self, request: web.Request) -> web.Response:
         person, repo = await self._callers.person_in(request)
-        verb = _verb(request, ITEM_ACTIONS)
+        verb = verb_in(request, ITEM_ACTIONS)
         body = await body_of(request, ActionBody)
         return await self.act(request, person, key_in(request, repo), line_of(verb, body.args))
 
     async def repo(self, request: web.Request) -> web.Response:
         person, repo = await self._callers.person_in(request)
-        verb = _verb(request, REPO_ACTIONS)
+        verb = verb_in(request, REPO_ACTIONS)
         body = await body_of(request, ActionBody)
         key = await self._store.read(lambda tx: _some_issue(tx, repo))
         return await self.act(request, person, key, line_of(verb, body.args))
@@ -124,7 +124,8 @@ def _acted(done: Ordered, item: Listed | None) -> Acted:
     return Acted(done.id, done.outcome, done.text, item)
 
 
-def _verb(request: web.Request, actions: MappingProxyType[str, Verb]) -> Verb:
+def verb_in(request: web.Request, actions: MappingProxyType[str, Verb]) -> Verb:
+    """The command that the path names. Raises ApiProblem."""
     word = request.match_info["verb"]
     if word not in actions:
         raise ApiProblem(Code.NOT_FOUND, f"There is no such action; there are: {', '.join(sorted(actions))}.")

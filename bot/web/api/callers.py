@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from bot.domain.model import Person, Role
+from bot.domain.attempt import Attempt
+from bot.domain.model import AttemptId, Person, Role
 from bot.domain.permissions import Capability, needed
 from bot.domain.repository import RepoRecord
 from bot.domain.workers import WorkerToken
@@ -47,6 +48,34 @@ class Callers:
         """The person and every served repository that they can read."""
         person = await self.person(request)
         return person, await self._people.repos_of(person)
+
+    async def person_in_id(self, request: web.Request, repo_id: int) -> tuple[Person, RepoRecord]:
+        """The person and the repository of this id, which they can read. Raises Refused, with the same words for an
+        id that nobody knows."""
+        person = await self.person(request)
+        served = await self._store.read(lambda tx: tx.repos())
+        found = [repo for repo in served if repo.active and repo.key.repo == repo_id]
+        if not found:
+            raise Refused(f"There is no repository {repo_id} that is served here and that @{person.login} can read.")
+        try:
+            return person, await self._people.repo_for(person, found[-1].full_name, Role.READ)
+        except Refused:
+            raise Refused(
+                f"There is no repository {repo_id} that is served here and that @{person.login} can read."
+            ) from None
+
+    async def person_in_attempt(self, request: web.Request, id_: str) -> tuple[Person, RepoRecord, Attempt]:
+        """The person and an attempt in a repository that they can read. Raises Refused, as for an unknown one."""
+        person = await self.person(request)
+        attempt = await self._store.read(lambda tx: tx.attempt(AttemptId(id_)))
+        if attempt is not None:
+            try:
+                _, repo = await self.person_in_id(request, attempt.key.repo)
+            except Refused:
+                repo = None
+            if repo is not None and repo.key == attempt.key.repo_key:
+                return person, repo, attempt
+        raise Refused(f"There is no attempt {id_[:64]!r} that @{person.login} can read.")
 
     async def person_who_may(self, request: web.Request, capability: Capability) -> tuple[Person, RepoRecord]:
         """The person and the repository of the path, where policy gives their role this capability."""
