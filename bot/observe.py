@@ -100,13 +100,15 @@ class Observer:
             return None
         item, attempt = records.item, records.attempt
         needs = _needs(records, issue, now)
-        events = tuple(await self._github.label_events(key)) if needs.events else None
+        claims = await self._github.claim_ref(key) if needs.claims else None
+        # When somebody else's claim is gone, its labels say how it ended; who set them is in the events.
+        over = attempt is not None and attempt.live and attempt.external and claims == ()
+        events = tuple(await self._github.label_events(key)) if needs.events or over else None
         edits = tuple(await self._github.content_edits(key)) if needs.edits else None
         roles = await self._roles(records, issue, events, edits)
         intents = tuple([await self._intent(records, intent, roles) for intent in records.intents])
         run = await self._run(key, attempt) if needs.run else None
         pull, ci = await self._pull(key, item, records, now) if needs.pull else (None, None)
-        claims = await self._github.claim_ref(key) if needs.claims else None
         claimed_pull = await self._claimed_pull(key, attempt, claims)
         head, implemented = await self._branch(key, item, attempt) if needs.branch else (None, None)
         if edits is not None:
@@ -176,7 +178,7 @@ class Observer:
             if intent.verb in APPROVING_VERBS and snapshot is not None:
                 add(snapshot.approver)
         if issue is not None:
-            for name in (labels.READY, *PRIORITY_LABELS):
+            for name in (labels.READY, labels.state_label(ItemState.DONE), *PRIORITY_LABELS):
                 event = newest(events, name, added=True) if name in issue.labels else None
                 add(event.actor if event is not None else None)
             if edits is not None:

@@ -15,12 +15,14 @@ from datetime import timedelta
 from typing import assert_never
 
 from bot.domain import labels
+from bot.domain.approval import newest
 from bot.domain.attempt import Attempt, AttemptPhase, ClaimMark, Outcome, Proof, Worker, WorkerKind
 from bot.domain.claim_record import ClaimRef, Standing, standing
 from bot.domain.draft import BOT, Draft
 from bot.domain.effects import PublishClaim, ReleaseClaim
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.model import AttemptId, FailureReason, ItemState, PullLink
+from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
 from bot.domain.schedule import wanted_locks
 from bot.domain.thoughts import branch_name
@@ -146,10 +148,17 @@ def _follow_external(draft: Draft, policy: Policy, live: Attempt) -> None:
         draft.end(Outcome.LOST, proof=Proof.WORKER_REPORTED)
         _hand_over(draft, policy, other)
         return
-    _external_over(draft, live)
+    _external_over(draft, policy, live)
 
 
-def _external_over(draft: Draft, live: Attempt) -> None:
+def _may_say_done(draft: Draft, policy: Policy) -> bool:
+    """Whether the label is the word of somebody who may start work here."""
+    event = newest(draft.facts.label_events, labels.state_label(ItemState.DONE), added=True)
+    role = draft.facts.role_of(event.actor) if event is not None else None
+    return not isinstance(decide(Capability.START, role, policy.roles), Denied)
+
+
+def _external_over(draft: Draft, policy: Policy, live: Attempt) -> None:
     """The ref is gone: its owner's pull request, labels or the closed issue say what came of it."""
     item, issue = draft.item, draft.facts.issue
     assert item is not None
@@ -161,6 +170,11 @@ def _external_over(draft: Draft, live: Attempt) -> None:
             pull.number, pull.node_id, pull.head_ref, pull.head_sha, live.fence, pull.created_at, author=pull.author.id
         )
         draft.move(ItemEvent.PUBLISHED, actor=who, cause=f"pull request #{pull.number}", pull=link, last_failure=None)
+        return
+    if ItemState.DONE in shown and _may_say_done(draft, policy):
+        draft.end(Outcome.PUBLISHED, proof=Proof.WORKER_REPORTED)
+        draft.free_locks = item.pull is None
+        draft.move(ItemEvent.NO_CODE, actor=who, cause="labelled done without a pull request", last_failure=None)
         return
     if live.cancel_requested_at is not None or not shown or (issue is not None and not issue.open):
         reason = live.cancel_reason or FailureReason.CANCELLED_BY_PERSON

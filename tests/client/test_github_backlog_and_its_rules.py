@@ -245,6 +245,26 @@ async def test_a_process_that_ends_in_the_middle_of_a_claim_loses_nothing(
     assert (await stage.refs(), stage.labels(number)) == ([], {"tgs:done"})
 
 
+@pytest.mark.parametrize("kind", [FaultKind.DISCONNECT_BEFORE, FaultKind.DISCONNECT_AFTER], ids=["before", "after"])
+async def test_a_process_that_ends_before_its_claim_is_released_settles_it_again(
+    stage: GithubStage, kind: FaultKind
+) -> None:
+    claim = await claimed(stage)
+    number = claim.entry.number or 0
+    ada, ben = await stage.session("ada"), await stage.session("ben")
+    stage.hub.labels.create(stage.repo, "tgs:failed", stage.as_("ada"))
+    # The look-up of node ids and the label go first.
+    fault = stage.hub.faults.add(Fault(kind, method="POST", path="/graphql", skip=2))
+    with contextlib.suppress(GitHubError):
+        await ada.fail(held(claim), Ending("agent.gave_up", retryable=False))
+    assert (fault.hits, stage.labels(number)) == (1, {"tgs:failed"})
+    if await stage.refs():
+        with pytest.raises((Taken, NothingThere)):
+            await ben.claim(Wanted(name="ben", ref=item(number)))
+        await ada.fail(held(claim), Ending("agent.gave_up", retryable=False))
+    assert await stage.refs() == []
+
+
 async def test_a_stale_holder_settles_and_deletes_nothing_of_the_new_owner(stage: GithubStage) -> None:
     claim = await claimed(stage)
     number = claim.entry.number or 0

@@ -292,6 +292,17 @@ async def test_a_session_claims_works_and_completes_while_the_bot_watches(tmp_pa
         assert world.state(number) == "done"
 
 
+async def test_a_persons_word_that_it_is_done_is_the_bots_word_too(tmp_path: Path) -> None:
+    async with scene(tmp_path, policy=POLICY) as world, command_line(world) as maria:
+        number = await queued(world)
+        [claim] = await maria.claim(wants(number))
+        await world.settle()
+        await maria.complete(Held(ItemRef(number=number), claim.attempt, claim.fence, claim.token), evidence="By hand.")
+        await world.after(2 * MINUTE)
+        assert (await item_of(world, number)).state.value == "done"
+        assert world.labels(number) == {"tgs:done"}
+
+
 @pytest.mark.parametrize("first", ["the bot", "the session"])
 async def test_bot_and_session_that_want_an_item_at_once_do_not_both_get_it(tmp_path: Path, first: str) -> None:
     async with scene(tmp_path, policy=POLICY) as world, command_line(world) as maria:
