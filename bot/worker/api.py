@@ -112,6 +112,10 @@ class Api:
         """Says how the job ended. `report` holds the fields of the report, the fence among them."""
         await self.wire.call("POST", f"/attempts/{attempt}/report", bearer, report)
 
+    async def fail(self, attempt: str, bearer: Bearer, failure: Mapping[str, object]) -> None:
+        """Says that the work failed, with the end of its log. `failure` holds the fields, the fence among them."""
+        await self.wire.call("POST", f"/attempts/{attempt}/fail", bearer, failure)
+
     async def push_token(self, attempt: str, bearer: Bearer, body: Mapping[str, object]) -> PushToken:
         """Asks for the right to push what the gate accepted; it is given to one asker."""
         body = {**body, "asker": self._new_id(RunSecret.PUBLISHER)}

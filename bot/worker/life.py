@@ -44,6 +44,7 @@ INTERRUPTED_GRACES: Final = Graces(interrupt=3.0, terminate=1.0)  # the runner k
 POLITE: Final = Graces()
 ACCEPTANCE_LINES: Final = 15  # last lines of a failed check that the report quotes
 AGAIN_SECONDS: Final = 15.0  # between two attempts to reach a bot that is down, beyond the retries of one call
+LOG_BYTES: Final = 90_000  # of a failed attempt's log that the bot gets: its end, where the trouble is
 _TEXT: Final = 4_000  # characters of summary and detail in a report
 
 
@@ -64,9 +65,9 @@ class Task:
     """An attempt that is ours, and how this place works on it.
 
     `source` gives a repository that holds the pinned commit, for as long as its block runs; it raises AttemptFailed
-    when there is none. `hand_on` takes the accepted bundle further. `out` is the folder for the bundle. `patience` is
-    for how many seconds a bot that is down is waited for before the result is given up. `parent` is where the
-    workspace is made.
+    when there is none. `hand_on` takes the accepted bundle further. `hands_in_log`: the bot keeps the log of a failure,
+    for nobody here keeps it as an artifact. `out` is the folder for the bundle. `patience` is for how many seconds a
+    bot that is down is waited for before the result is given up. `parent` is where the workspace is made.
     """
 
     context: ContextBundle
@@ -76,6 +77,7 @@ class Task:
     out: Path
     interrupted: Interrupted
     hand_on: Callable[[Path], Awaitable[None]] = nobody
+    hands_in_log: bool = False
     patience: float = 0.0
     allow_unisolated: bool = False
     graces: Graces = POLITE
@@ -142,7 +144,7 @@ async def live(task: Task, api: Api, log: RunLog, interrupt: asyncio.Event) -> R
         log.info("accepted by the gate", digest=outcome.bundle_digest)
     else:
         log.warning("failed", reason=outcome.reason, detail=outcome.detail)
-    await _patiently(task, asyncio.Event(), lambda: _report(api, task, outcome))
+    await _patiently(task, asyncio.Event(), lambda: _tell(api, task, outcome, log))
     return outcome
 
 
@@ -190,7 +192,17 @@ def _stopped(cause: StopCause, interrupted: Interrupted, isolation: Isolation) -
             assert_never(never)
 
 
-async def _report(api: Api, task: Task, outcome: RunOutcome) -> None:
+async def _tell(api: Api, task: Task, outcome: RunOutcome, log: RunLog) -> None:
+    reason = outcome.reason
+    if task.hands_in_log and reason is not None and not reason.value.startswith("cancelled."):
+        failure = {
+            "fence": task.context.fence,
+            "reason": reason.value,
+            "message": outcome.detail,
+            "log": await asyncio.to_thread(log.tail, LOG_BYTES),
+        }
+        await api.fail(task.context.attempt, task.bearer, failure)
+        return
     report = {
         "fence": task.context.fence,
         "succeeded": outcome.succeeded,

@@ -64,6 +64,13 @@ class RunLog:
         """One line about something that a reader looking for the cause wants to see."""
         self._logger.warning(event, **fields)
 
+    def tail(self, limit: int) -> str:
+        """The last whole lines within `limit` bytes; redacted, as the file is."""
+        data = self.path.read_bytes()
+        if len(data) > limit:
+            data = data[-limit:].partition(b"\n")[2]
+        return data.decode("utf-8", "replace")
+
     def close(self) -> None:
         """Ends the log; closing twice is fine."""
         self._file.close()

@@ -309,6 +309,7 @@ class Machine:
                     out=Path(out),
                     interrupted=HANDED_BACK,
                     hand_on=upload,
+                    hands_in_log=True,
                     patience=PATIENCE,
                     allow_unisolated=settings.allow_unisolated,
                     graces=settings.graces,

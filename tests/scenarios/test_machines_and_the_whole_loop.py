@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bot.domain.attempt import Outcome, Proof
-from bot.domain.model import Person
+from bot.domain.model import FailureReason, Person
 from bot.domain.workers import DEFAULT_TOKEN_LIFE
 from bot.localhub.actions_model import Conclusion
 from bot.localhub.runner import ProcessRunner
@@ -127,6 +128,47 @@ async def test_an_item_is_worked_on_elsewhere_published_by_a_run_and_merged(tmp_
         assert not [text for text in places if "ghs_" in text]
         await world.parts.bundles.prune()
         assert not list((world.tmp / "data" / "bundles").iterdir())
+
+
+async def test_the_log_of_a_failure_is_kept_by_the_bot(tmp_path: Path) -> None:
+    failing = POLICY.replace("mkdir -p notes", "echo what went wrong; exit 3; mkdir -p notes")
+    async with scene(tmp_path, policy=failing) as world:
+        number = await ready(world)
+        box = await new_box(world, tmp_path)
+        [(code, said)] = await box.ended(await box.start("box-1", "--once"))
+        assert (code, "agent.crash" in said) == (1, True), said
+        attempt = await last_attempt(world, number)
+        assert attempt.failure is not None
+        assert attempt.failure.reason is FailureReason.AGENT_CRASH
+        path = f"/api/v1/repos/{world.repo.full_name}/items/{number}/attempts/{attempt.id}/log"
+        headers = {"Authorization": f"Bearer {world.hub.user_token('maria')}"}
+        assert world.http is not None
+        async with world.http.get(world.url + path, headers=headers) as answer:
+            text = await answer.text()
+        assert "what went wrong" in text
+        world.leave_due = True
+
+
+async def test_a_worker_that_is_stopped_takes_its_leave_and_the_item_goes_to_the_next(tmp_path: Path) -> None:
+    waiting = POLICY.replace("mkdir -p notes", "test $(wc -l < $TGS_STEER) = 0 && exec sleep 60; mkdir -p notes")
+    async with scene(tmp_path, policy=waiting) as world:
+        number = await ready(world)
+        box = await new_box(world, tmp_path)
+        worker = await box.start("box-1", "--watch", "--slots", "2", "--grace", "0")
+        ending = asyncio.create_task(box.ended(worker))
+        async with asyncio.timeout(LIMIT):
+            while not any(attempt.started_at for attempt in await world.attempts(number)):
+                await asyncio.wait({ending}, timeout=0.02)
+        worker.send_signal(signal.SIGTERM)
+        [(code, said)] = await ending
+        assert code == 0, said
+        attempt = await last_attempt(world, number)
+        assert attempt.failure is not None
+        assert attempt.failure.reason is FailureReason.INFRA_RUNNER_LOST
+        assert (await item_of(world, number)).attempts_burnt == 0
+        known = await world.parts.store.read(lambda tx: tx.workers(world.repo_key.installation))
+        assert [worker.draining_since is not None for worker in known] == [True]
+        world.leave_due = True
 
 
 async def test_three_workers_on_one_machine_take_three_different_items(tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ class Depot(FakeBot):
         return super()._answer(name, body)
 
     def reports(self) -> dict[str, Any]:
-        return {call.attempt: call.body for call in self.named("report")}
+        """What was said of each attempt at its end."""
+        failed = {call.attempt: {"succeeded": False, **call.body} for call in self.named("fail")}
+        return failed | {call.attempt: call.body for call in self.named("report")}
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,11 @@ async def test_a_bundle_that_the_bot_does_not_take_is_a_failure_with_its_words(o
     async with depot(origin) as bot:
         bot.errors["bundle"] = (400, "invalid")
         assert (await machine(bot, tmp_path)).failed == [FailureReason.QUALITY_GATE]
-        assert "did not take the bundle" in bot.reports()["att-1"]["detail"]
+        [told] = bot.named("fail")
+        assert "did not take the bundle" in told.body["message"]
+        events = [json.loads(line) for line in told.body["log"].splitlines()]
+        assert events[0]["event"] == "attempt"
+        assert "did not take the bundle" in events[-1]["detail"]
 
 
 STRANGE_URLS = ["ext::sh -c id", "/etc", "file:///etc", "-oProxyCommand=id", "ssh://host/x"]
