@@ -25,7 +25,7 @@ def holder_of(tx: Ledger, attempt_id: str, token: str, now: datetime) -> Attempt
     if (
         known is None
         or known[0] != RunSecret.ATTEMPT.name
-        or not hmac.compare_digest(known[1], attempt_id)
+        or not hmac.compare_digest(known[1].encode(), attempt_id.encode())
         or known[3] < now
     ):
         raise LostClaim(INVALID)

@@ -320,7 +320,7 @@ class RunService:
         gate = attempt.gate_report
         if gate is None or not gate.succeeded or gate.bundle_digest is None:
             raise Refused("The agent's job did not report a result.", "Its log says why.")
-        if not hmac.compare_digest(gate.bundle_digest, digest):
+        if not hmac.compare_digest(gate.bundle_digest.encode(), digest.encode()):
             raise Refused("The bundle is not the one that the agent's job reported.")
         if attempt.cancel_requested_at is not None:
             raise LostClaim("the attempt is being stopped")
@@ -390,7 +390,7 @@ def _check_uploaded(tx: Ledger, attempt: Attempt, digest: str | None) -> None:
     if attempt.worker.kind is not WorkerKind.PULL:
         return
     row = tx.bundle(attempt.id)
-    if row is None or digest is None or not hmac.compare_digest(row.sha256, digest):
+    if row is None or digest is None or not hmac.compare_digest(row.sha256.encode(), digest.encode()):
         raise Refused("The reported bundle was not uploaded.", "Upload it first, then report its SHA-256.")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from bot.web.api.described import Example
 
@@ -20,3 +22,10 @@ def path_of(template: str, example: Example, **known: str) -> str:
     }
     values |= known | dict(example.path)
     return re.sub(r"{(\w+)}", lambda found: values[found[1]], template)
+
+
+def with_ids(body: Any, ids: dict[str, str]) -> Any:
+    """The body with the ids of the running bot in the place of those that examples show."""
+    if isinstance(body, Mapping):
+        return {name: with_ids(value, ids) for name, value in body.items()}
+    return ids.get(body, body) if isinstance(body, str) else body

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from bot.web.api.described import SHOWN_ATTEMPT, Caller, Row
 from bot.web.api.run_forms import EXAMPLE_CODE, EXAMPLE_TOKEN
 from bot.web.api.table import ROUTES
 from tests.contract.api_answers import description
-from tests.web.calls import path_of
+from tests.web.calls import path_of, with_ids
 from tests.world import RunByHand, World, new_world
 
 NOT_CALLED = {
@@ -66,13 +66,6 @@ async def credential(world: World, row: Row, run: RunByHand) -> str | None:
             return run.oidc("publish", "publish")
         case _:
             return None
-
-
-def with_ids(body: Any, ids: dict[str, str]) -> Any:
-    """The body with the ids of the running bot in the place of those that examples show."""
-    if isinstance(body, Mapping):
-        return {name: with_ids(value, ids) for name, value in body.items()}
-    return ids.get(body, body) if isinstance(body, str) else body
 
 
 async def call(world: World, row: Row, path: str, bearer: str | None, ids: dict[str, str]) -> tuple[int, str]:

@@ -7,6 +7,8 @@ those calls are.
 
 from __future__ import annotations
 
+import re
+
 from aiohttp import web
 
 from bot.domain.attempt import Attempt
@@ -21,6 +23,9 @@ from bot.protocols.ledger import Store
 from bot.pull_service import WORKER_TOKEN, PullService
 from bot.web.api.problems import ApiProblem, Code
 
+_FOREIGN = re.compile(r"(?!tg)[!-~]{1,2000}")
+"""What may be a token of GitHub's; anything else is not shown to GitHub."""
+
 
 class Callers:
     """Reads the credential of a request. Raises ApiProblem when there is none that counts."""
@@ -34,7 +39,7 @@ class Callers:
         """The person whose GitHub token this is."""
         token = bearer(request)
         # A worker's token must never reach GitHub.
-        found = None if not token or token.startswith("tg") else await self._people.person(token)
+        found = await self._people.person(token) if _FOREIGN.fullmatch(token) else None
         if found is None:
             raise ApiProblem(Code.UNAUTHENTICATED, "Send `Authorization: Bearer <GitHub token>`.")
         return found
