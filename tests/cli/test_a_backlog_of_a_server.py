@@ -105,3 +105,15 @@ async def test_a_repository_that_is_not_set_up_is_found_out(tmp_path: Path) -> N
         assert checked.out.startswith("error: ")
         assert max(map(len, checked.out.splitlines())) <= 80
         assert (await maria.type("tgs server backlog validate --json")).code == 6
+
+
+async def test_an_item_is_claimed_and_settled(world: World, maria: Terminal, tmp_path: Path) -> None:
+    backlog = "tgs server backlog"
+    olga = at(world, tmp_path, "olga")
+    world.push({".tgs/policy.yml": f"{POLICY}enabled: true\nmax_parallel: 2\n"})
+    folder = world.thought("a1b2c3", "say-goodbye")
+    await world.settle()
+    await maria.type(f"{backlog} next")
+    await maria.type(f"{backlog} next --json")
+    await maria.type(f"{backlog} claim {folder} --name maria@laptop")
+    maria.equals_golden("server-claims")
