@@ -74,6 +74,16 @@ class ClaimsAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class BeatAnswer:
+    """How long the claim holds. `cancel`: stop, somebody asked for it (exit code 5). `steer`: what people said."""
+
+    item: str
+    lease_until: datetime | None
+    cancel: bool
+    steer: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ValidateAnswer:
     """What does not fit together. `ok` is false, and the exit code 6, when an error is left."""
 
@@ -228,6 +238,7 @@ ANSWERS: dict[str, type] = {
     "server backlog list": ListAnswer,
     "server backlog next": ClaimsAnswer,
     "server backlog claim": ClaimsAnswer,
+    "server backlog heartbeat": BeatAnswer,
     "server backlog complete": SettledAnswer,
     "server backlog fail": SettledAnswer,
     "server backlog validate": ValidateAnswer,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bot.client.backlog import Backlog
     from bot.client.file_backlog import FileBacklog
     from bot.client.remembered import Remembered
+    from bot.client.server_backlog import ServerBacklog
     from bot.settings import ClientSettings
 
 WORKER_TOKEN: Final = "tgw_"  # noqa: S105 - how worker tokens begin, not one of them
@@ -118,15 +119,8 @@ async def opened(where: Where) -> AsyncIterator[Backlog]:
     """The backlog, closed at the end. Raises UserError when a credential is missing."""
     match where.backend:
         case Backend.SERVER:
-            import aiohttp
-
-            from bot.client.http import BotHttp
-            from bot.client.server_backlog import ServerBacklog
-            from bot.clock import RandomIds
-
-            async with aiohttp.ClientSession() as session:
-                http = BotHttp(session, where.settings.server_url or "", where.token)
-                yield ServerBacklog(http, where.repo, RandomIds())
+            async with opened_server(where) as backlog:
+                yield backlog
         case Backend.GITHUB:
             from bot.client.github_backlog import open_github_backlog
 
@@ -138,6 +132,20 @@ async def opened(where: Where) -> AsyncIterator[Backlog]:
             yield await opened_file(where)
         case _ as never:
             assert_never(never)
+
+
+@asynccontextmanager
+async def opened_server(where: Where) -> AsyncIterator[ServerBacklog]:
+    """The backlog of the server."""
+    import aiohttp
+
+    from bot.client.http import BotHttp
+    from bot.client.server_backlog import ServerBacklog
+    from bot.clock import RandomIds
+
+    async with aiohttp.ClientSession() as session:
+        http = BotHttp(session, where.settings.server_url or "", where.token)
+        yield ServerBacklog(http, where.repo, RandomIds())
 
 
 async def opened_file(where: Where) -> FileBacklog:

@@ -10,7 +10,20 @@ from typing import Annotated
 
 import typer
 
-from bot.cli import agent, backlog, backlog_move, backlog_work, config, db, demo, locks, serve, tickets, worker
+from bot.cli import (
+    agent,
+    backlog,
+    backlog_change,
+    backlog_claims,
+    backlog_move,
+    config,
+    db,
+    demo,
+    locks,
+    serve,
+    tickets,
+    worker,
+)
 from bot.cli.answers import json_text, json_wanted
 from bot.cli.exits import Exit, as_record, exit_of, told
 from bot.cli.init import init
@@ -47,13 +60,14 @@ def tgs(
 
 
 items = typer.Typer(help="The backlog of a repository: issues, plans and tickets.", no_args_is_help=True)
-items.command()(backlog_work.add)
-items.command()(backlog_work.remove)
+items.command()(backlog_change.add)
+items.command()(backlog_change.remove)
 items.command("list")(backlog.list_)
-items.command("next")(backlog_work.next_)
-items.command()(backlog_work.claim)
-items.command()(backlog_work.complete)
-items.command()(backlog_work.fail)
+items.command("next")(backlog_claims.next_)
+items.command()(backlog_claims.claim)
+items.command()(backlog_claims.heartbeat)
+items.command()(backlog_claims.complete)
+items.command()(backlog_claims.fail)
 items.command()(backlog.validate)
 items.command()(backlog_move.scan)
 items.command()(backlog.export)

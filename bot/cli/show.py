@@ -94,8 +94,10 @@ def claim(held: Claim, commands: Mapping[str, str]) -> str:
         lines += ["", "Read first:", f"  the issue: gh issue view {entry.number}"]
     if held.context:
         lines += ["", "Read first:", *(f"  {plain(path)}" for path in held.context)]
-    if commands:
-        lines += ["", "At the end:", *(f"  {line}" for line in commands.values())]
+    if "heartbeat" in commands:
+        lines += ["", "Every ten minutes meanwhile:", f"  {commands['heartbeat']}"]
+    if ends := [line for name, line in commands.items() if name != "heartbeat"]:
+        lines += ["", "At the end:", *(f"  {line}" for line in ends)]
     return "\n".join(lines)
 
 

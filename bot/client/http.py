@@ -33,7 +33,7 @@ PAUSES: Final = (0.2, 0.6)
 """Seconds between repetitions of a read: a lost connection is back at once or not while somebody waits."""
 MAX_ANSWER: Final = 10_000_000
 """Bytes; a backlog of some thousand items with their reasons."""
-ADVICE: Final = "Stop working on it: what you did is still in your files, and nothing was changed here."
+ADVICE: Final = "Stop, and change nothing more. What you did is still in your files."
 
 Query = Sequence[tuple[str, str]]
 
@@ -178,7 +178,8 @@ def _trouble(server: str, status: int, body: Mapping[str, Any], request: str) ->
             remedy="Take another one with `--or-next`.",
         )
     if code == "lost_claim":
-        return LostClaim(f"{_sentence(detail or 'The claim is not yours any more')} {ADVICE}")
+        said = _sentence(detail or "The claim is not yours any more")
+        return LostClaim(f"{said} {ADVICE.partition('. ')[2] if 'Stop' in said else ADVICE}")
     if status == 401:
         return _UnknownToken(
             "The server does not know the token.", "Set TGS_TOKEN or GH_TOKEN to a GitHub token that works."

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -51,6 +52,15 @@ MAX_PEEK: Final = 20
 MAX_PAGES: Final = 100
 """A list that does not end is an error of the other side."""
 Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The answer to a sign of life: how long the claim holds, whether to stop, and what people said meanwhile."""
+
+    lease_until: datetime | None = None
+    cancel: bool = False
+    steer: tuple[str, ...] = ()
 
 
 class ServerBacklog:
@@ -160,11 +170,18 @@ class ServerBacklog:
             body["log"] = ending.log
         return await self._settle(held, "fail", body)
 
+    async def heartbeat(self, held: Held, note: str = "") -> Beat:
+        """A sign of life, which keeps the claim. `note` says how far the work is. Raises LostClaim."""
+        token = _token(held)
+        progress = {"progress": {"step": 0, "total": 0, "text": note}} if note else {}
+        path = f"/api/v1/attempts/{quote(held.attempt or '', safe='')}/heartbeat"
+        answer = await self._http.send("POST", path, {"fence": held.fence, **progress}, bearer=token)
+        return _record(Beat, dict(answer.body))
+
     async def _settle(self, held: Held, end: str, body: Mapping[str, Any]) -> Settled:
-        if held.attempt is None or held.fence is None or held.token is None:
-            raise Refused(f"Only who claimed {held.ref} can settle it, and no claim was named.", "Claim it first.")
-        path = f"/api/v1/attempts/{quote(held.attempt, safe='')}/{end}"
-        answer = await self._http.send("POST", path, {"fence": held.fence, **body}, bearer=SecretStr(held.token))
+        token = _token(held)
+        path = f"/api/v1/attempts/{quote(held.attempt or '', safe='')}/{end}"
+        answer = await self._http.send("POST", path, {"fence": held.fence, **body}, bearer=token)
         return _settled(answer)
 
     async def validate(self, *, fix: bool = False) -> list[Finding]:
@@ -218,6 +235,13 @@ class ServerBacklog:
 
 
 # --- answers -----------------------------------------------------------------------------------------
+
+
+def _token(held: Held) -> SecretStr:
+    """The claim's secret. Raises Refused when the claim is not named in full."""
+    if held.attempt is None or held.fence is None or held.token is None:
+        raise Refused(f"Only who claimed {held.ref} can speak for it, and no claim was named.", "Claim it first.")
+    return SecretStr(held.token)
 
 
 def _named(ref: ItemRef) -> dict[str, Any]:

@@ -338,7 +338,7 @@ def _cancel(draft: Draft, policy: Policy, attempt: Attempt) -> None:
         draft.at(draft.now + CANCEL_LOOK)
         draft.at(requested + FORCE_AFTER if not force else None)
     else:
-        draft.at(attempt.lease_until)
+        draft.at((attempt.lease_until or attempt.claimed_at) + lease_of(attempt.worker.kind))
 
 
 # --- the end ----------------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ _ALWAYS = (
     (re.compile(r"\b[a-z][0-9a-f]{48}\b"), "<attempt>"),
     (re.compile(r"\btga_[A-Za-z0-9_-]{40,}"), "<secret>"),
     (re.compile(r"\brequest [0-9a-f]{32}\b"), "request <id>"),
-    (re.compile(re.escape(f"@{platform.node()}")), "@laptop"),
+    (re.compile(r"\ba\d{6}\b"), "<attempt>"),
+    (re.compile(rf"(?<=[@/(]){re.escape(platform.node())}\b"), "laptop"),
 )
 _TIME = re.compile(r"\b20\d\d-\d\d-\d\d(T\d\d:\d\d:\d\dZ| \d\d:\d\d UTC)")
 """Real times; a world has a clock of its own, which repeats."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import structlog
 from tests.cli.terminal import Terminal, home
 from tests.world import World, new_world
 
+PULL = "workers: pull\nmax_parallel: 3\nagent:\n  adapter: scripted\nallow_unisolated: true\n"
 POLICY = "agent:\n  adapter: scripted\nallow_unisolated: true\n"
 TICKET = "id: fr-1\ntitle: Greet in French\ntype: feature\npriority: high\nlocks: src/fr/\ndescription: Say bonjour.\n"
 
@@ -109,11 +112,47 @@ async def test_a_repository_that_is_not_set_up_is_found_out(tmp_path: Path) -> N
 
 async def test_an_item_is_claimed_and_settled(world: World, maria: Terminal, tmp_path: Path) -> None:
     backlog = "tgs server backlog"
+    world.push({".tgs/policy.yml": PULL})
+    await world.settle()
     olga = at(world, tmp_path, "olga")
-    world.push({".tgs/policy.yml": f"{POLICY}enabled: true\nmax_parallel: 2\n"})
     folder = world.thought("a1b2c3", "say-goodbye")
     await world.settle()
     await maria.type(f"{backlog} next")
-    await maria.type(f"{backlog} next --json")
-    await maria.type(f"{backlog} claim {folder} --name maria@laptop")
+    await maria.type(f"{backlog} add {folder}")
+    await maria.type(f"{backlog} next --peek")
+    await maria.type(f"{backlog} next")
+    taken = await olga.type(f"{backlog} claim {folder}")
+    assert taken.code == 4
+    await olga.type(f"{backlog} claim {folder} --json")
+    await olga.type(f"{backlog} next --json")
+    second = world.issue("Add a greeting", labels=["tgs:ready"])
+    await world.settle()
+    await olga.type(f"{backlog} claim {folder} --or-next")
+    await maria.type(f"{backlog} list")
+    await maria.type("tgs server locks list")
+    await maria.type(f"tgs server locks explain {folder}")
+    await maria.type(f"{backlog} complete")
+    claim = json.loads(next((tmp_path / "state-maria/tgs/claims").glob("*.json")).read_text())
+    item = await world.attempts(claim["number"])
+    world.push({f"{folder}/implementation.md": "# Done\n", "bye.py": "print('bye')\n"}, branch=item[-1].branch)
+    await maria.type(f"{backlog} complete {folder}")
+    await olga.type(f"{backlog} fail --reason agent.crash --message 'It ran out of memory.' --json")
+    await olga.type(f"{backlog} claim {second}")
+    await world.after(timedelta(minutes=2))
+    await olga.type(f"{backlog} claim {second} --name phone")
+    await olga.type(f"{backlog} heartbeat --note 'Half of it is there.'")
+    await maria.type(f"{backlog} remove {second} --force")
+    stop = await olga.type(f"{backlog} heartbeat")
+    assert stop.code == 5
+    await world.after(timedelta(minutes=65))
+    lost = await olga.type(f"{backlog} complete")
+    assert lost.code == 5
+    await olga.type(f"{backlog} complete")
+    await maria.type(f"{backlog} list")
+    maria.lines += ["--- olga's terminal, meanwhile", "", *olga.lines]
     maria.equals_golden("server-claims")
+    kept = list((tmp_path / "state-olga/tgs/claims").glob("*.json"))
+    assert kept == [], "a lost claim is forgotten"
+    assert claim["token"] not in "\n".join(maria.lines)
+    for number in world.repo.issues:
+        world.bot_said(number)

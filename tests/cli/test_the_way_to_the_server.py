@@ -67,7 +67,7 @@ MEANINGS = {
         problem(409, "taken", owner="tom", lease_until="2026-01-01T09:30:00Z"), Taken, "the words of the server"
     ),
     "an item that changed": (problem(409, "conflict"), Moved, "The words of the server"),
-    "a stale claim": (problem(409, "lost_claim"), LostClaim, "Stop working on it"),
+    "a stale claim": (problem(409, "lost_claim"), LostClaim, "Stop, and change nothing more."),
     "GitHub's limits": (problem(503, "limited"), Unavailable, "request r1"),
     "an error of the bot": (problem(500, "internal"), Unavailable, "request r1"),
     "another program": (page(200), Unavailable, "is the address of the bot"),

@@ -1,4 +1,4 @@
-"""`tgs server backlog add|remove|next|claim|complete|fail`: the commands that change one item.
+"""`tgs server backlog next|claim|heartbeat|complete|fail`: one item, from its claim to its end.
 
 Promise: no secret in an argument and none printed unasked. A claim is remembered for its end (`remembered.py`); a claim
 that is lost or ended is forgotten. A claim that cannot be remembered is still printed, because the item is taken.
@@ -6,27 +6,33 @@ that is lost or ended is forgotten. A claim that cannot be remembered is still p
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
 from bot.cli import show
-from bot.cli.answers import AddAnswer, ClaimsAnswer, ClaimShown, SettledAnswer, print_json
-from bot.cli.backends import Where, choose
+from bot.cli.answers import BeatAnswer, ClaimsAnswer, ClaimShown, print_json
+from bot.cli.backends import Backend, Where, choose, opened_server
 from bot.cli.backlog import ask
+from bot.cli.backlog_change import print_settled
 from bot.cli.exits import Exit
 from bot.cli.options import AsJson, BackendChoice, ClonePath, Item, Repo, folder_names, item_ref, reason_codes
 from bot.cli.show import say
-from bot.cli.tickets import is_ticket_file, read_ticket
-from bot.client.backlog import Addition, Claim, Ending, Held, ItemRef, NothingThere, Settled, Taken, Wanted
+from bot.client.backlog import Claim, Ending, Held, ItemRef, NothingThere, Settled, Taken, Wanted
 from bot.client.plain import plain
-from bot.domain.labels import PRIORITIES
 from bot.domain.model import FailureReason
 from bot.errors import LostClaim, Refused, UserError
+from bot.texts.phrases import at
+
+if TYPE_CHECKING:
+    from bot.client.server_backlog import Beat
+
+Answer = TypeVar("Answer")
 
 MAX_COUNT: Final = 50
 """Claims of one call; more would empty the backlog for everybody else."""
@@ -35,7 +41,7 @@ MAX_LOG: Final = 500_000
 DEFAULT_REASON: Final = FailureReason.AGENT_GAVE_UP
 
 Name = Annotated[
-    str, typer.Option("--name", metavar="NAME", help="Who claims, as others see it; else user and machine.")
+    str, typer.Option("--name", metavar="NAME", help="What others see beside your login; else the machine.")
 ]
 WithToken = Annotated[
     bool, typer.Option("--with-token", help="Print the claim's secret too, for a job on another machine.")
@@ -59,74 +65,6 @@ AttemptId = Annotated[
 Fence = Annotated[int | None, typer.Option("--fence", envvar="TGS_FENCE", metavar="N", help="Its fence.")]
 
 
-def add(
-    item: Annotated[
-        str,
-        typer.Argument(
-            metavar="ITEM",
-            help="The plan's folder, an issue as 12 or '#12', or a ticket file (.yaml).",
-            autocompletion=folder_names,
-            show_default=False,
-        ),
-    ] = "",
-    issue: Annotated[str, typer.Option("--issue", metavar="N", help="The issue's number, instead of ITEM.")] = "",
-    title: Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Title of a new issue.")] = None,
-    priority: Annotated[
-        str | None, typer.Option("--priority", metavar="P", help="high, normal, low or a whole number; higher first.")
-    ] = None,
-    locks: Annotated[
-        list[str] | None, typer.Option("--locks", metavar="GLOB", help="Paths it will touch. May be repeated.")
-    ] = None,
-    depends_on: Annotated[
-        list[str] | None, typer.Option("--depends-on", metavar="N", help="Issue it waits for. May be repeated.")
-    ] = None,
-    repo: Repo = "",
-    backend: BackendChoice = None,
-    path: ClonePath = None,
-    as_json: AsJson = False,
-) -> None:
-    """Put a plan, an issue or a ticket into the backlog.
-
-    Adding what is there already changes nothing and is no error.
-    """
-    if bool(item) == bool(issue):
-        raise UserError("What is to be added is not clear.", "Give ITEM or --issue, one of them.")
-    ticket = read_ticket(Path(item)) if is_ticket_file(item) else None
-    where = choose(backend, repo, path)
-    addition = Addition(
-        ref=None if ticket else item_ref(issue or item, path),
-        ticket=ticket,
-        title=title,
-        priority=_priority(priority),
-        locks=tuple(_pieces(locks)) or None,
-        depends_on=tuple(_issue(one) for one in _pieces(depends_on)) or None,
-    )
-    added = ask(where, lambda backlog: backlog.add(addition))
-    if as_json:
-        print_json(AddAnswer(added.entry, added.new))
-        return
-    entry = added.entry
-    named = f"{entry.name} ({plain(entry.title)})"
-    if not added.new:
-        say(f"{named} is already queued; its state is {entry.state}.")
-        return
-    place = f", place {entry.position} in the queue" if entry.position is not None else ""
-    say(f"{'Enqueued ticket' if ticket else 'Added'} {named}: {entry.state}{place}.")
-
-
-def remove(
-    item: Item,
-    force: Annotated[bool, typer.Option("--force", help="Also when somebody is working on it.")] = False,
-    repo: Repo = "",
-    backend: BackendChoice = None,
-    path: ClonePath = None,
-    as_json: AsJson = False,
-) -> None:
-    """Take an item out of the backlog. The issue and the plan stay."""
-    where, ref = choose(backend, repo, path), item_ref(item, path)
-    _print_settled(ask(where, lambda backlog: backlog.remove(ref, force=force)), as_json)
-
-
 def next_(
     peek: Annotated[bool, typer.Option("--peek", help="Only show what would be next.")] = False,
     count: Annotated[int, typer.Option("--count", metavar="K", min=1, max=MAX_COUNT, help="Claim up to so many.")] = 1,
@@ -143,7 +81,7 @@ def next_(
     Nobody else gets it meanwhile. Exit code 3 when there is nothing.
     """
     where = choose(backend, repo, path)
-    wanted = Wanted(name or _me(), count=count, peek=peek, capabilities=tuple(capability or ()))
+    wanted = Wanted(name or _me(where), count=count, peek=peek, capabilities=tuple(capability or ()))
     _claimed(where, wanted, as_json, with_token=with_token)
 
 
@@ -163,7 +101,7 @@ def claim(
     Exit code 4 when somebody else has it.
     """
     where = choose(backend, repo, path)
-    wanted = Wanted(name or _me(), ref=item_ref(item, path), capabilities=tuple(capability or ()))
+    wanted = Wanted(name or _me(where), ref=item_ref(item, path), capabilities=tuple(capability or ()))
     try:
         _claimed(where, wanted, as_json, with_token=with_token)
     except Taken as taken:
@@ -203,7 +141,9 @@ def _shown(where: Where, claim: Claim, *, peek: bool, with_token: bool) -> Claim
     entry = claim.entry
     name = str(entry.number) if entry.number is not None else str(entry.dir).rpartition("/")[2]
     options = f" {where.options}" if where.options else ""
+    beat = {"heartbeat": f"tgs server backlog heartbeat {name}{options}"} if where.backend is Backend.SERVER else {}
     commands = {
+        **beat,
         "complete": f"tgs server backlog complete {name}{options}",
         "fail": f'tgs server backlog fail {name} --message "…"{options}',
     }
@@ -220,6 +160,44 @@ def _shown(where: Where, claim: Claim, *, peek: bool, with_token: bool) -> Claim
         commands={} if peek else {**claim.commands, **commands},
         token=claim.token if with_token and not peek else None,
     )
+
+
+def heartbeat(
+    item: OptionalItem = "",
+    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="How far the work is.")] = "",
+    attempt: AttemptId = "",
+    fence: Fence = None,
+    repo: Repo = "",
+    backend: BackendChoice = None,
+    path: ClonePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell the server that a claimed item is still being worked on.
+
+    A claim that is silent for long is taken back. Without a server there are
+    no heartbeats. Exit code 5 when the claim is lost or the work is to stop.
+    """
+    where = choose(backend, repo, path)
+    if where.backend is not Backend.SERVER:
+        raise UserError("Only a server hears heartbeats.", "Without one a claim holds until you settle it.")
+    held = _held(where, item, path, attempt, fence)
+
+    async def beat() -> Beat:
+        async with opened_server(where) as backlog:
+            return await backlog.heartbeat(held, note)
+
+    answer = _unless_lost(where, held, lambda: asyncio.run(beat()))
+    if as_json:
+        print_json(BeatAnswer(str(held.ref), answer.lease_until, answer.cancel, answer.steer))
+    else:
+        for text in answer.steer:
+            say(f"Somebody says: {plain(text)}")
+        if answer.cancel:
+            say(f"Stop working on {held.ref}: somebody asked for it. Report it with `tgs server backlog fail`.")
+        elif answer.lease_until is not None:
+            say(f"The claim of {held.ref} holds until {at(answer.lease_until)}.")
+    if answer.cancel:
+        raise typer.Exit(int(Exit.LOST_CLAIM))
 
 
 def complete(
@@ -243,7 +221,7 @@ def complete(
     where = choose(backend, repo, path)
     held = _held(where, item, path, attempt, fence)
     settled = _settle(where, held, lambda: ask(where, lambda backlog: backlog.complete(held, evidence=evidence)))
-    _print_settled(settled, as_json)
+    print_settled(settled, as_json)
 
 
 def fail(
@@ -289,10 +267,7 @@ def fail(
     if log_folder is not None and ending.log is not None:
         _copy(ending.log, log_folder, held.ref)
     settled = _settle(where, held, lambda: ask(where, lambda backlog: backlog.fail(held, ending)))
-    _print_settled(settled, as_json)
-
-
-# --- what the words mean
+    print_settled(settled, as_json)
 
 
 def _held(where: Where, item: str, path: Path | None, attempt: str, fence: int | None) -> Held:
@@ -317,42 +292,18 @@ def _held(where: Where, item: str, path: Path | None, attempt: str, fence: int |
 
 
 def _settle(where: Where, held: Held, call: Callable[[], Settled]) -> Settled:
-    try:
-        settled = call()
-    except LostClaim:
-        where.remembered().forget(held)
-        raise
+    settled = _unless_lost(where, held, call)
     where.remembered().forget(held)
     return settled
 
 
-def _print_settled(settled: Settled, as_json: bool) -> None:
-    if as_json:
-        print_json(SettledAnswer(settled.entry, settled.text, settled.due_at))
-    else:
-        say(settled.text or f"{settled.entry.name} is {settled.entry.state} now.")
-
-
-def _priority(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if text.lower() in PRIORITIES:
-        return PRIORITIES[text.lower()]
+def _unless_lost(where: Where, held: Held, call: Callable[[], Answer]) -> Answer:
+    """What the call gives; a claim that turns out to be lost is forgotten. Raises as the call does."""
     try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"`{plain(text)}` is no priority.", "Give high, normal, low or a whole number.") from None
-
-
-def _pieces(values: list[str] | None) -> list[str]:
-    """Each option may hold several, separated by commas."""
-    return [piece.strip() for value in values or () for piece in value.split(",") if piece.strip()]
-
-
-def _issue(text: str) -> int:
-    if not text.removeprefix("#").isdecimal():
-        raise UserError(f"`{plain(text)}` is no issue's number.", "Give --depends-on 12.")
-    return int(text.removeprefix("#"))
+        return call()
+    except LostClaim:
+        where.remembered().forget(held)
+        raise
 
 
 def _reason(text: str) -> str:
@@ -394,13 +345,15 @@ def _copy(log: str, folder: Path, ref: ItemRef) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror}.", "Name another folder.") from None
 
 
-def _me() -> str:
-    """The person and the machine, as far as they are known."""
+def _me(where: Where) -> str:
+    """The machine; where nobody else knows the person, the person and the machine."""
     import getpass
     import platform
 
+    machine = platform.node() or "here"
+    if where.backend is not Backend.FILE:
+        return machine
     try:
-        user = getpass.getuser()
+        return f"{getpass.getuser()}@{machine}"
     except (OSError, KeyError):
-        user = "somebody"
-    return f"{user}@{platform.node() or 'here'}"
+        return f"somebody@{machine}"
