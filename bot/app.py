@@ -57,6 +57,7 @@ from bot.web.api.problems import problems
 from bot.web.api.queue import QueueApi
 from bot.web.api.repos import ReposApi
 from bot.web.api.runs import Runs
+from bot.web.api.sessions import SessionsApi
 from bot.web.api.table import ROUTES
 from bot.web.api.worker_tokens import WorkerTokensApi
 from bot.web.api.workers import WorkersApi
@@ -257,6 +258,7 @@ def _of_people(parts: Parts, callers: Callers) -> list[list[web.RouteDef]]:
             callers, backlogs, engine.checking, engine.repositories, Transfer(backlogs, engine.membership), ids
         ).routes(),
         QueueApi(callers, engine.pull, engine.workers, engine.runs, store).routes(),
+        SessionsApi(callers, engine.sessions).routes(),
         WorkersApi(callers, engine.workers).routes(),
         WorkerTokensApi(callers, engine.pull).routes(),
         AttemptsApi(engine.endings).routes(),

@@ -32,6 +32,7 @@ from bot.repo_pass import RepoPass
 from bot.repository_service import RepositoryService
 from bot.run_service import RunService
 from bot.service import CommandService
+from bot.session_service import SessionService
 from bot.setup_issue import SetUpIssue
 from bot.starter import Starter
 from bot.sweep import Accounts, Sweep
@@ -50,6 +51,7 @@ class Engine:
     pull: PullService
     endings: Endings
     workers: WorkerService
+    sessions: SessionService
     commands: CommandService
     membership: Membership
     explainer: Explainer
@@ -94,6 +96,7 @@ def build_engine(
     acts = Acts(github, store, clock, tokens, html_url, kept, words)
     applier = Applier(github, store, clock, acts, html_url, kept, words, metrics)
     accounts = Accounts(allowed_accounts)
+    sessions = SessionService(store, clock, ids)
     thoughts = ThoughtReader(github, store)
     observer = Observer(github, store, clock, kept)
     mirror_acts = MirrorActs(github, store, clock, html_url)
@@ -106,6 +109,7 @@ def build_engine(
         mirror_acts,
         SetUpIssue(github, store, clock, html_url),
         accounts.serves,
+        sessions,
     )
     runs = RunService(store, github, clock, tokens, starter, html_url)
     return Engine(
@@ -114,6 +118,7 @@ def build_engine(
         PullService(store, clock, ids, starter, sleep, bell or Bell()),
         Endings(store, github, clock, sleep),
         WorkerService(store, clock, ids, runs),
+        sessions,
         commands,
         Membership(store, github, clock, commands, mirror_acts, thoughts),
         Explainer(observer, clock),

@@ -31,6 +31,7 @@ from bot.domain.intents import Intent, IntentSource, body_digest
 from bot.domain.model import TERMINAL_STATES, IssueKey, Item, ItemState, Person, Role
 from bot.domain.obey import APPROVING_VERBS, REPLY_PAUSE
 from bot.domain.repository import RepoRecord
+from bot.domain.sessions import SessionRecord
 from bot.errors import GitHubError, NotFound, RateLimited, Suspended, Unavailable
 from bot.kept import Kept
 from bot.policies import policy_of
@@ -51,6 +52,7 @@ class Records:
     queue: tuple[tuple[int, str], ...]
     touched_at: datetime | None
     own_claims: frozenset[str] = frozenset()
+    session: SessionRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ class Observer:
             has_implementation=implemented,
             plan_sha=item.thought.plan_sha if item is not None and item.thought is not None else None,
             queue=records.queue,
+            session=records.session,
             claims=claims,
             own_claims=records.own_claims,
             claimed_pull=claimed_pull,
@@ -254,10 +257,11 @@ def _records(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
         waiting = [other for other in tx.items(key.repo_key, states=[ItemState.READY.value]) if other.position]
         waiting.sort(key=lambda other: other.position or 0)
         queue = tuple((other.key.number, other.title) for other in waiting[:3])
+    session = tx.session_of(attempt.id) if attempt is not None and attempt.live else None
     own = (
         frozenset(known.id for known in tx.attempts(key) if not known.external) if attempt is not None else frozenset()
     )
-    return Records(repo, item, attempt, tuple(intents), replied, queue, tx.touched_at(key), own)
+    return Records(repo, item, attempt, tuple(intents), replied, queue, tx.touched_at(key), own, session)
 
 
 def _labelled(issue: IssueFacts) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from bot.bell import Bell
@@ -20,10 +20,12 @@ from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind, sessio
 from bot.domain.identity import RunSecret
 from bot.domain.model import Item, Person, Waiting
 from bot.domain.repository import RepoRecord
+from bot.domain.sessions import SessionRecord
 from bot.domain.workers import DEFAULT_CLAIMS, MAX_TOKEN_LIFE, Taker, WorkerRecord, WorkerToken
 from bot.errors import LostClaim, Refused, UserError
 from bot.protocols.clock import Clock, Ids
 from bot.protocols.ledger import Ledger, Store
+from bot.session_service import join, working
 from bot.starter import Claimer, Starter
 
 WORKER_TOKEN = "tgw_"  # noqa: S105 - how worker tokens begin, not one of them
@@ -56,6 +58,7 @@ class Asker:
     person: Person | None = None
     token: WorkerToken | None = None
     record: WorkerRecord | None = None
+    session: str | None = None
     capabilities: tuple[str, ...] = ()
 
     @property
@@ -74,6 +77,13 @@ class Given:
 
     attempt: Attempt
     item: Item
+
+
+def owner_of(caller: Person | WorkerToken) -> str:
+    """Whose session it is: a key that stays, and who that is now."""
+    if isinstance(caller, Person):
+        return f"person:{caller.id}/{caller.login}"
+    return f"token:{caller.id}/{caller.name}"
 
 
 class _SameToken(Exception):
@@ -221,6 +231,8 @@ class PullService:
             if tx.token(digest) is not None:
                 raise _SameToken
             tx.put_token(digest, RunSecret.ATTEMPT.name, attempt.id, attempt.fence, now + CLAIM_LIFE)
+            if asker.session is not None or asker.person is not None:
+                self._in_session(tx, asker, attempt)
 
         known = await self._store.read(again)
         if known is not None:
@@ -238,6 +250,27 @@ class PullService:
         if isinstance(found, NotClaimed):
             return found
         return await self._visible(Given(found.attempt, found.item))
+
+    def _in_session(self, tx: Ledger, asker: Asker, attempt: Attempt) -> None:
+        """The claim belongs to a session: the named one, or one of its own. Raises Refused for one that is over."""
+        caller = asker.person or asker.token
+        assert caller is not None
+        now, key = self._clock.now(), attempt.key
+        name = asker.session or attempt.id
+        fresh = SessionRecord(
+            self._ids.new("s")[:33],
+            name,
+            key.installation,
+            key.repo,
+            owner_of(caller),
+            now,
+            now,
+            worker=asker.worker.id if asker.person is None else None,
+        )
+        session = join(tx, fresh, now)
+        if working(tx, session):
+            raise Refused("This session has a claim already.", "End that one first, or use another session.")
+        tx.save_session(replace(session, number=key.number, attempt=attempt.id))
 
     async def peek(self, repo: RepoRecord, asker: Asker, number: int | None, count: int) -> list[Item]:
         """What this asker would get now, in order; nothing is claimed."""

@@ -43,6 +43,7 @@ from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub, RepoView
 from bot.protocols.ledger import Ledger, Store
+from bot.session_service import SessionService
 from bot.setup_issue import SetUpIssue
 from bot.starter import Claimer, Starter
 from bot.thought_reader import ThoughtReader
@@ -85,6 +86,7 @@ class RepoPass:
         mirror_acts: MirrorActs,
         set_up: SetUpIssue,
         serves: Callable[[int], bool],
+        sessions: SessionService,
     ) -> None:
         self._github = github
         self._store = store
@@ -93,6 +95,7 @@ class RepoPass:
         self._mirror_acts = mirror_acts
         self._set_up = set_up
         self._serves = serves
+        self._sessions = sessions
         self._thoughts = ThoughtReader(github, store)
         self._views: LRUCache[RepoKey, tuple[RepoView, datetime]] = LRUCache(VIEWS_KEPT)
 
@@ -118,6 +121,8 @@ class RepoPass:
         if not repo.archived:
             set_up_at = await self._set_up.show(repo, listed, policy)
             wake += [set_up_at] if set_up_at is not None else []
+        session_at = await self._sessions.keep(repo)
+        wake += [session_at] if session_at is not None else []
         wake_at = await self._schedule(repo, policy, now)
         wake += [wake_at] if wake_at is not None else []
         if not repo.preflight_ok:

@@ -29,6 +29,7 @@ from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub
 from bot.protocols.ledger import Audit, Ledger, OutboxRow, Store
+from bot.session_service import look, touch
 from bot.starter import Starter
 
 HANDOFF_LIFE = timedelta(hours=2)
@@ -263,8 +264,14 @@ class RunService:
                 raise LostClaim("the attempt changed meanwhile")
             if late or _new_progress(attempt.progress, progress):
                 tx.mark(attempt.key)
+            drain = draining(tx, after)
+            session = tx.session_of(attempt.id)
+            if session is not None:
+                if session.terminated_at is not None:
+                    raise LostClaim(f"the session of this claim has ended ({session.why}); stop and change nothing")
+                drain = drain or look(tx, touch(tx, session, now), now).draining
             # Where the App was suspended or removed nothing may go on.
-            return after, repo is None or not repo.active, draining(tx, after)
+            return after, repo is None or not repo.active, drain
 
         attempt, removed, drain = await self._store.write(beat)
         assert attempt.lease_until is not None

@@ -73,6 +73,8 @@ def pursue(draft: Draft, policy: Policy) -> None:
     if attempt.report is not None and attempt.phase is not AttemptPhase.CANCELLING:
         _conclude(draft, policy, attempt, attempt.report)
         return
+    if _session_ended(draft, policy, attempt):
+        return
     if attempt.cancel_requested_at is not None:
         _cancel(draft, policy, attempt)
         return
@@ -263,9 +265,26 @@ def _watch(draft: Draft, policy: Policy, attempt: Attempt) -> None:
         draft.at(limit)
 
 
+def _session_ended(draft: Draft, policy: Policy, attempt: Attempt) -> bool:
+    """With its session the right of the attempt to anything has ended, which is why it may be given up at once."""
+    session = draft.facts.session
+    if session is None or session.terminated_at is None or attempt.report is not None or handed_in(attempt):
+        return False
+    detail = f"its session ended: {session.why or 'no sign of life'}"
+    if attempt.cancel_requested_at is not None:
+        reason = attempt.cancel_reason or FailureReason.CANCELLED_BY_PERSON
+        after_end(draft, policy, Outcome.CANCELLED, Proof.HARMLESS, reason, detail)
+    else:
+        after_end(draft, policy, Outcome.LOST, Proof.HARMLESS, FailureReason.LOST, detail)
+    return True
+
+
 def _settle_silence(draft: Draft, policy: Policy, attempt: Attempt) -> None:
     run = draft.facts.run
     lease = attempt.lease_until or attempt.claimed_at
+    if draft.facts.session is not None and attempt.worker.kind is WorkerKind.INTERACTIVE:
+        # How long a person may be silent is the session's rule; its end looks at this item.
+        return
     if attempt.worker.kind is not WorkerKind.ACTIONS:
         token_dead = attempt.write_token_until is None or draft.now >= attempt.write_token_until
         if draft.now >= lease + lease_of(attempt.worker.kind) and token_dead:

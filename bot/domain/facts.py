@@ -15,6 +15,7 @@ from bot.domain.claim_record import ClaimRef
 from bot.domain.intents import Intent
 from bot.domain.model import IssueKey, Item, Person, Role
 from bot.domain.repository import RepoRecord
+from bot.domain.sessions import SessionRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ class ItemFacts:
     has_implementation: bool | None = None
     plan_sha: str | None = None
     queue: tuple[tuple[int, str], ...] = ()
+    session: SessionRecord | None = None
     claims: tuple[ClaimRef, ...] | None = None
     own_claims: frozenset[str] = frozenset()
     claimed_pull: PullFacts | None = None

@@ -155,6 +155,17 @@ class Budgets(_Section):
     dispatches_per_day: int = Field(50, ge=1, le=1000, description="Runs started in one day (UTC).")
 
 
+class Session(_Section):
+    """Sessions of people and pull workers. Runs of Actions are bound by `agent.timeout_minutes` instead."""
+
+    idle_max: int = Field(
+        30, ge=1, le=1440, description="Minutes without a sign of life after which a session ends and its item is free."
+    )
+    age_max: int = Field(
+        60, ge=1, le=10080, description="Minutes after which a session gets nothing new; work that is alive goes on."
+    )
+
+
 class Agent(_Section):
     """The agent that does the work."""
 
@@ -213,6 +224,7 @@ class Policy(_Section):
         description="Who works: `actions` runs, `pull` workers that ask for items, or `pull_first`: an item is kept "
         "for a minute for a pull worker that is free, then goes to Actions. People may always claim items themselves.",
     )
+    session: Session = Field(default_factory=Session)
     attempts: int = Field(3, ge=1, le=20, description="Attempts of one item before it is given up.")
     agent: Agent = Field(default_factory=Agent)
     allow_unisolated: bool = Field(False, description="Accept workers that cannot run the agent as another user.")

@@ -14,6 +14,7 @@ from bot.store.keyrows import KeyVerbs
 from bot.store.messages import MessageVerbs
 from bot.store.outbox import HistoryVerbs, OutboxVerbs
 from bot.store.repos import RepoVerbs
+from bot.store.sessions import SessionVerbs
 from bot.store.stream import StreamVerbs
 from bot.store.tokens import TokenVerbs
 from bot.store.workers import WorkerVerbs
@@ -33,6 +34,7 @@ class SqlLedger(
     KeyVerbs,
     TokenVerbs,
     WorkerVerbs,
+    SessionVerbs,
     BundleVerbs,
 ):
     """`bot.protocols.ledger.Ledger` in SQL."""

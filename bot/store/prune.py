@@ -32,8 +32,11 @@ from bot.store.tables import (
     outbox,
     replies,
     repos,
+    sessions,
     thought_blobs,
     tokens,
+    worker_tokens,
+    workers,
 )
 
 # The text of a webhook is needed to look into a complaint, and is somebody's words: a week is enough.
@@ -54,11 +57,15 @@ KEEP_REPLIES = timedelta(days=1)
 # Long enough to look into a failure after a holiday; the reason itself stays in the history.
 KEEP_LOGS = timedelta(days=30)
 
+# What a session did is in the history of its items; the session itself is of no use to anybody after a week.
+KEEP_SESSIONS = timedelta(days=7)
+
 # Rows per unit: a few milliseconds of the writer's time.
 CHUNK = 500
 
 # Tables of a tenant in the order in which they can be emptied (who refers to a row goes before it).
 _OF_TENANT: Sequence[Table] = (
+    sessions,
     locks,
     attempts,
     items,
@@ -97,6 +104,8 @@ async def prune(store: SqlStore, now: datetime) -> Pruned:
         store, lambda ledger: _delete_some(ledger, tokens, tokens.c.sha256, tokens.c.expires_at < expired)
     )
     await _in_chunks(store, lambda ledger: _delete_some(ledger, logs, logs.c.attempt, logs.c.at < now - KEEP_LOGS))
+    ended = sessions.c.terminated_at < now - KEEP_SESSIONS
+    await _in_chunks(store, lambda ledger: _delete_some(ledger, sessions, sessions.c.id, ended))
     used += await _in_chunks(store, lambda ledger: _delete_some(ledger, jtis, jtis.c.jti, jtis.c.expires_at < expired))
     before = now - KEEP_REPLIES
     replied = await store.write(
@@ -142,6 +151,8 @@ def _purge_removed(ledger: SqlLedger, before: datetime) -> int:
         for of_attempt in (tokens, bundles, logs):
             ledger.connection.execute(delete(of_attempt).where(of_attempt.c.attempt.in_(of_attempts)))
         for table in _OF_TENANT:
+            ledger.connection.execute(delete(table).where(table.c.installation == installation))
+        for table in (workers, worker_tokens):
             ledger.connection.execute(delete(table).where(table.c.installation == installation))
         ledger.connection.execute(delete(deliveries).where(deliveries.c.installation == installation))
         for prefix in (f"repo/{installation}/", f"issue/{installation}/"):

@@ -43,11 +43,13 @@ EXAMPLE_TOKEN_2 = "tga_" + "1" * 48
 """A secret of its own: that of the runs' examples speaks for their claim."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+SessionId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 Capability_ = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 
 
 class ClaimBody(msgspec.Struct, forbid_unknown_fields=True):
-    """`token` is the claim's secret, made by the caller; `wait` is in seconds."""
+    """`token` is the claim's secret, made by the caller; `wait` is in seconds. `session` is the agent's own id of the
+    conversation that the claim belongs to; a person's claim without one opens a session of its own."""
 
     repo: str
     name: Name
@@ -58,6 +60,7 @@ class ClaimBody(msgspec.Struct, forbid_unknown_fields=True):
     peek: bool = False
     capabilities: Annotated[tuple[Capability_, ...], msgspec.Meta(max_length=50)] = ()
     worker_id: str | None = None
+    session: SessionId | None = None
     wait: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_WAIT)] = 0.0
 
 
@@ -153,14 +156,12 @@ class QueueApi:
         if isinstance(caller, Person):
             if body.worker_id is not None:
                 raise ApiProblem(Code.INVALID, "`worker_id` belongs to a worker token, and this is a person's.")
-            return Asker(name, person=caller, capabilities=body.capabilities)
-        record = None
-        if body.worker_id is not None:
-            record = await self._workers.worker(caller, body.worker_id)
-            return Asker(
-                record.name, token=caller, record=record, capabilities=body.capabilities or record.capabilities
-            )
-        return Asker(name, token=caller, capabilities=body.capabilities)
+            return Asker(name, person=caller, session=body.session, capabilities=body.capabilities)
+        if body.worker_id is None:
+            return Asker(name, token=caller, session=body.session, capabilities=body.capabilities)
+        record = await self._workers.worker(caller, body.worker_id)
+        able = body.capabilities or record.capabilities
+        return Asker(record.name, token=caller, record=record, session=body.session, capabilities=able)
 
     async def _number(self, repo: RepoRecord, body: ClaimBody) -> int | None:
         """Which item is named, by its number or its plan's folder."""

@@ -18,6 +18,7 @@ from bot.web.api import (
     queue,
     repos,
     runs,
+    sessions,
     worker_tokens,
     workers,
 )
@@ -43,6 +44,7 @@ ROUTES: tuple[Row, ...] = (
     *attempts.DESCRIBED,
     *repos.DESCRIBED,
     *workers.DESCRIBED,
+    *sessions.DESCRIBED,
     *worker_tokens.DESCRIBED,
     *items.DESCRIBED,
     *actions.DESCRIBED,
