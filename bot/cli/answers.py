@@ -232,7 +232,40 @@ def print_json(value: object) -> None:
     print(json_text(value))
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerTokenShown:
+    """A worker token without its secret. `repositories` counts what it opens; `good`: it opens something now."""
+
+    id: str
+    name: str
+    created_by: str
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    max_claims: int
+    repositories: int
+    good: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTokenAnswer:
+    """A new worker token. The secret is shown here and never again."""
+
+    secret: str
+    token: WorkerTokenShown
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTokensAnswer:
+    """The worker tokens that open the repository, oldest first."""
+
+    tokens: tuple[WorkerTokenShown, ...]
+
+
 ANSWERS: dict[str, type] = {
+    "worker token create": WorkerTokenAnswer,
+    "worker token list": WorkerTokensAnswer,
     "server backlog add": AddAnswer,
     "server backlog remove": SettledAnswer,
     "server backlog list": ListAnswer,

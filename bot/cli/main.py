@@ -23,6 +23,7 @@ from bot.cli import (
     serve,
     tickets,
     worker,
+    worker_tokens,
 )
 from bot.cli.answers import json_text, json_wanted
 from bot.cli.exits import Exit, as_record, exit_of, told
@@ -85,6 +86,7 @@ app.command()(demo.demo)
 app.command()(init)
 app.add_typer(db.app, name="db")
 app.add_typer(agent.app, name="agent")
+worker.app.add_typer(worker_tokens.app, name="token")
 app.add_typer(worker.app, name="worker")
 app.add_typer(server, name="server")
 
