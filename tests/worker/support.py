@@ -159,6 +159,8 @@ class FakeBot:
     push_token: str = PUSH_TOKEN
     repo_url: str = ""
     wheel: bytes = b""
+    uploaded: bytes = b""
+    activation: dict[str, Any] = field(default_factory=dict)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def named(self, name: str) -> list[Call]:
@@ -187,7 +189,7 @@ class FakeBot:
             self.handoff = body["handoff"]
             return web.json_response(
                 {"attempt": self.bundle.attempt, "number": 1, "fence": self.bundle.fence,
-                 "lease_until": "2026-01-01T00:00:00Z", "issue": self.bundle.issue}
+                 "lease_until": "2026-01-01T00:00:00Z", "issue": self.bundle.issue} | self.activation
             )  # fmt: skip
         if name == "handoff":
             if self.handoff_used or body["code"] != self.handoff:
@@ -201,6 +203,8 @@ class FakeBot:
             return web.json_response(reply)
         if name == "context":
             return web.json_response(context_json)
+        if name == "bundle":
+            return web.Response(body=self.uploaded, content_type="application/octet-stream")
         if name == "publish-token":
             return web.json_response(
                 {"token": self.push_token, "expires_at": "2026-01-01T00:00:00Z", "branch": self.bundle.branch,

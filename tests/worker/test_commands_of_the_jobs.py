@@ -230,3 +230,19 @@ async def test_a_wrong_context_file_names_the_place(text: str, words: str, tmp_p
     ran = await tgs("agent", "exec", "--context", str(file), env={}, cwd=tmp_path)
     assert ran.code == 2
     assert words in ran.err
+
+
+async def test_a_run_that_was_started_to_publish_lets_no_agent_work(origin: Origin, tmp_path: Path) -> None:
+    async with fake_bot(origin) as bot:
+        env = identity(bot) | {
+            "TGS_CLAIM_ID": "claim-1", "TGS_PUBLISH_ONLY": "true", "GITHUB_OUTPUT": str(tmp_path / "o"),
+        }  # fmt: skip
+        bot.activation = {"publish_only": True, "bundle_digest": "a" * 64}
+        ran = await tgs("worker", "start", env=env, cwd=tmp_path)
+        assert ran.code == 0, ran
+        outputs = read_outputs(tmp_path / "o")
+        assert (outputs["publish_only"], outputs["bundle_digest"], "handoff" in outputs) == ("true", "a" * 64, False)
+        (tmp_path / "o").unlink()
+        bot.activation = {}
+        ran = await tgs("worker", "start", env=env, cwd=tmp_path)
+        assert (ran.code, read_outputs(tmp_path / "o")) == (5, {})

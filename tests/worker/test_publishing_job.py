@@ -301,3 +301,71 @@ async def test_nothing_is_checked_out_and_no_filter_or_hook_of_the_bundle_runs(
     async with fake_bot(origin) as bot:
         assert isinstance(await publish(bot, tmp_path), Published)
     assert not {"checkout", "worktree", "reset", "clone", "merge", "archive"} & set(seen)
+
+
+# --- what a pull worker uploaded -----------------------------------------------------------------------
+
+
+async def published_only(bot: FakeBot, tmp_path: Path, *, uploaded: bytes | None = None) -> Published | NotPublished:
+    """The job of a run that only publishes: nothing comes from an artifact, the agent's job was left out."""
+    bundle = tmp_path / "in" / "tgs.bundle"
+    made = bundle.read_bytes()
+    bundle.unlink()
+    bot.uploaded = made if uploaded is None else uploaded
+    return await publish(
+        bot, tmp_path, publish_only=True, agent_result=JobResult.SKIPPED, folder=tmp_path / "fresh",
+        bundle_digest=hashlib.sha256(made).hexdigest(),
+    )  # fmt: skip
+
+
+async def test_an_uploaded_bundle_is_fetched_from_the_bot_judged_and_pushed(
+    origin: Origin, forge: Forge, tmp_path: Path
+) -> None:
+    forge.bundle(forge.commit({"a": "1"}))
+    async with fake_bot(origin) as bot:
+        assert isinstance(await published_only(bot, tmp_path), Published)
+        [fetched] = bot.named("bundle")
+        assert fetched.bearer.startswith(f"oidc:{bot.url}/publish:")
+    assert origin.branch_sha() is not None
+
+
+async def test_an_uploaded_bundle_is_treated_no_better_than_another(
+    origin: Origin, forge: Forge, tmp_path: Path
+) -> None:
+    forge.bundle(forge.commit({".github/workflows/x.yml": "evil"}))
+    async with fake_bot(origin) as bot:
+        outcome = await published_only(bot, tmp_path)
+        assert isinstance(outcome, NotPublished)
+        assert (outcome.refused, outcome.reason) == (True, FailureReason.POLICY_PROTECTED_PATH)
+        assert bot.named("publish-token") == []
+
+
+async def test_other_bytes_than_the_worker_reported_are_refused(origin: Origin, forge: Forge, tmp_path: Path) -> None:
+    forge.bundle(forge.commit({"a": "1"}))
+    async with fake_bot(origin) as bot:
+        outcome = await published_only(bot, tmp_path, uploaded=b"other")
+        assert isinstance(outcome, NotPublished)
+        assert outcome.reason is FailureReason.SECURITY_BUNDLE
+    assert origin.branch_sha() is None
+
+
+NOT_FETCHED = {
+    "the bot has lost it": ((404, "not_found"), {}),
+    "the bot is down": ((503, "down"), {}),
+    "it is larger than the limit": (None, {"limits": {"max_bytes": 1}}),
+}
+
+
+@pytest.mark.parametrize(("error", "changes"), NOT_FETCHED.values(), ids=NOT_FETCHED.keys())
+async def test_a_bundle_that_cannot_be_fetched_is_reported_as_a_fault_of_the_way(
+    error: tuple[int, str] | None, changes: dict[str, Any], origin: Origin, forge: Forge, tmp_path: Path
+) -> None:
+    forge.bundle(forge.commit({"a": "1"}))
+    async with fake_bot(origin, **changes) as bot:
+        if error is not None:
+            bot.errors["bundle"] = error
+        outcome = await published_only(bot, tmp_path, uploaded=None if error is not None else b"x" * 200_000)
+        assert isinstance(outcome, NotPublished)
+        assert outcome.reason is FailureReason.INFRA_NETWORK
+        assert bot.named("report")[0].body["reason"] == "infra.network"
+    assert origin.branch_sha() is None
