@@ -25,7 +25,7 @@ from bot.protocols.ledger import Ledger, Store
 from bot.service import CommandService, Ordered
 from bot.web.api.bodies import answer, body_of
 from bot.web.api.callers import Callers
-from bot.web.api.described import ITEM, REPO, Caller, Example, Row
+from bot.web.api.described import ITEM, REPO, Caller, Example, Header, Row
 from bot.web.api.items import etag, if_match, key_in, request_key
 from bot.web.api.problems import ApiProblem, Code
 
@@ -150,6 +150,7 @@ DESCRIBED = (
         body=ActionBody,
         role="that of the command",
         problems=(Code.NOT_FOUND, Code.CONFLICT),
+        headers=(Header.IDEMPOTENCY_KEY, Header.IF_MATCH),
         example=Example({"args": []}, path={"verb": "status"}),
     ),
     Row(
@@ -161,6 +162,7 @@ DESCRIBED = (
         body=ActionBody,
         role="that of the command",
         problems=(Code.NOT_FOUND, Code.CONFLICT),
+        headers=(Header.IDEMPOTENCY_KEY,),
         example=Example({"args": []}, path={"verb": "next"}),
     ),
 )

@@ -23,7 +23,7 @@ from bot.texts.mirror import WHY_LISTED
 from bot.transfer import Transfer
 from bot.web.api.bodies import answer, body_of
 from bot.web.api.callers import Callers
-from bot.web.api.described import REPO, Caller, Example, Row
+from bot.web.api.described import REPO, Caller, Example, Header, Row
 from bot.web.api.items import request_key
 
 MAX_FILE = 2_000_000
@@ -255,6 +255,7 @@ DESCRIBED = (
         body=BacklogFile,
         role="start",
         example=Example({"version": "1", "thoughts": []}),
+        headers=(Header.IDEMPOTENCY_KEY,),
     ),
 )
 """What is said about these routes."""

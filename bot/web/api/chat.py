@@ -27,7 +27,7 @@ from bot.protocols.ledger import Store
 from bot.run_service import RunService
 from bot.web.api.bodies import answer, body_of, query_of
 from bot.web.api.callers import Callers, bearer
-from bot.web.api.described import Caller, Example, Row
+from bot.web.api.described import Caller, Example, Header, Row
 from bot.web.api.events import Id, Number, resumed
 from bot.web.api.items import request_key
 from bot.web.api.problems import ApiProblem, Code
@@ -271,6 +271,7 @@ DESCRIBED = (
         role="`roles.answer`",
         problems=(Code.NOT_FOUND, Code.TOO_MANY),
         example=Example({"repo": "olga/greeter", "number": 2, "text": "Please use British spelling."}, status=201),
+        headers=(Header.IDEMPOTENCY_KEY,),
     ),
     Row(
         "GET",

@@ -44,6 +44,14 @@ class Caller(StrEnum):
     PUBLISH = "the run's publishing job, with its OIDC token"
 
 
+class Header(StrEnum):
+    """A header that a route reads beside `Authorization`."""
+
+    IDEMPOTENCY_KEY = "Idempotency-Key"
+    IF_MATCH = "If-Match"
+    LAST_EVENT_ID = "Last-Event-ID"
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """A call that works. Tests make it against a running bot, as somebody who may, and hold the answer to its form.
@@ -79,6 +87,7 @@ class Row:
     role: str = "read"
     problems: tuple[Code, ...] = ()
     example: Example | None = None
+    headers: tuple[Header, ...] = ()
     media: str = JSON
     wire: str = ""
 

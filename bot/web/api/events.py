@@ -20,7 +20,7 @@ from bot.domain.workers import WorkerToken
 from bot.protocols.ledger import Recorded, Store
 from bot.web.api.bodies import answer, query_of
 from bot.web.api.callers import Callers, name_in
-from bot.web.api.described import REPO, Caller, Example, Row
+from bot.web.api.described import REPO, Caller, Example, Header, Row
 from bot.web.api.problems import ApiProblem, Code
 from bot.web.api.wires import check_origin, check_upgrade, server_sent, socket
 from bot.web.live import Connection, ConnectionManager, Found
@@ -240,6 +240,7 @@ DESCRIBED = (
         problems=(Code.TOO_MANY, Code.LIMITED),
         example=Example(query={"repo": "olga/greeter", "after": "0"}),
         wire="sse",
+        headers=(Header.LAST_EVENT_ID,),
     ),
     Row(
         "GET",
@@ -251,5 +252,6 @@ DESCRIBED = (
         problems=(Code.TOO_MANY, Code.LIMITED),
         example=Example(query={"repo": "olga/greeter", "after": "0"}),
         wire="websocket",
+        headers=(Header.LAST_EVENT_ID,),
     ),
 )

@@ -26,7 +26,7 @@ from bot.protocols.ledger import Audit, Store
 from bot.texts.reasons import sentence
 from bot.web.api.bodies import answer, body_of, query_of
 from bot.web.api.callers import Callers
-from bot.web.api.described import ITEM, REPO, Caller, Example, Row
+from bot.web.api.described import ITEM, REPO, Caller, Example, Header, Row
 from bot.web.api.problems import ApiProblem, Code
 
 PAGE = 100
@@ -447,6 +447,7 @@ DESCRIBED = (
         example=Example(
             {"ticket": {"title": "Greet in French", "body": "Say bonjour.", "fields": {"id": "T-7"}}}, status=201
         ),
+        headers=(Header.IDEMPOTENCY_KEY,),
     ),
     Row(
         "GET",
@@ -467,6 +468,10 @@ DESCRIBED = (
         role="prioritise, hold",
         problems=(Code.NOT_FOUND, Code.CONFLICT),
         example=Example({"priority": 10}),
+        headers=(
+            Header.IDEMPOTENCY_KEY,
+            Header.IF_MATCH,
+        ),
     ),
     Row(
         "DELETE",
@@ -477,6 +482,10 @@ DESCRIBED = (
         query=RemoveQuery,
         role="stop",
         problems=(Code.NOT_FOUND, Code.CONFLICT),
+        headers=(
+            Header.IDEMPOTENCY_KEY,
+            Header.IF_MATCH,
+        ),
     ),
     Row(
         "GET",

@@ -24,7 +24,7 @@ from bot.repository_service import RepositoryService
 from bot.web.api.actions import ITEM_ACTIONS, Acted, ActionBody, Actions, line_of, verb_in
 from bot.web.api.bodies import answer, body_of, query_of
 from bot.web.api.callers import Callers
-from bot.web.api.described import ITEM, SHOWN_ATTEMPT, Caller, Example, Row
+from bot.web.api.described import ITEM, SHOWN_ATTEMPT, Caller, Example, Header, Row
 from bot.web.api.items import AttemptView, attempt_view, if_match, key_in, request_key
 from bot.web.api.problems import ApiProblem, Code
 from bot.web.api.repos import Branches, Deleted, ReposApi, RepoView, branch_view
@@ -398,6 +398,7 @@ DESCRIBED = (
         role="start",
         problems=_NO_NAME,
         example=Example({"title": "Greet in Greek", "repository_url": "https://github.com/acme/greeter"}),
+        headers=(Header.IDEMPOTENCY_KEY,),
     ),
     Row("GET", "/api/v1/tasks/{id}", _P, "One task.", {200: views.Task}, problems=_NO_NAME),
     Row(
@@ -410,6 +411,10 @@ DESCRIBED = (
         role="start for the title, prioritise",
         problems=_NO_NAME,
         example=Example({"priority": "high"}),
+        headers=(
+            Header.IDEMPOTENCY_KEY,
+            Header.IF_MATCH,
+        ),
     ),
 )
 """What is said about these routes."""

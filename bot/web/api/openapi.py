@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 from pydantic import BaseModel
 
-from bot.web.api.described import BYTES, EVENT_STREAM, JSON, REPO, Caller, Row
+from bot.web.api.described import BYTES, EVENT_STREAM, JSON, REPO, Caller, Header, Row
 from bot.web.api.problems import Code, problem
 
 PROBLEM_JSON = "application/problem+json"
@@ -29,6 +29,19 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "verb": ({"type": "string", "pattern": "^[a-z_-]{1,20}$"}, "What to do: the word that stands after `/tgs`."),
 }
 """The parameters that paths have: their schema and their meaning."""
+
+HEADERS: dict[Header, tuple[dict[str, Any], str]] = {
+    Header.IDEMPOTENCY_KEY: (
+        {"type": "string", "maxLength": 200, "pattern": "^[ -~]*$"},
+        "Names the request: repeating it with the same key does nothing twice.",
+    ),
+    Header.IF_MATCH: (
+        {"type": "string", "pattern": '^"[0-9]{1,15}"$'},
+        "The `ETag` of the item as it was read; 409 when it has changed since.",
+    ),
+    Header.LAST_EVENT_ID: ({"type": "string", "pattern": "^[0-9]{1,15}$"}, "Go on after this id; goes before `after`."),
+}
+"""The headers that routes read beside `Authorization`."""
 
 _BEARER = {"type": "http", "scheme": "bearer"}
 SCHEMES: dict[str, dict[str, Any]] = {
@@ -131,7 +144,7 @@ def _operation(row: Row, forms: Forms) -> dict[str, Any]:
         "description": about,
         "tags": [_tag(row)],
         "security": [{scheme: []} for scheme in dict.fromkeys(_SCHEME_OF[c] for c in row.callers) if scheme],
-        "parameters": [*_path_parameters(row), *_query_parameters(row)],
+        "parameters": [*_path_parameters(row), *_query_parameters(row), *_header_parameters(row)],
         "responses": _responses(row, forms),
     }
     if row.body is not None:
@@ -188,6 +201,14 @@ def _query_parameters(row: Row) -> list[dict[str, Any]]:
             parameter["example"] = [example[name]] if many else _as(parameter["schema"], example[name])
         found.append(parameter)
     return found
+
+
+def _header_parameters(row: Row) -> list[dict[str, Any]]:
+    return [
+        {"name": header.value, "in": "header", "required": False, "schema": schema, "description": meaning}
+        for header in row.headers
+        for schema, meaning in (HEADERS[header],)
+    ]
 
 
 def _as(schema: Mapping[str, Any], text: str) -> Any:
