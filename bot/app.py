@@ -49,6 +49,7 @@ from bot.web.api.backlog import BacklogApi
 from bot.web.api.bundles import BundlesApi
 from bot.web.api.callers import Callers
 from bot.web.api.chat import ChatApi
+from bot.web.api.ci import CiApi
 from bot.web.api.events import EventsApi
 from bot.web.api.items import Items
 from bot.web.api.older import OlderApi
@@ -242,6 +243,7 @@ def _of_people(parts: Parts, callers: Callers) -> list[list[web.RouteDef]]:
     """The routes for people with a GitHub token."""
     engine, store, ids = parts.engine, parts.store, RandomIds()
     backlogs, html_url = Backlogs(store), parts.settings.web_url
+    secrets = parts.settings.webhook_secret
     actions = Actions(callers, store, backlogs, engine.membership, engine.commands, ids)
     repos = ReposApi(callers, store, store.clock, backlogs, engine.repositories)
     url = parts.settings.server_url
@@ -251,6 +253,7 @@ def _of_people(parts: Parts, callers: Callers) -> list[list[web.RouteDef]]:
         ChatApi(callers, ChatService(store, store.clock), engine.runs, store, parts.live, ids, url).routes(),
         EventsApi(callers, store, parts.live, url).routes(),
         repos.routes(),
+        CiApi(callers, store, parts.inbox, ids, secrets).routes(),
         OlderApi(
             callers, store, store.clock, ids, engine.membership, engine.repositories, repos, actions, html_url
         ).routes(),

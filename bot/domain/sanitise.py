@@ -288,7 +288,7 @@ _SECRETS = (
     re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL),
     re.compile(r"\bgh[pousr]_[A-Za-z0-9_.\-]{10,}"),
     re.compile(r"\bgithub_pat_[A-Za-z0-9_]{10,}"),
-    re.compile(r"\btg[ahpw]_[A-Za-z0-9_\-]{10,}"),
+    re.compile(r"\btg[achpw]_[A-Za-z0-9_\-]{10,}"),
     re.compile(r"\bsk-ant-[A-Za-z0-9_\-]{8,}"),
     re.compile(r"(?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{4,}(?:\.[A-Za-z0-9_\-]*)?"),
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),

@@ -16,13 +16,19 @@ MAX_BODY = 256 * 1024
 T = TypeVar("T")
 
 
-async def body_of(request: web.Request, form: type[T], limit: int = MAX_BODY) -> T:
-    """The request's JSON. An empty body is an empty object. Raises ApiProblem that names the field."""
+async def raw_body(request: web.Request, limit: int = MAX_BODY) -> bytes:
+    """The request's bytes as they were sent. Raises ApiProblem beyond `limit`."""
     raw = await request.content.read(limit + 1)
     while len(raw) <= limit and not request.content.at_eof():
         raw += await request.content.read(limit + 1 - len(raw))
     if len(raw) > limit:
         raise ApiProblem(Code.INVALID, f"The body is larger than {limit} bytes.")
+    return raw
+
+
+async def body_of(request: web.Request, form: type[T], limit: int = MAX_BODY) -> T:
+    """The request's JSON. An empty body is an empty object. Raises ApiProblem that names the field."""
+    raw = await raw_body(request, limit)
     try:
         return msgspec.json.decode(raw or b"{}", type=form)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -38,6 +38,7 @@ class Caller(StrEnum):
     PERSON = "a person, with a GitHub token"
     WORKER = "a worker, with a token of ours"
     ATTEMPT = "the attempt's token"
+    CI = "a CI job, with the repository's CI token"
     CODE = "the single-use code of the attempt"
     START = "a run, with its OIDC token for the start audience"
     SCAN = "a run of the scan workflow, with its OIDC token"

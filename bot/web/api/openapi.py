@@ -52,6 +52,12 @@ SCHEMES: dict[str, dict[str, Any]] = {
         "description": "A worker token; it opens what it names.",
     },
     "attempt": {**_BEARER, "bearerFormat": "tga_…", "description": "The token of one attempt, made by who claimed it."},
+    "ci": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Project-Token",
+        "description": "The CI token of the repository; or `X-Tgs-Signature-256: sha256=…`, the body's HMAC under it.",
+    },
     "run": {**_BEARER, "bearerFormat": "JWT", "description": "The OIDC token of a run of our workflow; it works once."},
 }
 
@@ -61,6 +67,7 @@ _SCHEME_OF: dict[Caller, str | None] = {
     Caller.PERSON: "person",
     Caller.WORKER: "worker",
     Caller.ATTEMPT: "attempt",
+    Caller.CI: "ci",
     Caller.CODE: None,
     Caller.START: "run",
     Caller.SCAN: "run",

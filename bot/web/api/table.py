@@ -11,6 +11,7 @@ from bot.web.api import (
     backlog,
     bundles,
     chat,
+    ci,
     events,
     items,
     older,
@@ -52,4 +53,5 @@ ROUTES: tuple[Row, ...] = (
     *backlog.DESCRIBED,
     *events.DESCRIBED,
     *chat.DESCRIBED,
+    *ci.DESCRIBED,
 )
