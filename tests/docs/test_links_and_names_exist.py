@@ -78,8 +78,12 @@ def test_every_slash_command_is_understood(page: str) -> None:
 
 
 def _spelled_in_code() -> set[str]:
-    """Every `TGS_…` name in the shipped code and workflow files: what jobs and agents are given."""
-    files: list[Path] = [*(ROOT / "bot").rglob("*.py"), *(ROOT / "bot").rglob("*.yml")]
+    """Every `TGS_…` name in the shipped code, scripts and workflow files: what jobs and agents are given."""
+    files: list[Path] = [
+        *(ROOT / "bot").rglob("*.py"),
+        *(ROOT / "bot").rglob("*.yml"),
+        *(ROOT / "scripts").rglob("*.sh"),
+    ]
     return {name for path in files for name in re.findall(r"\bTGS_[A-Z0-9_]+\b", path.read_text("utf-8"))}
 
 
