@@ -12,7 +12,7 @@ import pytest
 
 from bot.domain.intake import InstallationChange, Intake, Touch, TouchKind
 from bot.domain.model import AttemptId, IssueKey
-from bot.protocols.ledger import Audit, LockRow, OutboxRow
+from bot.protocols.ledger import Audit, BundleRow, LockRow, OutboxRow
 from bot.store.backup import backup
 from bot.store.engine import SqlStore
 from bot.store.inbox import SqlInbox
@@ -85,6 +85,7 @@ async def test_what_a_removed_installation_left_goes_after_a_month_and_nothing_o
             id_ = AttemptId(f"att_{number}")
             tx.insert_attempt(replace(an_attempt(id_, key)))
             tx.put_token(hashlib.sha256(id_.encode()).hexdigest(), "heartbeat", id_, 1, START + 365 * DAY)
+            tx.put_bundle(BundleRow(id_, "c" * 64, 10, START))
             tx.take_locks([LockRow(key.repo_key, "src/**", key.number, id_, START)])
             tx.put_intent(an_intent(f"comment:{number}:0", key))
             tx.plan(OutboxRow(f"act-{number}", "comment", key, key.repo_key, 1, START, None, None, 0))
@@ -105,6 +106,7 @@ async def test_what_a_removed_installation_left_goes_after_a_month_and_nothing_o
         assert ask(path, f"SELECT DISTINCT installation FROM {table}") == [(2,)], table  # noqa: S608 - own words
     assert ask(path, "SELECT key FROM keys") == [(str(other_issue),)]
     assert ask(path, "SELECT attempt FROM tokens") == [("att_1",)]
+    assert ask(path, "SELECT attempt FROM bundles") == [("att_1",)]
 
 
 async def test_the_history_of_a_living_installation_cannot_be_purged(store: SqlStore, path: Path) -> None:
