@@ -19,6 +19,7 @@ from bot.claims import NotClaimed
 from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind, session_of
 from bot.domain.identity import RunSecret
 from bot.domain.model import Item, Person, Waiting
+from bot.domain.reasons import ReasonCode, waiting
 from bot.domain.repository import RepoRecord
 from bot.domain.sessions import SessionRecord
 from bot.domain.workers import DEFAULT_CLAIMS, MAX_TOKEN_LIFE, Taker, WorkerRecord, WorkerToken
@@ -288,12 +289,19 @@ class PullService:
         if asker.token is not None and not asker.token.opens(repo.key):
             raise Refused(f"This worker token does not open `{repo.full_name}`.", "Use one that names it.")
 
-    async def _visible(self, given: Given) -> Given:
-        """The claim once its first steps are done. Raises LostClaim when the item was withdrawn meanwhile."""
+    async def _visible(self, given: Given) -> Given | NotClaimed:
+        """The claim once its first steps are done, or who has the item by a claim ref of their own.
+
+        Raises LostClaim when the item was withdrawn meanwhile.
+        """
         id_, key = given.attempt.id, given.attempt.key
         for _ in range(VISIBLE_WITHIN // LOOK_EVERY):
             attempt, item = await self._store.read(lambda tx: (tx.attempt(id_), tx.item(key)))
             if attempt is None or item is None or not attempt.live:
+                other = await self._store.read(lambda tx: tx.live_attempt(key))
+                if other is not None and other.external:
+                    owner = other.worker.name or "somebody unknown"
+                    return NotClaimed((waiting(ReasonCode.TAKEN, worker=owner, attempt=other.number),), owner=owner)
                 raise LostClaim("the item was withdrawn while it was claimed")
             given = Given(attempt, item)
             if attempt.phase is not AttemptPhase.CLAIMED:

@@ -25,10 +25,13 @@ from tests.scenarios.steps import (
     last_attempt,
     merge_by_hand,
     queued,
+    ready,
     scene,
     settled_for,
     why,
 )
+from tests.web import asking
+from tests.web.asking import PULL_POLICY
 from tests.world import World
 
 POLICY = "claim_refs: true\n"
@@ -240,6 +243,16 @@ async def test_a_claim_that_cannot_be_read_stops_the_start_and_is_said(tmp_path:
         bare.run("update-ref", "-d", ref)
         await world.after(3 * MINUTE)
         assert len(world.runs()) == 1
+
+
+async def test_who_asks_the_bot_for_an_item_that_a_session_has_is_told_who(tmp_path: Path) -> None:
+    """The session has made its claim and not yet touched a label when somebody else asks over the API."""
+    async with scene(tmp_path, policy=POLICY + PULL_POLICY) as world:
+        number = await ready(world)
+        assert await session(world, number).claims()
+        answer = await asking.person(world, world.owner, "desk").claim(number=number)
+        assert (answer.status, answer.code, answer.body["owner"]) == (409, "taken", "maria (laptop)")
+        assert (await last_attempt(world, number)).external
 
 
 # --- the command line without a server, and the bot --------------------------------------------------
