@@ -60,6 +60,7 @@ from bot.web.api.repos import ReposApi
 from bot.web.api.runs import Runs
 from bot.web.api.sessions import SessionsApi
 from bot.web.api.table import ROUTES
+from bot.web.api.tasks import TasksApi
 from bot.web.api.worker_tokens import WorkerTokensApi
 from bot.web.api.workers import WorkersApi
 from bot.web.dist import Dist
@@ -254,9 +255,8 @@ def _of_people(parts: Parts, callers: Callers) -> list[list[web.RouteDef]]:
         EventsApi(callers, store, parts.live, url).routes(),
         repos.routes(),
         CiApi(callers, store, parts.inbox, ids, secrets).routes(),
-        OlderApi(
-            callers, store, store.clock, ids, engine.membership, engine.repositories, repos, actions, html_url
-        ).routes(),
+        OlderApi(callers, store, store.clock, engine.membership, engine.repositories, repos, actions).routes(),
+        TasksApi(callers, store, ids, engine.membership, html_url).routes(),
         BacklogApi(
             callers, backlogs, engine.checking, engine.repositories, Transfer(backlogs, engine.membership), ids
         ).routes(),

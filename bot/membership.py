@@ -172,7 +172,8 @@ class Membership:
             line = "stop --now removed from the backlog" if live is not None else "stop removed from the backlog"
             seen = item.revision if revision is None and not force else revision
             try:
-                done = await self._commands.orders(person, key, [line], request=request, revision=seen)
+                alone = revision is not None
+                done = await self._commands.orders(person, key, [line], request=request, revision=seen, alone=alone)
             except Stale:
                 if revision is not None:
                     raise

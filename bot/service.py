@@ -69,9 +69,20 @@ class CommandService:
         return (await self.orders(person, key, [line], request=request, revision=revision))[0]
 
     async def orders(
-        self, person: Person, key: IssueKey, lines: Sequence[str], *, request: str, revision: int | None = None
+        self,
+        person: Person,
+        key: IssueKey,
+        lines: Sequence[str],
+        *,
+        request: str,
+        revision: int | None = None,
+        alone: bool = True,
     ) -> list[Ordered]:
-        """As `order`, for several commands that take effect together and in this order: no start comes in between."""
+        """As `order`, for several commands that take effect together and in this order: no start comes in between.
+
+        With a revision and `alone`, a command that is still open counts as a change: of several who saw the same
+        revision one is first, even before anything was carried out.
+        """
         now = self._clock.now()
         intents = [
             Intent(
@@ -94,7 +105,8 @@ class CommandService:
                     raise UserError("This idempotency key was used for another command.", "Use a fresh key.")
                 return
             item = tx.item(key)
-            if revision is not None and item is not None and item.revision != revision:
+            moved = item is not None and (item.revision != revision or (alone and bool(tx.open_intents(key))))
+            if revision is not None and item is not None and moved:
                 raise Stale(item.revision)
             for intent in intents:
                 tx.put_intent(intent)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,19 +33,27 @@ async def ask(
     headers: dict[str, str] | None = None,
 ) -> Answer:
     """A call by a person, while the bot goes on with its work. `path` is within the repository."""
+    return await world.meanwhile(call(world, method, path, body, by=by, headers=headers))
+
+
+async def call(
+    world: World,
+    method: str,
+    path: str,
+    body: object | None = None,
+    *,
+    by: Account | None = None,
+    headers: dict[str, str] | None = None,
+) -> Answer:
+    """The call alone; somebody else must let the bot work."""
     token = world.hub.user_token((by or world.maria).login)
     assert world.http is not None
     url = f"{world.url}/api/v1{path}" if path.startswith("/") else f"{world.url}/api/v1/repos/olga/greeter/{path}"
-
-    async def call() -> Answer:
-        assert world.http is not None
-        async with world.http.request(
-            method, url.rstrip("/"), json=body, headers={"Authorization": f"Bearer {token}", **(headers or {})}
-        ) as found:
-            text = await found.text()
-            return Answer(found.status, await found.json(content_type=None) if text else None, found.headers)
-
-    return await world.meanwhile(call())
+    async with world.http.request(
+        method, url.rstrip("/"), json=body, headers={"Authorization": f"Bearer {token}", **(headers or {})}
+    ) as found:
+        text = await found.text()
+        return Answer(found.status, await found.json(content_type=None) if text else None, found.headers)
 
 
 @pytest.fixture
@@ -259,3 +268,44 @@ async def test_labels_of_people_are_listed_and_found(world: World) -> None:
     await ask(world, "POST", "items", {"number": number})
     [item] = (await ask(world, "GET", "items?label=area/docs")).body["items"]
     assert item["labels"] == ["tgs:in-progress", "area/docs"]
+
+
+async def together(world: World, *calls: Coroutine[Any, Any, Answer]) -> list[Answer]:
+    """The calls at the same time."""
+
+    async def all_() -> list[Answer]:
+        return list(await asyncio.gather(*calls))
+
+    return await world.meanwhile(all_())
+
+
+async def test_the_same_thing_added_at_the_same_time_is_one_issue(world: World) -> None:
+    world.push({".tgs/policy.yml": PLAIN + "  enabled: false\n"})
+    folder = world.thought("abc123", "add-welcome")
+    await world.settle()
+    ticket = {"title": "Greet in French", "body": "Say bonjour."}
+    wishes: list[dict[str, object]] = [{"dir": folder}, {"ticket": ticket}]
+    for wish in wishes:
+        before = len(world.repo.issues)
+        answers = await together(world, *(call(world, "POST", "items", wish) for _ in range(4)))
+        # Who comes while the issue is being created is told to ask again, and never makes a second one.
+        assert {answer.status for answer in answers} <= {200, 201, 502}, wish
+        assert [answer.status for answer in answers].count(201) == 1, wish
+        assert len(world.repo.issues) == before + 1, wish
+        assert (await ask(world, "POST", "items", wish)).status == 200
+    world.expected_errors = True
+
+
+async def test_two_changes_of_one_look_are_one_change(world: World) -> None:
+    await ask(world, "POST", "actions/pause", {"args": ["quiet"]})
+    number = world.issue()
+    await ask(world, "POST", "items", {"number": number})
+    seen = {"If-Match": (await ask(world, "GET", f"items/{number}")).headers["ETag"]}
+    answers = await together(
+        world, *(call(world, "PATCH", f"items/{number}", {"priority": n}, headers=seen) for n in (5, 6, 7))
+    )
+    assert sorted(answer.status for answer in answers) == [200, 409, 409]
+    item = await world.item(number)
+    assert item is not None
+    won = next(answer for answer in answers if answer.status == 200)
+    assert item.priority == won.body["item"]["priority"]

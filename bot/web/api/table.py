@@ -20,6 +20,7 @@ from bot.web.api import (
     repos,
     runs,
     sessions,
+    tasks,
     worker_tokens,
     workers,
 )
@@ -50,6 +51,7 @@ ROUTES: tuple[Row, ...] = (
     *items.DESCRIBED,
     *actions.DESCRIBED,
     *older.DESCRIBED,
+    *tasks.DESCRIBED,
     *backlog.DESCRIBED,
     *events.DESCRIBED,
     *chat.DESCRIBED,
