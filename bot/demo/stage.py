@@ -22,7 +22,7 @@ from aiohttp import web
 from bot.app import PARTS, Parts, World, create_app
 from bot.clock import RandomIds
 from bot.demo.project import project
-from bot.domain.attempting import jitter
+from bot.domain.attempt_end import jitter
 from bot.localhub.core import Account, Actor, ActorKind, App, Hub, Installation, Repository
 from bot.localhub.core import Role as HubRole
 from bot.localhub.runner import ProcessRunner

@@ -11,7 +11,7 @@ import pytest
 
 from bot.demo.project import ANOTHER_FOLDER, ANOTHER_PLAN, greeting, project
 from bot.demo.stage import SHORT_SPREAD, QuickIds
-from bot.domain.attempting import jitter
+from bot.domain.attempt_end import jitter
 from tests.demo.performance import COMMAND, environment, on_a_terminal, processes_of
 
 LIMIT = 120

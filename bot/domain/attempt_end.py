@@ -1,0 +1,179 @@
+"""The end of an attempt: what the worker's word is worth, and what becomes of the item.
+
+Promise: success counts only as far as GitHub shows it; a failure is decided by its typed reason alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from bot.domain.approval import EVENT_LAG
+from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, WorkerReport
+from bot.domain.draft import BOT, Draft
+from bot.domain.effects import OpenPull, RevokeToken
+from bot.domain.failures import AskPerson, GiveUp, PauseRepo, Retry, next_step
+from bot.domain.lifecycle import ItemEvent
+from bot.domain.model import FailureReason, Problem
+from bot.domain.notes import NoteCode, note
+from bot.domain.policy_model import Policy
+from bot.domain.review import NO_CHECKS_AFTER
+
+EVIDENCE_PATIENCE = timedelta(minutes=2)
+"""Git reads may lag behind a push; evidence missing for longer than this is missing."""
+
+
+def conclude(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerReport) -> None:
+    """The worker said it is done: believe it only as far as GitHub shows it."""
+    item = draft.item
+    assert item is not None
+    if not report.succeeded:
+        started = attempt.phase is not AttemptPhase.DISPATCHING or attempt.run_id is not None
+        after_end(
+            draft,
+            policy,
+            Outcome.FAILED if started else Outcome.NOT_STARTED,
+            Proof.WORKER_REPORTED if started else Proof.NEVER_STARTED,
+            report.reason or FailureReason.AGENT_CRASH,
+            report.detail,
+            retryable=report.retryable,
+        )
+        return
+    if report.no_code is not None:
+        draft.end(Outcome.PUBLISHED, proof=Proof.WORKER_REPORTED)
+        draft.free_locks = item.pull is None
+        draft.move(
+            ItemEvent.NO_CODE,
+            actor=report.by or attempt.worker.name,
+            cause=report.no_code,
+            last_failure=None,
+            notes=None,
+            infra_failures=0,
+        )
+        return
+    if attempt.write_token_until is not None:
+        draft.do(RevokeToken(attempt.id))
+    head = draft.facts.branch_head
+    missing = None
+    if report.head_sha is None or head != report.head_sha:
+        missing = (FailureReason.AGENT_NO_EVIDENCE, f"branch {attempt.branch} is not at the reported commit")
+    elif item.thought is not None and draft.facts.has_implementation is False:
+        missing = (FailureReason.MISSING_ARTIFACT, f"{item.thought.dir}/implementation.md is not on the branch")
+    if missing is not None:
+        if draft.now - report.at < EVIDENCE_PATIENCE:
+            draft.at(draft.now + EVENT_LAG)
+            return
+        after_end(draft, policy, Outcome.FAILED, Proof.WORKER_REPORTED, *missing)
+        return
+    if item.pull is None or item.pull.fence != attempt.fence:
+        assert report.head_sha is not None
+        draft.do(
+            OpenPull(
+                draft.facts.key,
+                attempt.id,
+                attempt.fence,
+                attempt.branch,
+                item.spec.base_branch or draft.facts.repo.default_branch,
+                report.head_sha,
+            )
+        )
+        return
+    # Checks tell of themselves; this is when to look although nothing was heard.
+    draft.at(item.pull.opened_at + NO_CHECKS_AFTER)
+    draft.end(Outcome.PUBLISHED, proof=Proof.WORKER_REPORTED)
+    draft.move(
+        ItemEvent.PUBLISHED,
+        actor=BOT,
+        cause=f"pull request #{item.pull.number}",
+        last_failure=None,
+        notes=None,
+        infra_failures=0,
+    )
+
+
+def after_end(
+    draft: Draft,
+    policy: Policy,
+    outcome: Outcome,
+    proof: Proof,
+    reason: FailureReason,
+    detail: str,
+    *,
+    retryable: bool | None = None,
+) -> None:
+    """End the attempt and decide from the typed reason what becomes of the item."""
+    item = draft.item
+    assert item is not None
+    draft.end(outcome, proof=proof, reason=reason, detail=detail)
+    attempt = draft.attempt
+    assert attempt is not None
+    if attempt.write_token_until is not None:
+        draft.do(RevokeToken(attempt.id))
+    if item.pull is None:
+        draft.free_locks = True
+    if reason.value.startswith("cancelled."):
+        event = ItemEvent.WITHDRAWN if reason is FailureReason.CANCELLED_WITHDRAWN else ItemEvent.CANCELLED
+        draft.move(event, actor=attempt.cancel_by or "GitHub", cause=reason.value, last_failure=attempt.failure)
+        return
+    step = next_step(item, reason, policy, draft.now, jitter(attempt.id), retryable=retryable)
+    match step:
+        case Retry(at=at, fresh=fresh):
+            _retry_later(draft, at, reason, step.attempts_burnt, step.infra_failures, fresh=fresh)
+        case PauseRepo():
+            _retry_later(draft, draft.now, reason, step.attempts_burnt, step.infra_failures)
+            _report_problem(draft, reason, detail)
+        case GiveUp() | AskPerson():
+            draft.move(
+                ItemEvent.GAVE_UP,
+                actor=BOT,
+                cause=reason.value,
+                last_failure=attempt.failure,
+                attempts_burnt=step.attempts_burnt,
+                infra_failures=step.infra_failures,
+            )
+            approver = item.snapshot.approver if item.snapshot else None
+            draft.say(
+                f"failed:{attempt.id}",
+                note(
+                    NoteCode.FAILED,
+                    reason=reason.value,
+                    detail=detail,
+                    attempt=attempt.number,
+                    run=attempt.run_id,
+                    approver=approver.login if approver else None,
+                ),
+            )
+        case _:
+            assert_never(step)
+
+
+def _retry_later(
+    draft: Draft, at: datetime, reason: FailureReason, burnt: int, infra: int, *, fresh: bool = False
+) -> None:
+    assert draft.attempt is not None
+    draft.move(
+        ItemEvent.RETRY_LATER,
+        actor=BOT,
+        cause=reason.value,
+        not_before=at,
+        last_failure=draft.attempt.failure,
+        attempts_burnt=burnt,
+        infra_failures=infra,
+        fresh=fresh,
+    )
+    draft.at(at)
+
+
+def _report_problem(draft: Draft, reason: FailureReason, detail: str) -> None:
+    """A configuration failure stops the repository's starts until the checks pass again."""
+    problem = Problem(reason.value, detail or reason.value, "")
+    draft.repo = replace(draft.repo, preflight_ok=False, preflight_problems=(problem,), preflight_at=draft.now)
+
+
+def jitter(seed: str) -> float:
+    """A number in [0, 1) that is fixed by the attempt: full jitter without randomness in the domain."""
+    value = 0
+    for char in seed:
+        value = (value * 131 + ord(char)) % 1_000_003
+    return value / 1_000_003
