@@ -73,8 +73,7 @@ def add(
     if not added.new:
         say(f"{named} is already queued; its state is {entry.state}.")
         return
-    place = f", place {entry.position} in the queue" if entry.position is not None else ""
-    say(f"{'Enqueued ticket' if ticket else 'Added'} {named}: {entry.state}{place}.")
+    say(f"{'Enqueued ticket' if ticket else 'Added'} {named}: {entry.state}.")
 
 
 def remove(

@@ -293,8 +293,11 @@ def _finding(value: Any) -> Finding:
 
 def _settled(answer: Answer) -> Settled:
     said = _record(_Said, answer.body)
-    # The words are those of a comment, which begins with whom it is for.
-    return Settled(_entry(_item(answer)), re.sub(r"^@[A-Za-z0-9-]+: ", "", plain(said.text)), said.due_at)
+    entry = _entry(_item(answer))
+    # The words are those of a comment: it begins with whom it is for, and stands where the item is known.
+    words = re.sub(r"^@[A-Za-z0-9-]+: ", "", plain(said.text))
+    name = entry.name if entry.dir is None or entry.number is None else f"{entry.name} ({entry.dir})"
+    return Settled(entry, words if words.startswith(entry.name) else f"{name}: {words}", said.due_at)
 
 
 class _Said(msgspec.Struct):

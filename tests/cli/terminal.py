@@ -88,6 +88,8 @@ class Terminal:
                 await self.world.settle()
             await asyncio.wait({task}, timeout=0.005)
         done = await task
+        if self.world is not None and self.world.bot is not None:
+            await self.world.settle()
         assert "Traceback" not in done.err
         for secret in (
             value for name, value in (self.env | dict(env or {})).items() if name.endswith("_TOKEN") and value
