@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from bot.domain.intake import InstallationChange, Intake, Touch, TouchKind
-from bot.domain.model import AttemptId, IssueKey
+from bot.domain.model import AttemptId, IssueKey, Person
+from bot.domain.sessions import SessionRecord
+from bot.domain.workers import WorkerRecord, WorkerToken
 from bot.protocols.ledger import Audit, BundleRow, LockRow, OutboxRow
 from bot.store.backup import backup
 from bot.store.engine import SqlStore
@@ -36,6 +38,11 @@ from tests.store.support import (
 
 TOUCHING = Intake(touches=(Touch(TouchKind.REPO, REPO.installation, REPO.repo),))
 DAY = timedelta(days=1)
+OLGA = Person(1, "olga")
+
+
+def a_session(id_: str, key: IssueKey) -> SessionRecord:
+    return SessionRecord(id_, f"agent-{id_}", key.installation, key.repo, "person:1/olga", START, START)
 
 
 def fail(error: BaseException) -> None:
@@ -93,12 +100,18 @@ async def test_what_a_removed_installation_left_goes_after_a_month_and_nothing_o
             tx.note_reply(key, 1, START + 30 * DAY)
             tx.put_thought_blob(key.repo_key, "b" * 40, "text")
             tx.mark(key)
+            token = WorkerToken(f"wt{number}", "box", key.installation, (key.repo,), OLGA, START, START + DAY)
+            tx.put_worker_token(token, hashlib.sha256(token.id.encode()).hexdigest())
+            tx.put_worker(WorkerRecord(f"w{number}", key.installation, token.id, "box", START, START))
+            tx.put_session(a_session(f"s{number}", key))
+            tx.put_log(id_, "it crashed", START + 30 * DAY)
 
     await store.write(fill)
     removal = InstallationChange(REPO.installation, 5, "octo", active=False, removed=True)
     await SqlInbox(store).accept("guid", "installation", "deleted", Intake(installation=removal), None)
     await Router(store, fail).route_all()
     owners = ["items", "attempts", "locks", "intents", "outbox", "events", "replies", "thought_blobs", "repos"]
+    owners += ["worker_tokens", "workers", "sessions"]
 
     assert (await prune(store, START + 30 * DAY)).installations == 0
     assert (await prune(store, START + 30 * DAY + timedelta(minutes=1))).installations == 1
@@ -107,6 +120,21 @@ async def test_what_a_removed_installation_left_goes_after_a_month_and_nothing_o
     assert ask(path, "SELECT key FROM keys") == [(str(other_issue),)]
     assert ask(path, "SELECT attempt FROM tokens") == [("att_1",)]
     assert ask(path, "SELECT attempt FROM bundles") == [("att_1",)]
+    assert ask(path, "SELECT attempt FROM logs") == [("att_1",)]
+
+
+async def test_ended_sessions_go_after_a_week_and_logs_after_a_month(store: SqlStore) -> None:
+    def fill(tx: SqlLedger) -> None:
+        tx.put_session(a_session("s1", ISSUE))
+        tx.put_session(replace(a_session("s2", ISSUE), terminated_at=START, why="no sign of life"))
+        tx.put_log(AttemptId("att_1"), "it crashed", START)
+
+    await store.write(fill)
+    await prune(store, START + 8 * DAY)
+    assert [one.id for one in await store.read(lambda tx: tx.sessions(REPO))] == ["s1"]
+    assert await store.read(lambda tx: tx.log(AttemptId("att_1"))) == ("it crashed", START)
+    await prune(store, START + 31 * DAY)
+    assert await store.read(lambda tx: tx.log(AttemptId("att_1"))) is None
 
 
 async def test_the_history_of_a_living_installation_cannot_be_purged(store: SqlStore, path: Path) -> None:
