@@ -34,7 +34,7 @@ def holder_of(tx: Ledger, attempt_id: str, token: str, now: datetime) -> Attempt
         raise LostClaim(INVALID)
     session = tx.session_of(attempt.id)
     if session is not None and session.terminated_at is not None:
-        raise LostClaim(f"the session of this claim has ended ({session.why}); stop and change nothing")
+        raise LostClaim(f"the session of this claim has ended ({session.why})")
     under = attempt.worker.token_id
     if under is not None:
         worker_token = tx.worker_token_by_id(attempt.key.installation, under)

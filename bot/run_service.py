@@ -268,7 +268,7 @@ class RunService:
             session = tx.session_of(attempt.id)
             if session is not None:
                 if session.terminated_at is not None:
-                    raise LostClaim(f"the session of this claim has ended ({session.why}); stop and change nothing")
+                    raise LostClaim(f"the session of this claim has ended ({session.why})")
                 drain = drain or look(tx, touch(tx, session, now), now).draining
             # Where the App was suspended or removed nothing may go on.
             return after, repo is None or not repo.active, drain
