@@ -191,7 +191,8 @@ class Endings:
         reason = failure.reason if failure is not None else None
         pull = item.pull.number if item.pull is not None else None
         said = text or words.state_of(item.state, pull=pull, due_at=due, reason=reason)
-        return Settled(listed(item, attempts), said, due)
+        # Its place in the queue is decided by the next look at the repository, which may have been or not.
+        return Settled(listed(replace(item, position=None, waiting=()), attempts), said, due)
 
 
 def _reason(text: str) -> FailureReason:
