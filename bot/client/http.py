@@ -179,7 +179,7 @@ def _trouble(server: str, status: int, body: Mapping[str, Any], request: str) ->
         )
     if code == "lost_claim":
         said = _sentence(detail or "The claim is not yours any more")
-        return LostClaim(f"{said} {ADVICE.partition('. ')[2] if 'Stop' in said else ADVICE}")
+        return LostClaim(f"{said} {ADVICE.partition('. ')[2] if 'stop' in said.lower() else ADVICE}")
     if status == 401:
         return _UnknownToken(
             "The server does not know the token.", "Set TGS_TOKEN or GH_TOKEN to a GitHub token that works."
