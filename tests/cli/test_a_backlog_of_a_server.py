@@ -136,7 +136,7 @@ async def test_an_item_is_claimed_and_settled(world: World, maria: Terminal, tmp
     item = await world.attempts(claim["number"])
     world.push({f"{folder}/implementation.md": "# Done\n", "bye.py": "print('bye')\n"}, branch=item[-1].branch)
     await maria.type(f"{backlog} complete {folder}")
-    await olga.type(f"{backlog} fail --reason agent.crash --message 'It ran out of memory.' --json")
+    await olga.type(f"{backlog} fail --reason agent.crash --message 'It ran out of memory.'")
     await olga.type(f"{backlog} claim {second}")
     await world.after(timedelta(minutes=2))
     await olga.type(f"{backlog} claim {second} --name phone")
