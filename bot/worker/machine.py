@@ -41,6 +41,7 @@ from bot.worker.wire import ApiDown, ApiError
 
 BEAT_SECONDS: Final = 60.0  # the bot calls a worker offline after three missed signs of life
 PATIENCE: Final = 600.0  # seconds that finished work waits for a bot that is down: as long as its lease
+LEAVE_SECONDS: Final = 15.0  # a bot that does not answer must not hold up the end; it sees the silence as well
 AGAIN_SECONDS: Final = 5.0  # between two questions when the bot answers "nothing" at once, or not at all
 QUICK: Final = 1.0  # seconds; an answer that came sooner was not waited for by the bot
 
@@ -129,7 +130,9 @@ class Machine:
             finally:
                 alive.cancel()
                 await asyncio.gather(alive, return_exceptions=True)
-                await self._leave()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LEAVE_SECONDS):
+                        await self._leave()
         return self._tally
 
     # --- being known -------------------------------------------------------------------------------
