@@ -153,7 +153,8 @@ def one_line(text: str) -> str:
 
 def for_title(text: str, limit: int = MAX_TITLE) -> str:
     """A title for an issue or pull request: one line, never empty, nothing GitHub acts on."""
-    line = _EXPRESSION.sub("$ ", one_line(text))
+    # A title is no Markdown block: four leading spaces make no code that a comment could hide in.
+    line = _EXPRESSION.sub("$ ", one_line(" ".join(text.split())))
     line = _SKIP_OTHER.sub(r"(\1)", _SKIP_CI.sub(r"(\1)", line))
     line = _CLOSING.sub(lambda m: m[1] + ZWSP, _MENTION.sub("@" + ZWSP, line))
     return cap(line, limit, "…").strip() or "Untitled"

@@ -84,6 +84,7 @@ STABLE = [for_prompt, for_comment, for_commit, for_title, for_branch, for_termin
 @pytest.mark.parametrize("function", STABLE, ids=lambda f: f.__name__)
 @settings(max_examples=150, deadline=None)
 @given(text=texts)
+@example(text="    <!--")
 @example(text="<!-- --> ```\n<!-- x -->")
 @example(text="<!<!-- -->-- a")
 @example(text="\x1b\x1b[m[31m")

@@ -150,3 +150,10 @@ async def test_programs_fetch_it_once(world: World) -> None:
         tag = answer.headers["ETag"]
     async with world.http.get(url, headers={"If-None-Match": tag}) as answer:
         assert answer.status == 304
+
+
+async def test_a_wrong_method_is_told_the_right_ones(world: World) -> None:
+    assert world.http is not None
+    async with world.http.put(f"{world.url}/api/v1/queue/claim") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+        assert (await answer.json(content_type=None))["code"] == "method_not_allowed"

@@ -31,6 +31,7 @@ class Code(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     REFUSED = "refused"
     NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
     LOST_CLAIM = "lost_claim"
     TAKEN = "taken"
     CONFLICT = "conflict"
@@ -45,6 +46,7 @@ _STATUS = {
     Code.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
     Code.REFUSED: HTTPStatus.FORBIDDEN,
     Code.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    Code.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
     Code.LOST_CLAIM: HTTPStatus.CONFLICT,
     Code.TAKEN: HTTPStatus.CONFLICT,
     Code.CONFLICT: HTTPStatus.CONFLICT,
@@ -141,8 +143,12 @@ async def _answered(request: web.Request, handler: Handler, name: str) -> web.St
         return problem(
             Code.UPSTREAM, "GitHub did not do what was asked; try again.", headers={"Retry-After": "10"}, extra=mine
         )
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        said = f"This address takes {allowed}, not {error.method}."
+        return problem(Code.METHOD_NOT_ALLOWED, said, headers={"Allow": allowed}, extra=mine)
     except web.HTTPException as error:
-        code = Code.NOT_FOUND if error.status in {404, 405} else Code.INVALID
+        code = Code.NOT_FOUND if error.status == HTTPStatus.NOT_FOUND else Code.INVALID
         return problem(code, error.reason, extra=mine)
     except Exception:
         log.exception("api_failed", path=request.path)
