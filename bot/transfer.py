@@ -94,8 +94,7 @@ class Transfer:
 def _wishes(file: File) -> Iterator[Wish]:
     for row in file.thoughts:
         if row.known in WANTED:
-            title = row.title if row.tgs.titled else None
-            yield Wish(dir=row.dir, title=title, priority=row.priority or None, locks=row.tgs.locks or None)
+            yield Wish(dir=row.dir, priority=row.priority or None, locks=row.tgs.locks or None)
     issues = (file.tgs.model_extra or {}).get("issues")
     for issue in issues if isinstance(issues, list) else ():
         if not isinstance(issue, dict) or issue.get("status") not in {status.value for status in WANTED}:

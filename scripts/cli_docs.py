@@ -17,12 +17,11 @@ WIDTH = 80
 """Columns of the help texts: what a terminal has that nobody made wider."""
 
 INTRO = """\
-`tgs` asks a running bot, GitHub alone, or a file in a clone; `tgs server backlog` says the same to all three.
+`tgs` asks a running bot, or GitHub alone; `tgs server backlog` says the same to both.
 
 * **Which repository:** `--repo owner/name`, else the `origin` of the clone that you are in.
-* **Which backlog:** `--backend server|github|file`: the bot of `TGS_SERVER_URL`, GitHub alone with your own token, or
-  the [file](backlog-file.md) `tgs/server/backlog.json` of a clone. Without the option it is the server when
-  `TGS_SERVER_URL` is set, else GitHub.
+* **Which backlog:** `--backend server|github`: the bot of `TGS_SERVER_URL`, or GitHub alone with your own token.
+  Without the option it is the server when `TGS_SERVER_URL` is set, else GitHub.
 * **Who you are:** `TGS_TOKEN` or `GH_TOKEN`, a GitHub token; it is sent to the one server of `TGS_SERVER_URL` (or to
   GitHub) and nowhere else. Credentials are never arguments.
 * **For programs:** `--json` prints one JSON document on standard output; [its schemas](#json) are below. Errors are

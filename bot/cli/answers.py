@@ -99,7 +99,6 @@ class ScanAnswer:
     known: int
     refused: tuple[Finding, ...]
     applied: bool
-    pull_request: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +106,6 @@ class ImportAnswer:
     """The items of the file, and whether each is new."""
 
     items: tuple[Added, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreAnswer:
-    """The file is as it was at this commit. `changed` is false when it was so already."""
-
-    commit: str
-    items: int
-    changed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +267,6 @@ ANSWERS: dict[str, type] = {
     "server backlog validate": ValidateAnswer,
     "server backlog scan": ScanAnswer,
     "server backlog import": ImportAnswer,
-    "server backlog restore": RestoreAnswer,
     "server locks list": LocksAnswer,
     "server locks release": SettledAnswer,
     "server locks explain": ExplainAnswer,

@@ -1,4 +1,4 @@
-"""Which backlog a command means, chosen in one place: the bot's, GitHub alone, or a file in a clone.
+"""Which backlog a command means, chosen in one place: the bot's, or GitHub alone.
 
 Promise: credentials come from the settings only, never from an argument. The parts of a backend are imported when it is
 used, so that `tgs --help` stays quick. Nothing is asked of the network here.
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from bot.client.backlog import Backlog
-    from bot.client.file_backlog import FileBacklog
     from bot.client.remembered import Remembered
     from bot.client.server_backlog import ServerBacklog
     from bot.settings import ClientSettings
@@ -42,7 +41,6 @@ class Backend(StrEnum):
 
     SERVER = "server"
     GITHUB = "github"
-    FILE = "file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +68,6 @@ class Where:
                 return f"{self.settings.server_url} {self.repo.lower()}"
             case Backend.GITHUB:
                 return f"{self.settings.github_api_url} {self.repo.lower()}"
-            case Backend.FILE:
-                return f"file {self.clone}"
             case _ as never:
                 assert_never(never)
 
@@ -98,18 +94,10 @@ def choose(backend: Backend | None, repo: str, path: Path | None) -> Where:
     if path is not None:
         given.append(f"--path {path}")
     options = " ".join(given)
-    if backend is Backend.FILE:
-        root = clone_root(path)
-        if root is None:
-            raise UserError(
-                f"{path or Path.cwd()} is in no git repository.",
-                "The file backend keeps its backlog under git: run it in a clone, or name one with --path.",
-            )
-        return Where(backend, settings, "", root, options)
     if backend is Backend.SERVER and not settings.server_url:
         raise UserError(
             "TGS_SERVER_URL is not set.",
-            "Set it to the address of the running bot. Or set GH_TOKEN to use GitHub alone, or use --backend file.",
+            "Set it to the address of the running bot. Or set GH_TOKEN to use GitHub alone.",
         )
     return Where(backend, settings, repository_name(repo, path), clone_root(path), options)
 
@@ -128,8 +116,6 @@ async def opened(where: Where) -> AsyncIterator[Backlog]:
                 where.repo, where.settings.gh_token, where.settings.github_api_url
             ) as backlog:
                 yield backlog
-        case Backend.FILE:
-            yield await opened_file(where)
         case _ as never:
             assert_never(never)
 
@@ -146,14 +132,6 @@ async def opened_server(where: Where) -> AsyncIterator[ServerBacklog]:
     async with aiohttp.ClientSession() as session:
         http = BotHttp(session, where.settings.server_url or "", where.token)
         yield ServerBacklog(http, where.repo, RandomIds())
-
-
-async def opened_file(where: Where) -> FileBacklog:
-    """The backlog file of the clone. Raises UserError when the clone's shared branch is not clear."""
-    from bot.client.file_backlog import open_file_backlog
-
-    assert where.clone is not None, "a file backend is chosen for a clone"
-    return await open_file_backlog(where.clone)
 
 
 def repository_name(given: str, path: Path | None) -> str:

@@ -19,7 +19,7 @@ import typer
 
 from bot.cli import show
 from bot.cli.answers import ImportAnswer, ListAnswer, ValidateAnswer, json_text, print_json
-from bot.cli.backends import Backend, Where, choose, opened
+from bot.cli.backends import Where, choose, opened
 from bot.cli.exits import Exit, told
 from bot.cli.options import AsJson, BackendChoice, ClonePath, Repo, States
 from bot.client.backlog import Backlog, Entry, Finding, Status
@@ -88,7 +88,7 @@ def list_(
             return show.items(entries, wide=wide)
         if wanted:
             return "No item is like that."
-        return show.for_reading(show.EMPTY_FILE if where.backend is Backend.FILE else show.EMPTY, sys.stdout)
+        return show.for_reading(show.EMPTY, sys.stdout)
 
     if watch:
         _watch(look)

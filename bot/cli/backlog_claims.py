@@ -81,7 +81,7 @@ def next_(
     Nobody else gets it meanwhile. Exit code 3 when there is nothing.
     """
     where = choose(backend, repo, path)
-    wanted = Wanted(name or _me(where), count=count, peek=peek, capabilities=tuple(capability or ()))
+    wanted = Wanted(name or _machine(), count=count, peek=peek, capabilities=tuple(capability or ()))
     _claimed(where, wanted, as_json, with_token=with_token)
 
 
@@ -101,7 +101,7 @@ def claim(
     Exit code 4 when somebody else has it.
     """
     where = choose(backend, repo, path)
-    wanted = Wanted(name or _me(where), ref=item_ref(item, path), capabilities=tuple(capability or ()))
+    wanted = Wanted(name or _machine(), ref=item_ref(item, path), capabilities=tuple(capability or ()))
     try:
         _claimed(where, wanted, as_json, with_token=with_token)
     except Taken as taken:
@@ -345,15 +345,8 @@ def _copy(log: str, folder: Path, ref: ItemRef) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror}.", "Name another folder.") from None
 
 
-def _me(where: Where) -> str:
-    """The machine; where nobody else knows the person, the person and the machine."""
-    import getpass
+def _machine() -> str:
+    """The machine's name; who the person is, the token says."""
     import platform
 
-    machine = platform.node() or "here"
-    if where.backend is not Backend.FILE:
-        return machine
-    try:
-        return f"{getpass.getuser()}@{machine}"
-    except (OSError, KeyError):
-        return f"somebody@{machine}"
+    return platform.node() or "here"

@@ -15,7 +15,7 @@ from bot.cli import (
     backlog,
     backlog_change,
     backlog_claims,
-    backlog_move,
+    backlog_scan,
     config,
     db,
     demo,
@@ -70,10 +70,9 @@ items.command()(backlog_claims.heartbeat)
 items.command()(backlog_claims.complete)
 items.command()(backlog_claims.fail)
 items.command()(backlog.validate)
-items.command()(backlog_move.scan)
+items.command()(backlog_scan.scan)
 items.command()(backlog.export)
 items.command("import")(backlog.import_)
-items.command()(backlog_move.restore)
 
 server = typer.Typer(help="The backlog, its locks, and the settings.", no_args_is_help=True)
 server.add_typer(items, name="backlog")

@@ -19,7 +19,6 @@ from bot.texts.phrases import at
 
 _NUMBERS = frozenset({"#", "place", "prio", "tries", "pull"})
 EMPTY = "The backlog is empty. Label an issue `tgs:ready`, or commit a plan under tgs/thoughts/."
-EMPTY_FILE = "The backlog is empty. `tgs server backlog scan --apply` adds the plans that are committed."
 
 
 def items(entries: Sequence[Entry], *, wide: bool = False) -> str:

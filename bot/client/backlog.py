@@ -1,8 +1,8 @@
 """The one interface of `tgs server backlog`, whatever stands behind it.
 
-Three implementations: the running bot (`server_backlog.py`), GitHub alone with the person's own token
-(`github_backlog.py`), and a file under git (`file_backlog.py`). Promise of each: at most one claimer has an item; what
-was claimed can only be settled by who claimed it; an operation that changed nothing says so.
+Two implementations: the running bot (`server_backlog.py`), and GitHub alone with the person's own token
+(`github_backlog.py`). Promise of each: at most one claimer has an item; what was claimed can only be settled by who
+claimed it; an operation that changed nothing says so.
 
 Errors: `UserError` for what the person can mend (a folder without a plan, a broken file), `NothingThere` when the
 backlog has nothing to give, `Taken` when somebody else has the item, `LostClaim` when the claim is not the caller's any

@@ -1,4 +1,4 @@
-"""`tgs/server/backlog.json`: reading and writing the backlog file, version "1".
+"""`backlog.json`: the format in which a backlog is exported and imported, version "1".
 
 Promise: what is read is written back, keys that this version does not know included, at the top and in each thought;
 ours beyond the agreed keys stand under one key, `tgs`. Times are ISO 8601 in UTC with `Z`. A file that cannot be used
@@ -21,7 +21,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from bot.client.backlog import Entry, Status
 from bot.client.json_places import Places, place
 from bot.domain.locks import MAX_LOCKS, InvalidLock, parse_lock
-from bot.domain.model import ItemState
 from bot.domain.timestamps import iso, parse_iso
 from bot.domain.yaml_source import complaint
 from bot.errors import UserError
@@ -32,24 +31,13 @@ MAX_BYTES: Final = 16_000_000
 """Bytes of the file: ten thousand thoughts with their last failures; a larger one was not written by people or us."""
 MAX_DEPTH: Final = 40
 """Levels of nesting; ours need five, and what cannot be walked cannot be written back."""
-KEPT_FAILURES: Final = 5
-"""Failures kept per thought: as many as anybody reads before the next attempt."""
-
-RESTORE: Final = (
-    f"`git log -- {PATH}` lists its versions; `tgs server backlog restore --from <commit>` puts the one back "
-    "that you name."
+WAY_OUT: Final = (
+    "If it is kept in git, `git log -- <file>` lists its versions, and `git checkout <commit> -- <file>` takes one "
+    "back. Or export the backlog anew."
 )
 _CONSTANT: Final = re.compile(r"-?(?:NaN|Infinity)")
 _MARKER: Final = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: .*)?\r?$", re.MULTILINE)
 
-STATES: Final[Mapping[Status, ItemState]] = {
-    Status.PROPOSED: ItemState.PROPOSED,
-    Status.QUEUED: ItemState.READY,
-    Status.IN_PROGRESS: ItemState.IN_PROGRESS,
-    Status.COMPLETED: ItemState.DONE,
-    Status.FAILED: ItemState.FAILED,
-    Status.CANCELLED: ItemState.CANCELLED,
-}
 WRITTEN: Final = (Status.QUEUED, Status.IN_PROGRESS, Status.COMPLETED, Status.FAILED)
 """The words that we write: a proposed thought is not in the file yet, a cancelled one is not in it any more."""
 
@@ -57,17 +45,11 @@ WRITTEN: Final = (Status.QUEUED, Status.IN_PROGRESS, Status.COMPLETED, Status.FA
 class BrokenFile(UserError):
     """The file cannot be used. `line` and `column` count from 1; 0 means the whole file."""
 
-    def __init__(self, what: str, remedy: str = RESTORE, *, line: int = 0, column: int = 0) -> None:
+    def __init__(self, what: str, remedy: str = WAY_OUT, *, line: int = 0, column: int = 0) -> None:
         where = f", line {line}, column {column}" if line else ""
         super().__init__(f"{PATH}{where}: {what}", remedy)
         self.line = line
         self.column = column
-
-    def instead(self, remedy: str) -> BrokenFile:
-        """The same error with another way out."""
-        other = BrokenFile("", remedy, line=self.line, column=self.column)
-        other.what, other.args = self.what, (f"{self.what} {remedy}",)
-        return other
 
 
 class UnknownVersion(BrokenFile):
@@ -102,42 +84,14 @@ Time = Annotated[datetime, BeforeValidator(_time), PlainSerializer(iso, return_t
 _OURS = ConfigDict(frozen=True, strict=True, extra="allow")
 
 
-class Failed(BaseModel):
-    """One failed attempt. `log` is the end of the agent's log, without credentials."""
-
-    model_config = _OURS
-
-    reason: str
-    at: Time
-    message: str = ""
-    log: str | None = None
-
-
 class Ours(BaseModel):
-    """What we keep per thought beyond the agreed keys. Of the claim's token only its SHA-256 is kept.
-
-    `locks` and `needs` are the plan's wishes; `changed_at` is when the status last changed; `titled` says that a person
-    chose the title; `burnt` and `infra` are the counters that decide about another attempt.
-    """
+    """What stands under `tgs` in a thought. `locks` are wished for by an import; the rest is for readers."""
 
     model_config = _OURS
 
-    attempt: str | None = None
-    fence: Annotated[int, Field(ge=0)] = 0
-    token_sha256: str | None = None
-    base_sha: str | None = None
-    branch: str | None = None
-    changed_at: Time | None = None
-    not_before: Time | None = None
     locks: Annotated[
         tuple[Annotated[str, BeforeValidator(_lock)], ...], BeforeValidator(_tuple), Field(max_length=MAX_LOCKS)
     ] = ()
-    needs: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()
-    titled: bool = False
-    evidence: str | None = None
-    burnt: Annotated[int, Field(ge=0)] = 0
-    infra: Annotated[int, Field(ge=0)] = 0
-    failures: Annotated[tuple[Failed, ...], BeforeValidator(_tuple)] = ()
 
 
 class Row(BaseModel):
@@ -160,19 +114,11 @@ class Row(BaseModel):
     def known(self) -> Status | None:
         return next((word for word in Status if word == self.status), None)
 
-    def but(self, *, tgs: Mapping[str, object] | None = None, **changes: object) -> Row:
-        """A copy with these fields changed; `tgs` changes single fields of ours."""
-        if tgs is not None:
-            changes["tgs"] = self.tgs.model_copy(update=dict(tgs))
-        return self.model_copy(update=changes)
-
 
 class FileOurs(BaseModel):
-    """What we keep once per file. `fences`: the last one of each removed thought, so that none is used twice."""
+    """What stands under `tgs` once per file: `issues`, which have no folder."""
 
     model_config = _OURS
-
-    fences: dict[str, int] = Field(default_factory=dict)
 
 
 class File(BaseModel):
@@ -183,27 +129,6 @@ class File(BaseModel):
     version: str = VERSION
     thoughts: Annotated[tuple[Row, ...], BeforeValidator(_tuple)] = ()
     tgs: FileOurs = FileOurs()
-
-    def find(self, folder: str) -> Row | None:
-        """The thought's row. Raises UserError when the file names it twice."""
-        rows = [row for row in self.thoughts if row.dir == folder]
-        if len(rows) > 1:
-            raise UserError(
-                f"{folder} stands {len(rows)} times in {PATH}.",
-                "`tgs server backlog validate --fix` makes one of them.",
-            )
-        return rows[0] if rows else None
-
-    def put(self, row: Row) -> File:
-        """With this row in the place of the one of its folder, else at the end."""
-        if any(known.dir == row.dir for known in self.thoughts):
-            return self.model_copy(
-                update={"thoughts": tuple(row if known.dir == row.dir else known for known in self.thoughts)}
-            )
-        return self.model_copy(update={"thoughts": (*self.thoughts, row)})
-
-
-EMPTY: Final = File()
 
 
 # --- writing

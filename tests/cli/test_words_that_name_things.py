@@ -10,7 +10,7 @@ from bot.cli.backends import Backend, choose
 from bot.cli.options import item_ref
 from bot.client.backlog import ItemRef
 from bot.errors import UserError
-from tests.client.clones import git
+from tests.worker.support import git
 
 FOLDER = "tgs/thoughts/a1b2c3-add-greeting"
 
@@ -83,7 +83,6 @@ def test_a_backlog_has_a_place_of_its_own(clone: Path, monkeypatch: pytest.Monke
         choose(None, "acme/greeter", clone).place,
         choose(None, "acme/other", clone).place,
         choose(Backend.GITHUB, "acme/greeter", clone).place,
-        choose(Backend.FILE, "", clone).place,
     }
-    assert len(places) == 4
+    assert len(places) == 3
     assert choose(None, "Acme/Greeter", clone).place in places
