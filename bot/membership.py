@@ -123,12 +123,11 @@ class Membership:
         await self.require(person, repo, Capability.START)
         if repo.archived:
             raise Refused(f"`{repo.full_name}` is archived; nothing can be added there.")
-        created = False
         if wish.number is not None:
             key = IssueKey(repo.key.installation, repo.key.repo, wish.number)
             await self.there(key)
         elif wish.dir is not None:
-            key, created = await self._of_thought(repo, wish.dir, wish.title)
+            key = await self._of_thought(repo, wish.dir, wish.title)
         else:
             assert wish.ticket is not None
             key, wish = await self._of_ticket(person, repo, wish.ticket, wish, request if keyed else "")
@@ -136,7 +135,8 @@ class Membership:
             await self._retitle(key, wish.title)
         item = await self._store.read(lambda tx: tx.item(key))
         done = await self._commands.orders(person, key, [START, *wishes(item, wish)], request=request)
-        return Entered(key, created or done[0].outcome == NoteCode.DONE.value, *_outcome(done))
+        # Of several who ask at once, the one whose command put it into the queue has added it.
+        return Entered(key, done[0].outcome == NoteCode.DONE.value, *_outcome(done))
 
     async def change(
         self, person: Person, key: IssueKey, wish: Wish, request: str, revision: int | None = None
@@ -211,14 +211,14 @@ class Membership:
 
     # --- thoughts ----------------------------------------------------------------------------------
 
-    async def _of_thought(self, repo: RepoRecord, dir_: str, title: str | None) -> tuple[IssueKey, bool]:
-        """The issue of a thought, created if it has none, and whether it was created now."""
+    async def _of_thought(self, repo: RepoRecord, dir_: str, title: str | None) -> IssueKey:
+        """The issue of a thought, created if it has none."""
         folder = dir_.rstrip("/")
         if parse_dir(folder) is None:
             raise UserError(f"{code_span(dir_)} is not the folder of a plan.", "Name `tgs/thoughts/<hash>-<title>`.")
         known = await self._store.read(lambda tx: tx.item_of_thought(repo.key, folder))
         if known is not None:
-            return known.key, False
+            return known.key
         head = await self._github.head(repo.key, repo.default_branch)
         if head is None:
             raise UserError(f"`{repo.full_name}` has no commit on `{repo.default_branch}`.", "Push one first.")
@@ -232,7 +232,7 @@ class Membership:
         item = await self._store.read(lambda tx: tx.item_of_thought(repo.key, folder))
         if item is None:
             raise Unavailable("It is not known yet whether the issue was created. Ask again in a minute.")
-        return item.key, True
+        return item.key
 
     async def _committed(self, repo: RepoRecord, head: str, folder: str) -> Thought:
         """The thought as it is on the default branch. Raises UserError that says what is missing."""

@@ -32,6 +32,9 @@ ZWSP: Final = "\u200b"
 
 # Characters that show nothing or change the direction of what follows: soft hyphen, joiners, marks, fillers, bidi
 # embeddings and isolates, invisible operators, tags, and variation selectors except the one for emoji.
+MAX_FENCE: Final = 8
+"""Marks that open a code block at most; nobody needs more than one for each level of nesting."""
+
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0e"
     "\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
@@ -43,6 +46,7 @@ _ANSI = re.compile(
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_ENDS = re.compile("\r\n?|\u2028|\u2029|\x85|\x0b|\x0c")
+_LONG_FENCE = re.compile(r"`{9,}|~{9,}")
 _EXPRESSION = re.compile(r"\$(?=\{\{)")
 
 # (how something hidden begins, how it ends, what is put in its place)
@@ -125,8 +129,10 @@ def _strip_hidden(text: str) -> str:
 def for_comment(text: str, limit: int = MAX_TEXT) -> str:
     """Markdown that an agent (or any stranger) wrote, safe to post as the bot. Open code fences are closed."""
     plain = _EXPRESSION.sub("$ ", visible(text)).strip("\n")
+    # Whoever opens a block with hundreds of marks would get a closing line as long.
+    plain = _LONG_FENCE.sub(lambda m: m[0][:MAX_FENCE], plain)
     defused = _outside_code(plain, _defuse)
-    return _close_fence(cap(defused, limit - 8))
+    return _close_fence(cap(defused, limit - MAX_FENCE))
 
 
 def for_commit(text: str, limit: int = MAX_TEXT) -> str:
@@ -277,7 +283,7 @@ def _close_fence(text: str) -> str:
         return text
     closing = lines[-1].strip()
     closed = last.map[1] - last.map[0] > 1 and set(closing) == set(last.markup[0]) and len(closing) >= len(last.markup)
-    return text if closed else f"{text}\n{last.markup[:8]}"
+    return text if closed else f"{text}\n{last.markup}"
 
 
 # --- secrets

@@ -85,6 +85,7 @@ STABLE = [for_prompt, for_comment, for_commit, for_title, for_branch, for_termin
 @settings(max_examples=150, deadline=None)
 @given(text=texts)
 @example(text="    <!--")
+@example(text="`" * 9)
 @example(text="<!-- --> ```\n<!-- x -->")
 @example(text="<!<!-- -->-- a")
 @example(text="\x1b\x1b[m[31m")
