@@ -5,12 +5,31 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
 from tests import world
 from tests.databases import PostgresqlServer, postgresql_server
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory, where the system has one
+ROOM = 4 << 30
+"""Bytes that must be free there: a run leaves less than one behind."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Puts the folders of tests into memory where that is possible and nothing else was asked for.
+
+    Every commit of every ledger is synced; on a slow disk the tests would mostly wait for it. What must survive the end
+    of a process survives it there too.
+    """
+    asked = config.option.basetemp is not None or {"PYTEST_DEBUG_TEMPROOT", "TMPDIR"} & set(os.environ)
+    if asked or not os.access(MEMORY, os.W_OK | os.X_OK):
+        return
+    found = os.statvfs(MEMORY)
+    if not found.f_flag & os.ST_NOEXEC and found.f_bavail * found.f_frsize >= ROOM:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
 
 
 @pytest.fixture(scope="session", autouse=True)

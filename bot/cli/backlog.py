@@ -10,10 +10,10 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -30,8 +30,6 @@ Result = TypeVar("Result")
 
 WATCH_SECONDS = 5.0
 """Between two looks of `--watch`: people read slower, and the server answers it from its ledger."""
-MAX_FILE = 16_000_000
-"""Bytes of a backlog file that is imported."""
 sleep = time.sleep
 
 
@@ -176,7 +174,7 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Add the items of a backlog file. What is in the backlog already stays as it is."""
-    content = _read_json(file)
+    content = _read_file(file)
     added = ask(choose(backend, repo, path), lambda backlog: backlog.import_(content))
     if as_json:
         print_json(ImportAnswer(tuple(added)))
@@ -187,30 +185,21 @@ def import_(
     print(f"{_count(len(new), 'item')} added, {len(added) - len(new)} known before.")
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises UserError with line and column."""
+def _read_file(file: Path) -> Mapping[str, object]:
+    """The content of a backlog file. Raises UserError that names the file, line and column."""
+    from bot.client.backlog_file import MAX_BYTES, data_of, parse
+
     piped = str(file) == "-"
     name = "The standard input" if piped else str(file)
     try:
         if piped:
-            raw = sys.stdin.buffer.read(MAX_FILE + 1)
+            raw = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             with file.open("rb") as source:
-                raw = source.read(MAX_FILE + 1)
+                raw = source.read(MAX_BYTES + 1)
     except OSError as error:
         raise UserError(f"{name} cannot be read: {error.strerror}.", "Name a backlog file.") from None
-    if len(raw) > MAX_FILE:
-        raise UserError(f"{name} has more than {MAX_FILE} bytes.", "Is it the right file?")
-    try:
-        data = json.loads(raw.decode("utf-8"))
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise UserError(f"{name} is not JSON: {where}: {error.msg}.", "Correct it there.") from None
-    except (UnicodeDecodeError, RecursionError):
-        raise UserError(f"{name} is not JSON in UTF-8.", "Is it the right file?") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{name} is not a backlog file: it holds no object.", "Is it the right file?")
-    return data
+    return data_of(parse(raw, name))
 
 
 def _line(entry: Entry) -> str:

@@ -25,7 +25,7 @@ from bot.domain.timestamps import iso, parse_iso
 from bot.domain.yaml_source import complaint
 from bot.errors import UserError
 
-PATH: Final = "tgs/server/backlog.json"
+NAME: Final = "The backlog file"
 VERSION: Final = "1"
 MAX_BYTES: Final = 16_000_000
 """Bytes of the file: ten thousand thoughts with their last failures; a larger one was not written by people or us."""
@@ -43,13 +43,18 @@ WRITTEN: Final = (Status.QUEUED, Status.IN_PROGRESS, Status.COMPLETED, Status.FA
 
 
 class BrokenFile(UserError):
-    """The file cannot be used. `line` and `column` count from 1; 0 means the whole file."""
+    """The file cannot be used. `line` and `column` count from 1; 0 means the whole file. `why` is the bare reason."""
 
-    def __init__(self, what: str, remedy: str = WAY_OUT, *, line: int = 0, column: int = 0) -> None:
+    def __init__(self, why: str, remedy: str = WAY_OUT, *, line: int = 0, column: int = 0, name: str = NAME) -> None:
         where = f", line {line}, column {column}" if line else ""
-        super().__init__(f"{PATH}{where}: {what}", remedy)
+        super().__init__(f"{name}{where}: {why}", remedy)
+        self.why = why
         self.line = line
         self.column = column
+
+    def of(self, name: str) -> BrokenFile:
+        """The same error of a file with this name."""
+        return type(self)(self.why, self.remedy, line=self.line, column=self.column, name=name)
 
 
 class UnknownVersion(BrokenFile):
@@ -189,8 +194,15 @@ def json_schema() -> Mapping[str, Any]:
 # --- reading
 
 
-def parse(raw: bytes) -> File:
-    """The file. Raises BrokenFile, or UnknownVersion."""
+def parse(raw: bytes, name: str = NAME) -> File:
+    """The file. Raises BrokenFile, or UnknownVersion, which say `name`."""
+    try:
+        return _parsed(raw)
+    except BrokenFile as error:
+        raise error.of(name) from None
+
+
+def _parsed(raw: bytes) -> File:
     if len(raw) > MAX_BYTES:
         raise BrokenFile(f"has {len(raw)} bytes; the limit is {MAX_BYTES}.")
     try:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import structlog
 
+from bot.domain.model import AttemptId
+from bot.protocols.ledger import LockRow
 from tests.cli.terminal import Terminal, home
-from tests.world import World, new_world
+from tests.world import START, World, new_world
 
 PULL = "workers: pull\nmax_parallel: 3\nagent:\n  adapter: scripted\nallow_unisolated: true\n"
 POLICY = "agent:\n  adapter: scripted\nallow_unisolated: true\n"
@@ -108,6 +110,44 @@ async def test_a_repository_that_is_not_set_up_is_found_out(tmp_path: Path) -> N
         assert checked.out.startswith("error: ")
         assert max(map(len, checked.out.splitlines())) <= 80
         assert (await maria.type("tgs server backlog validate --json")).code == 6
+
+
+async def test_the_backlog_is_carried_over_and_put_right(world: World, maria: Terminal) -> None:
+    """Plans that nobody mirrored, a file from elsewhere, broken files, a lock without a holder."""
+    backlog = "tgs server backlog"
+    world.push({".tgs/policy.yml": f"{PULL}mirror:\n  enabled: false\n"})
+    folder = world.thought("a1b2c3", "say-goodbye")
+    await world.settle()
+    await maria.type(f"{backlog} list")
+    await maria.type(f"{backlog} scan")
+    await maria.type(f"{backlog} scan --apply")
+    await maria.type(f"{backlog} scan --apply --json")
+    await maria.type(f"{backlog} export")
+    carried = {"version": "1", "thoughts": [{"dir": folder, "status": "queued", "priority": 100}]}
+    file = maria.cwd / "backlog.json"
+    file.write_text(json.dumps(carried))
+    await maria.type(f"{backlog} import backlog.json")
+    await maria.type(f"{backlog} import backlog.json --json")
+    file.write_text('{\n"version": "1",\n<<<<<<< ours\n"thoughts": []}')
+    await maria.type(f"{backlog} import backlog.json")
+    file.write_text('{"version": "1", "thoughts": [{"dir": 7}]}')
+    await maria.type(f"{backlog} import backlog.json")
+    file.write_text('{"version": "2", "thoughts": []}')
+    await maria.type(f"{backlog} import backlog.json")
+    for verb in ("claim", "complete", "fail --message gone"):
+        await maria.type(f"{backlog} {verb} tgs/thoughts/ffffff-nowhere")
+    [item] = await world.parts.store.read(lambda tx: tx.items(world.repo_key))
+    await world.parts.store.write(
+        lambda tx: tx.take_locks([LockRow(world.repo_key, "src/", item.key.number, AttemptId("gone"), START)])
+    )
+    await maria.type("tgs server locks list")
+    await maria.type(f"{backlog} validate")
+    await maria.type(f"{backlog} validate --fix")
+    await maria.type("tgs server locks release src/")
+    await maria.type("tgs server locks list")
+    maria.equals_golden("server-moves")
+    for number in world.repo.issues:
+        world.bot_said(number)
 
 
 async def test_an_item_is_claimed_and_settled(world: World, maria: Terminal, tmp_path: Path) -> None:

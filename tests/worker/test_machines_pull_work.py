@@ -275,7 +275,7 @@ async def test_each_agent_has_a_user_of_its_own_and_sees_no_other_workspace(tmp_
     origin = make_origin(tmp_path / "hub")
     command = "id -u > who.txt; (ls $PWD/../..; cat $PWD/../../*/box/context.json) > other.txt 2>&1; true"
     # What pytest makes may be entered by its owner only; the workspaces must be reachable for other users.
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:3]):
         folder.chmod(0o711)
     async with depot(origin, count=2, command=command, allow_unisolated=False) as bot:
         tally = await machine(bot, tmp_path, slots=2)
