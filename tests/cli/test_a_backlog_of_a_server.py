@@ -101,6 +101,43 @@ async def test_each_trouble_has_its_words_and_its_exit_code(world: World, maria:
     maria.equals_golden("server-troubles")
 
 
+EVERY = (
+    "backlog add 1",
+    "backlog remove 1",
+    "backlog list",
+    "backlog next",
+    "backlog claim 1",
+    "backlog heartbeat 1",
+    "backlog complete 1",
+    "backlog fail 1 --message gone",
+    "backlog validate",
+    "backlog scan",
+    "backlog export",
+    "backlog import backlog.json",
+    "locks list",
+    "locks explain 1",
+    "locks release src/",
+)
+"""Every command about the backlog; #1 is the set-up issue, which is no item."""
+
+NOWHERE = ("backlog add", "backlog remove", "backlog claim", "backlog complete", "backlog fail", "locks explain")
+
+
+async def test_every_command_has_words_for_an_empty_backlog_a_missing_folder_and_a_server_that_is_away(
+    world: World, maria: Terminal
+) -> None:
+    (maria.cwd / "backlog.json").write_text('{"version": "1", "thoughts": []}')
+    for command in EVERY[2:]:
+        await maria.type(f"tgs server {command}")
+    for command in NOWHERE:
+        await maria.type(f"tgs server {command} tgs/thoughts/ffffff-nowhere")
+    await world.stop_bot()
+    for command in EVERY:
+        away = await maria.type(f"tgs server {command}")
+        assert away.code in {6, 7}, command
+    maria.equals_golden("server-every-command")
+
+
 async def test_a_repository_that_is_not_set_up_is_found_out(tmp_path: Path) -> None:
     async with new_world(tmp_path, bare=True) as world:
         world.leave_due = True
@@ -146,6 +183,17 @@ async def test_the_backlog_is_carried_over_and_put_right(world: World, maria: Te
     await maria.type("tgs server locks release src/")
     await maria.type("tgs server locks list")
     maria.equals_golden("server-moves")
+    for number in world.repo.issues:
+        world.bot_said(number)
+
+
+async def test_several_items_are_claimed_at_once(world: World, maria: Terminal) -> None:
+    world.push({".tgs/policy.yml": PULL})
+    for title in ("One", "Two", "Three"):
+        world.issue(title, labels=["tgs:ready"])
+    await world.settle()
+    asked = await maria.type("tgs server backlog next --count 2 --json")
+    assert len({claim["number"] for claim in json.loads(asked.out)["claims"]}) == 2
     for number in world.repo.issues:
         world.bot_said(number)
 
