@@ -11,7 +11,7 @@ from bot.cli.answers import ExplainAnswer, LocksAnswer, SettledAnswer, print_jso
 from bot.cli.backends import choose
 from bot.cli.backlog import ask
 from bot.cli.options import AsJson, BackendChoice, ClonePath, Item, Repo, item_ref
-from bot.client.backlog import Backlog, LockHeld
+from bot.client.backlog import Backlog, ItemRef, LockHeld
 from bot.client.plain import plain
 
 app = typer.Typer(help="The paths that items hold while they are worked on.", no_args_is_help=True)
@@ -50,14 +50,22 @@ def explain(
     """Explain which paths an item holds, and why it does or does not move."""
     ref = item_ref(item, path)
 
-    async def both(backlog: Backlog) -> tuple[list[LockHeld], list[str]]:
-        return await backlog.locks(), await backlog.explain(ref)
+    async def all_of_it(backlog: Backlog) -> tuple[str, list[LockHeld], list[str]]:
+        lines = await backlog.explain(ref)
+        return await _holder(backlog, ref), await backlog.locks(), lines
 
-    held, lines = ask(choose(backend, repo, path), both)
-    holds = [f"read:{one.path}" if one.mode == "read" else one.path for one in held if one.item == str(ref)]
+    holder, held, lines = ask(choose(backend, repo, path), all_of_it)
+    holds = [f"read:{one.path}" if one.mode == "read" else one.path for one in held if one.item == holder]
     if as_json:
         print_json(ExplainAnswer(str(ref), tuple(lines), tuple(holds)))
         return
     for line in lines:
         show.say(plain(line))
     print(f"{ref} holds {', '.join(plain(one) for one in holds)}." if holds else f"{ref} holds no path.")
+
+
+async def _holder(backlog: Backlog, ref: ItemRef) -> str:
+    """The item's name as locks show it, also when people name it by its folder."""
+    if ref.dir is None:
+        return str(ref)
+    return next((entry.name for entry in await backlog.entries() if entry.dir == ref.dir), str(ref))

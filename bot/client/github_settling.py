@@ -89,12 +89,16 @@ class Settling:
     async def _no_evidence(self, view: View, issue: Issue) -> Refused:
         branch = view.branch_of(issue)
         pulls = await self._github.pulls_of_branch(view.key, branch)
-        wanted = f" with {issue.dir}/{IMPLEMENTATION}" if issue.dir is not None else ""
         if any(pull.open or pull.merged for pull in pulls):
-            what = f"The pull request of {branch} does not hold {issue.dir}/{IMPLEMENTATION}."
-        else:
-            what = f"There is no open pull request of the branch {branch}{wanted}."
-        return Refused(what, f"Push it and open one{wanted}, or say with --evidence why none is needed.")
+            return Refused(
+                f"The pull request of {branch} does not hold {issue.dir}/{IMPLEMENTATION}.",
+                "Commit and push that file, or say with --evidence why it is not needed.",
+            )
+        wanted = f" with {issue.dir}/{IMPLEMENTATION}" if issue.dir is not None else ""
+        return Refused(
+            f"There is no open pull request of the branch {branch}.",
+            f"Push the branch and open one{wanted}, or say with --evidence why none is needed.",
+        )
 
     async def fail(self, held: Held, number: int, ending: Ending) -> Settled:
         """Raises LostClaim; UserError for an unknown reason."""

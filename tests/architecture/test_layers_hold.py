@@ -101,7 +101,6 @@ def test_the_core_imports_only_pure_parts_of_the_standard_library() -> None:
 ENVIRONMENT_READERS = {
     "bot/settings.py": "the settings",
     "bot/cli/": "hands the environment to what it calls; a job's credentials come by it",
-    "bot/client/backlog_git.py": "starts git as the person would, with their configuration and credentials",
     "bot/worker/": "runs in a job: its inputs are variables, and it builds environments for its children",
     "bot/localhub/": "starts runner processes and git with an environment of its own making",
 }

@@ -38,6 +38,7 @@ _ALWAYS = (
     (re.compile(r"\b[a-z][0-9a-f]{48}\b"), "<attempt>"),
     (re.compile(r"\btga_[A-Za-z0-9_-]{40,}"), "<secret>"),
     (re.compile(r"\brequest [0-9a-f]{32}\b"), "request <id>"),
+    (re.compile(r"\(claim [0-9a-f]{12}\)"), "(claim <sha>)"),
     (re.compile(r"\ba\d{6}\b"), "<attempt>"),
     (re.compile(rf"(?<=[@/(]){re.escape(platform.node())}\b"), "laptop"),
 )

@@ -72,10 +72,12 @@ class GithubStage:
     async def publish(self, claim: Claim, files: dict[str, str | None]) -> Issue:
         """Pushes the claim's branch and opens a pull request from it."""
         assert claim.entry.number is not None
-        self.push(files, branch=claim.branch)
-        text = f"Closes #{claim.entry.number}"
+        return self.pull_request(claim.branch, files, closes=claim.entry.number)
+
+    def pull_request(self, branch: str, files: dict[str, str | None], *, closes: int) -> Issue:
+        self.push(files, branch=branch)
         opened = self.hub.pulls.open(
-            self.repo, title="Work", body=text, head=claim.branch, base="main", actor=self.as_("ada")
+            self.repo, title="Work", body=f"Closes #{closes}", head=branch, base="main", actor=self.as_("ada")
         )
         return opened.issue
 
