@@ -26,7 +26,7 @@ LIMIT_S = 3_600 if EVERY_MOMENT else 120
 SLICES = 4
 """Parts of each story's choice, so that several processes share the work."""
 
-SPREAD = 4
+SPREAD = 2
 """Moments of each story beside those that the kinds of effect need."""
 
 

@@ -24,7 +24,7 @@ from bot.localhub import merging
 from bot.localhub.hooks import HookFault, HookFaultKind
 from tests.world import World, new_world
 
-EXAMPLES = 4
+EXAMPLES = 2
 """Lines per story: one telling takes two to three seconds."""
 
 LOOKS = 40

@@ -34,7 +34,7 @@ from bot.web.api.table import ROUTES
 from tests.contract.api_answers import description
 from tests.world import World, new_world
 
-EXAMPLES = int(os.environ.get("TGS_CONFORMANCE_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("TGS_CONFORMANCE_EXAMPLES", "3"))
 """Requests per operation."""
 
 CHECKS = [
