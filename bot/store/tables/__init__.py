@@ -1,0 +1,62 @@
+"""The one schema, in SQL that SQLite and PostgreSQL share. Migrations build it; a test holds both equal.
+
+What the database itself guarantees, whatever the code does: at most one live attempt per item, a fence is used once
+per item, one item per thought, an intent and an act are stored once, states and phases are known words, history is
+append-only (triggers, in the migration). Columns that hold JSON are records the database never looks into; what
+is searched has a column of its own and is written together with its record.
+"""
+
+from __future__ import annotations
+
+from bot.store.tables.base import METADATA
+from bot.store.tables.intake import deliveries, keys, meta, touches
+from bot.store.tables.work import (
+    attempts,
+    events,
+    installations,
+    intents,
+    items,
+    locks,
+    outbox,
+    replies,
+    repos,
+    thought_blobs,
+)
+from bot.store.tables.workers import (
+    bundles,
+    conversations,
+    jtis,
+    logs,
+    messages,
+    sessions,
+    tokens,
+    worker_tokens,
+    workers,
+)
+
+__all__ = [
+    "METADATA",
+    "attempts",
+    "bundles",
+    "conversations",
+    "deliveries",
+    "events",
+    "installations",
+    "intents",
+    "items",
+    "jtis",
+    "keys",
+    "locks",
+    "logs",
+    "messages",
+    "meta",
+    "outbox",
+    "replies",
+    "repos",
+    "sessions",
+    "thought_blobs",
+    "tokens",
+    "touches",
+    "worker_tokens",
+    "workers",
+]

@@ -1,0 +1,92 @@
+"""Deliveries of webhooks, what they point at, and the rows of the queue."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+from bot.domain.intake import TouchKind
+from bot.store.tables.base import METADATA, SERIAL, known
+from bot.store.types import OneOf, UtcTime
+
+deliveries = Table(
+    "deliveries",
+    METADATA,
+    Column("id", SERIAL, primary_key=True),
+    Column("guid", String, nullable=False),
+    Column("event", String, nullable=False),
+    Column("action", String),
+    Column("installation", BigInteger),
+    Column("received_at", UtcTime, nullable=False),
+    Column("routed_at", UtcTime),
+    Column("body", LargeBinary),
+    Index("uq_deliveries_guid", "guid", unique=True),
+    Index("ix_deliveries_received", "received_at"),
+    Index(
+        "ix_deliveries_unrouted",
+        "id",
+        sqlite_where=text("routed_at IS NULL"),
+        postgresql_where=text("routed_at IS NULL"),
+    ),
+)
+
+touches = Table(
+    "touches",
+    METADATA,
+    Column("id", SERIAL, primary_key=True),
+    Column("delivery", BigInteger, ForeignKey("deliveries.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", OneOf(TouchKind), nullable=False),
+    Column("installation", BigInteger, nullable=False),
+    Column("repo", BigInteger),
+    Column("value", String, nullable=False),
+    # `value` as a number where the kind is one (issue, run, pull), so that joins compare integers.
+    Column("number", BigInteger),
+    Column("hint", String, nullable=False),
+    known("kind", TouchKind),
+    Index("ix_touches_delivery", "delivery"),
+    Index("ix_touches_number", "kind", "number"),
+)
+
+keys = Table(
+    "keys",
+    METADATA,
+    Column("key", String, primary_key=True),
+    Column("wanted_rev", BigInteger, nullable=False),
+    Column("seen_rev", BigInteger, nullable=False),
+    Column("next_due_at", UtcTime),
+    Column("priority", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("last_error", Text),
+    Column("touched_at", UtcTime),
+    CheckConstraint("seen_rev <= wanted_rev", name="seen_not_ahead"),
+    Index(
+        "ix_keys_due",
+        "next_due_at",
+        sqlite_where=text("next_due_at IS NOT NULL"),
+        postgresql_where=text("next_due_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_keys_pending",
+        "key",
+        sqlite_where=text("wanted_rev <> seen_rev"),
+        postgresql_where=text("wanted_rev <> seen_rev"),
+    ),
+)
+
+meta = Table(
+    "meta",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
