@@ -15,6 +15,8 @@ from typing import Protocol
 
 from bot.domain.bundle import ContextBundle
 from bot.domain.model import FailureReason
+from bot.domain.questions import AskedQuestion
+from bot.domain.usage import Usage
 from bot.worker.isolation import Launcher
 from bot.worker.process import Finished, Graces, LineSplitter, run
 from bot.worker.workspace import Workspace
@@ -24,20 +26,50 @@ ProgressSink = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class AgentResult:
-    """What the agent says about its work. `reason` is None exactly when it says that it succeeded."""
+    """What the agent says about its work. `reason` is None exactly when it says that it succeeded or asks.
+
+    `asked` ends the attempt with questions for people. `session_id` and `transcript` (a file in the workspace) are what
+    the same conversation needs to go on later, on another machine too; the worker hands them to the bot. `usage` counts
+    this run alone.
+    """
 
     summary: str = ""
     reason: FailureReason | None = None
     detail: str = ""
+    asked: tuple[AskedQuestion, ...] = ()
+    transcript: Path | None = None
+    session_id: str | None = None
+    usage: Usage | None = None
 
     @property
     def succeeded(self) -> bool:
-        return self.reason is None
+        return self.reason is None and not self.asked
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A conversation to go on with: the file `transcript` is checked and readable for the agent's user.
+
+    `answers` are by the id of the question: labels of choices, or one free text.
+    """
+
+    session_id: str
+    transcript: Path
+    answers: Mapping[str, tuple[str, ...]]
+
+
+def no_words() -> Sequence[str]:
+    """Nobody has anything to say."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One run of an agent. `deadline` is in seconds of the running loop's clock."""
+    """One run of an agent. `deadline` is in seconds of the running loop's clock.
+
+    `resume`: go on with that conversation instead of beginning one. `steer` gives what people said to the running agent
+    since it was last called, oldest first.
+    """
 
     context: ContextBundle
     workspace: Workspace
@@ -49,6 +81,8 @@ class Session:
     progress: ProgressSink
     on_line: Callable[[str], None]
     graces: Callable[[], Graces] = Graces
+    resume: Resume | None = None
+    steer: Callable[[], Sequence[str]] = no_words
 
     @property
     def seconds_left(self) -> float:
