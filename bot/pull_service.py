@@ -22,15 +22,12 @@ from bot.domain.model import Item, Person, Waiting
 from bot.domain.reasons import ReasonCode, waiting
 from bot.domain.repository import RepoRecord
 from bot.domain.sessions import SessionRecord
-from bot.domain.workers import DEFAULT_CLAIMS, MAX_TOKEN_LIFE, Taker, WorkerRecord, WorkerToken
+from bot.domain.workers import DEFAULT_CLAIMS, MAX_TOKEN_LIFE, WORKER_PREFIX, Taker, WorkerRecord, WorkerToken
 from bot.errors import LostClaim, Refused, UserError
 from bot.protocols.clock import Clock, Ids
 from bot.protocols.ledger import Ledger, Store
 from bot.session_service import join, working
 from bot.starter import Claimer, Starter
-
-WORKER_TOKEN = "tgw_"  # noqa: S105 - how worker tokens begin, not one of them
-"""How worker tokens begin, so that scanners and people recognise a leaked one."""
 
 CLAIM_LIFE = timedelta(days=2)
 """A claim's token outlives every lease; the attempt's end is what voids it."""
@@ -128,7 +125,7 @@ class PullService:
         if not 1 <= max_claims <= 100:
             raise UserError("A token may hold between 1 and 100 claims.")
         now = self._clock.now()
-        secret = self._ids.new(WORKER_TOKEN)
+        secret = self._ids.new(WORKER_PREFIX)
         token = WorkerToken(
             id=self._ids.new("wt")[:18],
             name=name,
@@ -144,7 +141,7 @@ class PullService:
 
     async def token(self, secret: str) -> WorkerToken | None:
         """The token of this secret, if it is good now."""
-        if not secret.startswith(WORKER_TOKEN):
+        if not secret.startswith(WORKER_PREFIX):
             return None
         now = self._clock.now()
         found = await self._store.read(lambda tx: tx.worker_token(_sha256(secret)))

@@ -7,7 +7,7 @@ mirrored takes part in the scheduling of the same pass. Reads are conditional; a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -35,7 +35,7 @@ from bot.domain.policy_model import Policy
 from bot.domain.repository import RepoRecord
 from bot.domain.schedule import schedule
 from bot.domain.survey import CHECK_AGAIN, ENVIRONMENTS, RepoChecks, check, checks_due, take_policy
-from bot.domain.thoughts import ThoughtProblem, recognise
+from bot.domain.thoughts import recognise
 from bot.errors import NotFound
 from bot.look import Look
 from bot.mirror_acts import MirrorActs
@@ -64,14 +64,6 @@ READ_ROUNDS = 3
 """Plans are read only when a decision needs them; deciding again after reading settles in two rounds."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """The thoughts of one commit."""
-
-    texts: tuple[ThoughtText, ...]
-    problems: tuple[ThoughtProblem, ...]
 
 
 class RepoPass:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, assert_never
 
 from bot.client.plain import plain
+from bot.domain.workers import WORKER_PREFIX
 from bot.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from bot.client.server_backlog import ServerBacklog
     from bot.settings import ClientSettings
 
-WORKER_TOKEN: Final = "tgw_"  # noqa: S105 - how worker tokens begin, not one of them
-"""How tokens of a server begin."""
 GIT_SECONDS: Final = 10.0
 """Questions to a local clone; only a hanging disk takes longer."""
 _FULL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}")
@@ -59,7 +58,7 @@ class Where:
         mine, github = self.settings.token, self.settings.gh_token
         if self.backend is Backend.SERVER:
             return mine or github
-        return github or (None if mine is None or mine.get_secret_value().startswith(WORKER_TOKEN) else mine)
+        return github or (None if mine is None or mine.get_secret_value().startswith(WORKER_PREFIX) else mine)
 
     @property
     def place(self) -> str:

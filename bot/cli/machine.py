@@ -21,13 +21,16 @@ from pydantic import SecretStr
 
 from bot.cli.exits import Exit
 from bot.clock import RandomIds
+from bot.domain.workers import WORKER_PREFIX
 from bot.errors import UserError
 
 if TYPE_CHECKING:
     from bot.worker.machine import Stop, Tally
 
-TOKEN: Final = "TGS_TOKEN"  # noqa: S105 - the variable's name
-TOKEN_FILE: Final = "TGS_TOKEN_FILE"  # noqa: S105 - the variable's name
+FROM_ENVIRONMENT: Final = "TGS_TOKEN"
+"""The variable with the worker token."""
+FROM_FILE: Final = "TGS_TOKEN_FILE"
+"""The variable with the name of a file that holds it."""
 _REPO: Final = re.compile(r"[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}")
 _SECRET_NAME: Final = re.compile(r".*(_API_KEY|_TOKEN|_SECRET|_PASSWORD)")
 
@@ -99,23 +102,24 @@ def _token() -> SecretStr:
     """The worker token, taken out of the environment, so that no process we start inherits it."""
     from bot.settings import load_client_settings
 
-    path = os.environ.pop(TOKEN_FILE, "")
+    path = os.environ.pop(FROM_FILE, "")
     if path:
-        os.environ.pop(TOKEN, None)
+        os.environ.pop(FROM_ENVIRONMENT, None)
         try:
             return _checked(Path(path).read_text(encoding="utf-8").strip())
         except OSError as error:
-            raise UserError(f"The file of {TOKEN_FILE} cannot be read: {error.strerror}.") from None
+            raise UserError(f"The file of {FROM_FILE} cannot be read: {error.strerror}.") from None
     settings = load_client_settings()
-    os.environ.pop(TOKEN, None)
+    os.environ.pop(FROM_ENVIRONMENT, None)
     return _checked(settings.token.get_secret_value() if settings.token is not None else "")
 
 
 def _checked(token: str) -> SecretStr:
     if not token:
-        raise UserError("There is no worker token.", f"Put it into {TOKEN}, or its file's name into {TOKEN_FILE}.")
-    if not token.startswith("tgw_") or not token.isprintable():
-        raise UserError("This is no worker token.", "Worker tokens begin with tgw_.")
+        remedy = f"Put it into {FROM_ENVIRONMENT}, or its file's name into {FROM_FILE}."
+        raise UserError("There is no worker token.", remedy)
+    if not token.startswith(WORKER_PREFIX) or not token.isprintable():
+        raise UserError("This is no worker token.", f"Worker tokens begin with {WORKER_PREFIX}.")
     return SecretStr(token)
 
 

@@ -67,9 +67,9 @@ class UnknownVersion(BrokenFile):
 def _time(value: object) -> object:
     if value is None or isinstance(value, datetime):
         return value
-    if not isinstance(value, str):
-        raise ValueError("must be a time such as 2026-01-31T09:30:00Z, or null")  # noqa: TRY004 - pydantic wants it
-    return parse_iso(value)
+    if isinstance(value, str):
+        return parse_iso(value)
+    raise ValueError("must be a time such as 2026-01-31T09:30:00Z, or null")
 
 
 def _lock(value: object) -> object:

@@ -129,7 +129,6 @@ class Reader:
             issues=issues,
             refs=tuple(refs),
             policy_problems=project.problems,
-            policy_broken=project.broken,
             archived=project.view.archived,
             thoughts=texts,
             broken={problem.dir: problem.problem for problem in broken},

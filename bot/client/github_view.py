@@ -101,7 +101,6 @@ class View:
     issues: Mapping[int, Issue]
     refs: tuple[ClaimRef, ...]
     policy_problems: tuple[Problem, ...] = ()
-    policy_broken: bool = False
     archived: bool = False
     thoughts: Mapping[str, ThoughtText] = field(default_factory=dict)
     broken: Mapping[str, Problem] = field(default_factory=dict)

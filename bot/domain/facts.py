@@ -158,7 +158,6 @@ class ItemFacts:
     actor_roles: tuple[tuple[int, Role | None], ...] = ()
     edits: tuple[ContentEdit, ...] | None = None
     run: RunFacts | None = None
-    run_searched: bool = False
     pull: PullFacts | None = None
     ci: CiFacts | None = None
     branch_head: str | None = None

@@ -62,12 +62,12 @@ def _lock(value: object) -> object:
         if mode not in ("read", "write"):
             raise ValueError("mode must be read or write")
         value = f"read:{value['path']}" if mode == "read" else value["path"]
-    if not isinstance(value, str):
-        raise ValueError("must be a path")  # noqa: TRY004 - pydantic turns only ValueError into a finding
-    try:
-        return str(parse_lock(value))
-    except InvalidLock as error:
-        raise ValueError(str(error)) from None
+    if isinstance(value, str):
+        try:
+            return str(parse_lock(value))
+        except InvalidLock as error:
+            raise ValueError(str(error)) from None
+    raise ValueError("must be a path")
 
 
 def _dependency(value: object) -> object:

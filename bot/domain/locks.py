@@ -278,6 +278,6 @@ def _entry(path: str, raw: object) -> LockEntry:
 
 
 def _integer(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{value!r} is not the number of an item")  # noqa: TRY004 - one kind of error for one caller
-    return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"{value!r} is not the number of an item")

@@ -10,9 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from bot.domain.attempt import Attempt, AttemptPhase, WorkerKind
 from bot.domain.model import InstallationId, ItemState, Person, RepoId, RepoKey
+
+WORKER_PREFIX: Final = "tgw_"
+"""How worker tokens begin, so that scanners and people recognise a leaked one."""
 
 MISSED_HEARTBEATS = timedelta(minutes=3)
 """A worker that missed three heartbeats of a minute each counts as offline."""

@@ -241,10 +241,6 @@ class StatusShape(Shape):
     target_url: str | None = None
 
 
-class StatusesShape(Shape):
-    statuses: list[StatusShape]
-
-
 def person(user: UserShape | None) -> Person:
     """The account, or GitHub's ghost when it was deleted."""
     return GHOST if user is None else Person(user.id, user.login, user.type == "Bot")

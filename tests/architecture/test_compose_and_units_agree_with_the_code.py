@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from bot.cli.machine import TOKEN_FILE
+from bot.cli.machine import FROM_ENVIRONMENT, FROM_FILE
 from bot.cli.main import app
 from bot.settings import BARE_NAMES, Settings, environment_name
 from tests.docs.command_line import unknown_command
@@ -35,7 +35,7 @@ def worker_run() -> Any:
     return found
 
 
-WORKER_SETTINGS = {param.envvar for param in worker_run().params if param.envvar} | {TOKEN_FILE, "TGS_TOKEN"}
+WORKER_SETTINGS = {param.envvar for param in worker_run().params if param.envvar} | {FROM_FILE, FROM_ENVIRONMENT}
 GRACE = next(param.default for param in worker_run().params if param.name == "grace")
 
 

@@ -27,7 +27,7 @@ description: It shows.
 @pytest.fixture
 def terminal(tmp_path: Path) -> Terminal:
     (tmp_path / "work").mkdir()
-    return Terminal(home(tmp_path), tmp_path / "work", {str(tmp_path): "~"})
+    return Terminal(home(tmp_path), tmp_path / "work", {str(tmp_path / "home"): "~", str(tmp_path): "~"})
 
 
 async def test_tickets_are_checked(terminal: Terminal) -> None:

@@ -13,6 +13,9 @@ from tests.scenarios.steps import last_attempt, ready
 from tests.web.asking import PULL_POLICY, REPO, Session, busy, call, person, worker
 from tests.world import World, new_world
 
+HALF_AN_HOUR = timedelta(minutes=30)
+SECOND = timedelta(seconds=1)
+
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
@@ -130,6 +133,32 @@ async def test_a_session_works_on_one_item_at_a_time(world: World) -> None:
     await ready(world, "Another")
     refused = await person(world).claim(session="5f0c-1")
     assert "has a claim already" in refused.body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("age", "silent", "over"),
+    [
+        pytest.param(HALF_AN_HOUR, HALF_AN_HOUR, False, id="half an hour of silence is still allowed"),
+        pytest.param(HALF_AN_HOUR + SECOND, HALF_AN_HOUR + SECOND, True, id="a second more is not"),
+        pytest.param(2 * HALF_AN_HOUR, SECOND, False, id="an hour of age is still allowed"),
+        pytest.param(2 * HALF_AN_HOUR + SECOND, SECOND, True, id="a second older is not"),
+    ],
+)
+async def test_the_rule_is_asked_without_ending_anything(
+    world: World, age: timedelta, silent: timedelta, over: bool
+) -> None:
+    service, repo = world.parts.engine.sessions, await world.repo_record()
+    opened = await service.create(repo, "person:7/maria", "5f0c-1")
+    while silent < age:
+        step = min(age - silent, timedelta(minutes=20))
+        world.clock.advance(step)
+        await service.update_activity(repo, "person:7/maria", opened.session.id)
+        age -= step
+    world.clock.advance(silent)
+    assert await service.should_terminate(repo, opened.session.id) is over
+    assert await service.should_terminate(repo, "of nobody") is False
+    assert [one.session.terminated_at for one in await service.list(repo)] == [None]
+    await world.settle()
 
 
 async def test_runs_of_actions_have_no_session(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_second_workspace_of_one_attempt_is_refused(tmp_path: Path) -> None:
 
 def test_fetching_keeps_the_machines_credentials_and_nothing_of_ours() -> None:
     given = {
-        "HOME": "/home/me", "SSH_AUTH_SOCK": "/run/agent", "GIT_SSH_COMMAND": "ssh -i key", "GH_TOKEN": "gho_x",
+        "HOME": "/nowhere", "SSH_AUTH_SOCK": "/run/agent", "GIT_SSH_COMMAND": "ssh -i key", "GH_TOKEN": "gho_x",
         "TGS_TOKEN": "tgw_x", "TGS_SERVER_URL": "https://x", "GIT_DIR": "/elsewhere", "GIT_TRACE": "1",
         "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "credential.helper", "GIT_CONFIG_VALUE_0": "store",
     }  # fmt: skip

@@ -15,12 +15,12 @@ from bot.domain.attempt import Attempt
 from bot.domain.model import AttemptId, Person, Role
 from bot.domain.permissions import Capability, needed
 from bot.domain.repository import RepoRecord
-from bot.domain.workers import WorkerToken
+from bot.domain.workers import WORKER_PREFIX, WorkerToken
 from bot.errors import Refused
 from bot.people import People
 from bot.policies import policy_of
 from bot.protocols.ledger import Store
-from bot.pull_service import WORKER_TOKEN, PullService
+from bot.pull_service import PullService
 from bot.web.api.problems import ApiProblem, Code
 
 _FOREIGN = re.compile(r"(?!tg)[!-~]{1,2000}")
@@ -95,14 +95,14 @@ class Callers:
     async def worker(self, request: web.Request) -> WorkerToken:
         """The worker token of the request."""
         token = bearer(request)
-        found = await self._pull.token(token) if token.startswith(WORKER_TOKEN) else None
+        found = await self._pull.token(token) if token.startswith(WORKER_PREFIX) else None
         if found is None:
             raise ApiProblem(Code.UNAUTHENTICATED, "Send `Authorization: Bearer tgw_…`, a worker token that is good.")
         return found
 
     async def person_or_worker(self, request: web.Request) -> Person | WorkerToken:
         """Either of the two."""
-        if bearer(request).startswith(WORKER_TOKEN):
+        if bearer(request).startswith(WORKER_PREFIX):
             return await self.worker(request)
         return await self.person(request)
 

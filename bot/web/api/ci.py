@@ -30,7 +30,7 @@ from bot.web.api.callers import Callers, bearer
 from bot.web.api.described import REPO, Caller, Example, Row
 from bot.web.api.problems import ApiProblem, Code
 
-CI_TOKEN = "tgc_"  # noqa: S105 - how CI tokens begin, not one of them
+CI_PREFIX = "tgc_"
 """How CI tokens begin, so that scanners and people recognise a leaked one."""
 
 MAX_REPORT = 256 * 1024
@@ -124,7 +124,7 @@ class CiApi:
     def _tokens(self, key: RepoKey | None) -> list[str]:
         """The CI tokens of a repository, one per webhook secret, the newest first."""
         name = f"ci-report/{key}".encode()
-        return [CI_TOKEN + hmac.new(secret, name, hashlib.sha256).hexdigest() for secret in self._keys]
+        return [CI_PREFIX + hmac.new(secret, name, hashlib.sha256).hexdigest() for secret in self._keys]
 
 
 def _signature(token: str, raw: bytes) -> str:

@@ -7,13 +7,14 @@ call the same call.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
 
 from bot.backlog import Backlogs, Filters, Listed
 from bot.domain.attempt import Attempt
-from bot.domain.model import IssueKey, Item, ItemState, Person, Role
+from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Person, Role
 from bot.domain.repository import RepoRecord
 from bot.domain.timestamps import iso
 from bot.domain.views import TGS_STATUS
@@ -150,12 +151,13 @@ class Items:
     async def log(self, request: web.Request) -> web.Response:
         _, repo = await self._callers.person_in(request)
         _, _, attempts = await self._known(key_in(request, repo))
-        for attempt in attempts:
-            if attempt.id == request.match_info["attempt"]:
-                found = await self._store.read(lambda tx, of=attempt.id: tx.log(of))  # type: ignore[misc]
-                if found is not None:
-                    return answer(LogView(found[0], found[1]))
+        asked = AttemptId(request.match_info["attempt"])
+        if any(attempt.id == asked for attempt in attempts) and (found := await self._log_of(asked)) is not None:
+            return answer(LogView(found[0], found[1]))
         raise ApiProblem(Code.NOT_FOUND, "No log of this attempt was handed in.")
+
+    async def _log_of(self, attempt: AttemptId) -> tuple[str, datetime] | None:
+        return await self._store.read(lambda tx: tx.log(attempt))
 
     async def history(self, request: web.Request) -> web.Response:
         _, repo = await self._callers.person_in(request)

@@ -105,6 +105,7 @@ class Forms:
 
     def _pydantic(self, form: type) -> dict[str, Any]:
         if not issubclass(form, BaseModel):
+            # So msgspec's schema_hook says that it does not know a type; msgspec then names the type in its own error.
             raise NotImplementedError(form)
         schema = form.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
         self.schemas |= schema.pop("$defs", {})
