@@ -49,6 +49,7 @@ SCAN_EVENTS = frozenset({"push", "workflow_dispatch", "schedule"})
 
 PUBLISH_ENVIRONMENT = "tgs-publish"
 AGENT_JOB = "agent"
+PUBLISH_JOB = "publish"
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,8 +319,10 @@ class RunService:
             raise Refused(f"Only a job in the environment `{PUBLISH_ENVIRONMENT}` publishes.")
         return attempt
 
-    async def publish_token(self, attempt: Attempt, digest: str, asker: str) -> WriteGrant:
-        """The write token of this attempt, for one asker. Raises Refused for a second asker or without evidence.
+    async def publish_token(self, attempt: Attempt, job: int, digest: str, asker: str) -> WriteGrant:
+        """The write token of this attempt, for one asker, when `job` is the id of the run's publish job.
+
+        Raises Refused for another job, for a second asker or without evidence.
 
         Where the answer to the asker was lost together with our process, the token in it is lost too, and it gets
         another; nobody holds the first.
@@ -335,6 +338,8 @@ class RunService:
         jobs = await self._github.jobs(attempt.key.repo_key, attempt.run_id)
         if any(name == AGENT_JOB and status != "completed" for _, name, status, _ in jobs):
             raise Refused("The agent's job is still running.")
+        if not any(id_ == job and name == PUBLISH_JOB for id_, name, _, _ in jobs):
+            raise Refused(f"Only the run's job `{PUBLISH_JOB}` gets the write token; another job is asking.")
         now = self._clock.now()
         once = f"mint:{attempt.id}"
 

@@ -31,7 +31,10 @@ def secret_pattern(kind: RunSecret) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """The claims of a verified token that decisions use. Ids are numbers, as GitHub's database has them."""
+    """The claims of a verified token that decisions use. Ids are numbers, as GitHub's database has them.
+
+    `check_run_id` is the job that asked for the token: GitHub gives a job and its check run the same id.
+    """
 
     repository_id: int
     owner_id: int
@@ -41,7 +44,7 @@ class RunIdentity:
     workflow_ref: str
     job_workflow_ref: str
     environment: str | None
-    check_run_id: int | None
+    check_run_id: int
     runner: str
     actor_id: int
     actor: str

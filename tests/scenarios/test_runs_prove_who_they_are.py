@@ -196,6 +196,12 @@ async def test_a_write_token_is_given_once_for_the_reported_bundle_after_the_age
         assert status in {403, 409}
         status, _ = await ask_to_publish(run, aud=f"{world.url}/start")
         assert status == 403
+        for job in (run.job("start").id, run.job("agent").id, 4711):
+            status, body = await ask_to_publish(run, check_run_id=str(job))
+            assert (status, body["code"]) == (403, "refused")
+            assert "Only the run's job `publish`" in body["detail"]
+        status, body = await ask_to_publish(run, check_run_id=None)
+        assert (status, "`check_run_id`" in body["detail"]) == (403, True)
         status, grant = await ask_to_publish(run)
         assert status == 200
         assert grant["branch"].startswith(f"tgs/{number}-")

@@ -13,6 +13,7 @@ from aiohttp import web
 from bot.domain.attempt import Attempt, WorkerReport
 from bot.domain.attempting import HEARTBEAT, handed_in
 from bot.domain.bundle import ContextBundle
+from bot.domain.identity import RunIdentity
 from bot.domain.model import FailureReason
 from bot.domain.sanitise import for_comment, redact
 from bot.protocols.clock import Clock
@@ -147,8 +148,9 @@ class Runs:
 
     async def publish_token(self, request: web.Request) -> web.Response:
         body = await body_of(request, PublishBody)
-        attempt = await self._publishing(request, body.fence)
-        grant = await self._service.publish_token(attempt, body.bundle_digest, body.asker)
+        who = await self._publisher(request)
+        attempt = await self._attempt_of(who, request, body.fence)
+        grant = await self._service.publish_token(attempt, who.check_run_id, body.bundle_digest, body.asker)
         return answer(
             {
                 "token": grant.token,
@@ -193,7 +195,14 @@ class Runs:
         return attempt
 
     async def _publishing(self, request: web.Request, fence: int, *, published: str | None = None) -> Attempt:
-        who = await self._oidc.verify(_bearer(request), self._publish_audience, self._clock.now())
+        return await self._attempt_of(await self._publisher(request), request, fence, published=published)
+
+    async def _publisher(self, request: web.Request) -> RunIdentity:
+        return await self._oidc.verify(_bearer(request), self._publish_audience, self._clock.now())
+
+    async def _attempt_of(
+        self, who: RunIdentity, request: web.Request, fence: int, *, published: str | None = None
+    ) -> Attempt:
         attempt = await self._service.publisher(who, request.match_info["attempt"], fence, published=published)
         structlog.contextvars.bind_contextvars(key=str(attempt.key))
         return attempt
