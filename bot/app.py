@@ -254,7 +254,7 @@ def _of_people(parts: Parts, callers: Callers) -> list[list[web.RouteDef]]:
         ChatApi(callers, ChatService(store, store.clock), engine.runs, store, parts.live, ids, url).routes(),
         EventsApi(callers, store, parts.live, url).routes(),
         repos.routes(),
-        CiApi(callers, store, parts.inbox, ids, secrets).routes(),
+        CiApi(callers, store, parts.inbox, store.clock, ids, secrets).routes(),
         OlderApi(callers, store, store.clock, engine.membership, engine.repositories, repos, actions).routes(),
         TasksApi(callers, store, ids, engine.membership, html_url).routes(),
         BacklogApi(

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,29 @@ async def test_a_report_needs_a_proof_that_fits(world: World) -> None:
         status, answer = await send(world, body, **headers)
         assert status == wanted, f"{what}: {status} {answer}"
     await world.settle()
+
+
+async def test_a_token_ends_with_the_second_month_after_it_was_made(tmp_path: Path) -> None:
+    raw = json.dumps({"repository": REPO, "sha": SHA}).encode()
+    async with new_world(tmp_path, policy=PLAIN) as world:
+        assert world.clock.now() == datetime(2026, 11, 2, 9, tzinfo=UTC)
+        first = (await ask(world, "GET", "ci-token")).body
+        assert first["expires_at"] == "2027-02-01T00:00:00Z"
+
+        async def taken(token: str) -> set[int]:
+            """What the proofs made with it are answered."""
+            ways = ({"X-Project-Token": token}, {"X-Tgs-Signature-256": sign(token, raw)})
+            return {(await send(world, raw, **way))[0] for way in ways}
+
+        world.clock.advance(datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC) - world.clock.now())
+        assert await taken(first["token"]) == {202}
+        second = (await ask(world, "GET", "ci-token")).body
+        assert (second["expires_at"], second["token"] != first["token"]) == ("2027-04-01T00:00:00Z", True)
+        world.clock.advance(timedelta(seconds=1))
+        assert (await taken(first["token"]), await taken(second["token"])) == ({401}, {202})
+        status, body = await send(world, raw, **{"X-Project-Token": first["token"]})
+        assert (status, "its token has ended; read the current one" in body["detail"]) == (401, True)
+        await world.settle()
 
 
 @pytest.mark.parametrize("style", ["github", "gitlab"])

@@ -1,9 +1,10 @@
 """`POST /api/v1/ci/report`: an outside CI says that something finished, so that the bot looks at once.
 
 Who may call: who can read the repository, a worker whose token opens it, or whoever has the repository's CI token, sent
-as it is or used to sign the body. The CI token is made from the server's webhook secret, so nothing is stored, and it
-ends when that secret is changed. Promise: a report decides nothing. It only points at an item, which is then looked at
-on GitHub; a false one costs a look. Proofs are compared in constant time, and each that is sent must be good.
+as it is or used to sign the body. The CI token is made from the server's webhook secret and the calendar month, so
+nothing is stored; it ends with the second month after that one, and when that secret is changed. Promise: a report
+decides nothing. It only points at an item, which is then looked at on GitHub; a false one costs a look. Proofs are
+compared in constant time, and each that is sent must be good.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -23,7 +25,7 @@ from bot.domain.intake import Intake, Touch, TouchKind
 from bot.domain.model import RepoKey
 from bot.domain.permissions import Capability
 from bot.domain.repository import RepoRecord
-from bot.protocols.clock import Ids
+from bot.protocols.clock import Clock, Ids
 from bot.protocols.ledger import Inbox, Store
 from bot.web.api.bodies import answer, raw_body
 from bot.web.api.callers import Callers, bearer
@@ -33,6 +35,10 @@ from bot.web.api.problems import ApiProblem, Code
 CI_PREFIX = "tgc_"
 """How CI tokens begin, so that scanners and people recognise a leaked one."""
 
+MONTHS_AFTER = 2
+"""Whole calendar months for which a token is good after the one it was made in: two to three months in all, so that a
+leaked one ends by itself, and whoever renews it once a quarter is in time."""
+
 MAX_REPORT = 256 * 1024
 """Bytes of a report; GitHub's and GitLab's own events are far smaller."""
 
@@ -41,6 +47,7 @@ PLAIN = ("X-Project-Token", "X-Gitlab-Token")
 """Headers with a proof: the HMAC-SHA-256 of the body under the CI token, or the token itself."""
 
 
+UNFIT = "The proof does not fit this repository, or its token has ended; read the current one with `GET …/ci-token`."
 NOTHING = "The report names no repository with a commit or branch, as GitHub or GitLab would."
 
 
@@ -53,18 +60,22 @@ class Reported(msgspec.Struct):
 
 
 class CiToken(msgspec.Struct):
-    """Keep it as a secret of the CI."""
+    """Keep it as a secret of the CI, and replace it before it ends."""
 
     token: str
+    expires_at: datetime
 
 
 class CiApi:
     """Reports of an outside CI."""
 
-    def __init__(self, callers: Callers, store: Store, inbox: Inbox, ids: Ids, secrets: Sequence[SecretStr]) -> None:
+    def __init__(
+        self, callers: Callers, store: Store, inbox: Inbox, clock: Clock, ids: Ids, secrets: Sequence[SecretStr]
+    ) -> None:
         self._callers = callers
         self._store = store
         self._inbox = inbox
+        self._clock = clock
         self._ids = ids
         self._keys = [secret.get_secret_value().encode() for secret in secrets]
 
@@ -73,7 +84,8 @@ class CiApi:
 
     async def token(self, request: web.Request) -> web.Response:
         _, repo = await self._callers.person_who_may(request, Capability.START)
-        return answer(CiToken(self._tokens(repo.key)[0]))
+        month = _month(self._clock.now())
+        return answer(CiToken(self._made(repo.key, month)[0], _begin(month + MONTHS_AFTER + 1)))
 
     async def report(self, request: web.Request) -> web.Response:
         proofs = [name for name in (*SIGNATURES, *PLAIN) if request.headers.get(name)]
@@ -118,13 +130,29 @@ class CiApi:
                 fits |= hmac.compare_digest(wanted.encode(), given)
             good &= fits
         if not good or repo is None:
-            raise ApiProblem(Code.UNAUTHENTICATED, "The proof does not fit this repository.")
+            raise ApiProblem(Code.UNAUTHENTICATED, UNFIT)
         return repo
 
     def _tokens(self, key: RepoKey | None) -> list[str]:
-        """The CI tokens of a repository, one per webhook secret, the newest first."""
-        name = f"ci-report/{key}".encode()
+        """The CI tokens of a repository that are good now."""
+        month = _month(self._clock.now())
+        return [token for ago in range(MONTHS_AFTER + 1) for token in self._made(key, month - ago)]
+
+    def _made(self, key: RepoKey | None, month: int) -> list[str]:
+        """The CI tokens of a repository made in this month, one per webhook secret, the newest secret's first."""
+        name = f"ci-report/{key}/{month}".encode()
         return [CI_PREFIX + hmac.new(secret, name, hashlib.sha256).hexdigest() for secret in self._keys]
+
+
+def _month(now: datetime) -> int:
+    """The calendar month, counted from the year 0, in UTC."""
+    now = now.astimezone(UTC)
+    return now.year * 12 + now.month - 1
+
+
+def _begin(month: int) -> datetime:
+    """When the month begins."""
+    return datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
 
 
 def _signature(token: str, raw: bytes) -> str:
@@ -164,7 +192,7 @@ DESCRIBED = (
         "GET",
         f"{REPO}/ci-token",
         (Caller.PERSON,),
-        "The token with which the repository's outside CI reports.",
+        "The token with which the repository's outside CI reports; it ends after two to three months.",
         {200: CiToken},
         role="start",
         example=Example(),
