@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from jsonschema import Draft202012Validator
+from pydantic import BaseModel
 
 from bot.domain.model import Person
 from bot.domain.workers import DEFAULT_TOKEN_LIFE
 from bot.localhub.actions_model import Conclusion
 from bot.web.api.described import SHOWN_ATTEMPT, Caller, Row
+from bot.web.api.openapi import Forms, SameName
 from bot.web.api.run_forms import EXAMPLE_CODE, EXAMPLE_TOKEN
 from bot.web.api.table import ROUTES
 from tests.contract.api_answers import description
@@ -139,6 +142,38 @@ def test_the_description_is_openapi_with_schemas_that_are_schemas() -> None:
         for operation in path.values():
             for scheme in operation["security"]:
                 assert set(scheme) <= set(found["components"]["securitySchemes"])
+
+
+class Form(msgspec.Struct):
+    a: int
+
+
+class Inner(BaseModel):
+    a: int
+
+
+class Outer(BaseModel):
+    inner: Inner
+
+
+def named(name: str, base: type, **fields: type) -> type:
+    """Another class of this name."""
+    return type(name, (base,), {"__annotations__": fields, "__module__": "elsewhere"})
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        pytest.param([Form, named("Form", msgspec.Struct, b=str)], id="two structs"),
+        pytest.param([Form, named("Form", BaseModel, b=str)], id="a struct and a model"),
+        pytest.param([Inner, named("Inner", BaseModel, b=str)], id="two models"),
+        pytest.param([Outer, named("Inner", BaseModel, b=str)], id="a model and a part of another"),
+    ],
+)
+def test_two_forms_of_one_name_are_refused(forms: list[type]) -> None:
+    with pytest.raises(SameName, match=r"Two forms are called (Form|Inner)\b.* Rename one\."):
+        Forms(forms)
+    assert set(Forms([Form, Outer, Inner]).schemas) == {"Form", "Outer", "Inner"}
 
 
 async def test_programs_fetch_it_once(world: World) -> None:

@@ -167,7 +167,7 @@ def _read(raw: bytes) -> CiReport | None:
     return read_report(data)
 
 
-class ReportBody(msgspec.Struct):
+class CiReportBody(msgspec.Struct):
     """A commit status as GitHub sends it; GitHub's other CI events and GitLab's pipeline event are read as well."""
 
     repository: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
@@ -185,7 +185,7 @@ DESCRIBED = (
         (Caller.PERSON, Caller.WORKER, Caller.CI),
         "Say that a check finished: the bot looks at the item of the commit at once. What it claims decides nothing.",
         {202: Reported},
-        body=ReportBody,
+        body=CiReportBody,
         example=Example({"repository": {"full_name": "olga/greeter"}, "sha": "0" * 40, "state": "success"}, status=202),
     ),
     Row(

@@ -85,8 +85,12 @@ class Problem(msgspec.Struct):
     code: Code
 
 
+class SameName(ValueError):
+    """Two forms have one name; a program that reads the description would take one for the other."""
+
+
 class Forms:
-    """JSON schemas of forms, each written once and referred to."""
+    """JSON schemas of forms, each written once and referred to by its class's name. Raises SameName."""
 
     def __init__(self, forms: Iterable[Any]) -> None:
         self.schemas: dict[str, Any] = {}
@@ -96,7 +100,11 @@ class Forms:
         made, schemas = msgspec.json.schema_components(
             ours, schema_hook=self._pydantic, ref_template="#/components/schemas/{name}"
         )
-        self.schemas |= schemas
+        for name, schema in schemas.items():
+            # msgspec writes the module before names that it meets twice.
+            if "." in name:
+                raise SameName(f"Two forms are called {name.rsplit('.', 1)[-1]}, one of them {name}. Rename one.")
+            self._put(name, schema)
         self._refs |= dict(zip(ours, made, strict=True))
 
     def ref(self, form: Any) -> Any:
@@ -108,9 +116,13 @@ class Forms:
             # So msgspec's schema_hook says that it does not know a type; msgspec then names the type in its own error.
             raise NotImplementedError(form)
         schema = form.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
-        self.schemas |= schema.pop("$defs", {})
-        self.schemas[form.__name__] = schema
+        for name, part in (schema.pop("$defs", {}) | {form.__name__: schema}).items():
+            self._put(name, part)
         return {"$ref": f"#/components/schemas/{form.__name__}"}
+
+    def _put(self, name: str, schema: Any) -> None:
+        if self.schemas.setdefault(name, schema) != schema:
+            raise SameName(f"Two forms are called {name}. Rename one.")
 
 
 def _is_pydantic(form: Any) -> bool:

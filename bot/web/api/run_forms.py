@@ -90,7 +90,7 @@ class Activated(msgspec.Struct):
     bundle_digest: str | None
 
 
-class Scanned(msgspec.Struct):
+class ScanStarted(msgspec.Struct):
     repository: str
 
 
@@ -117,5 +117,5 @@ class Granted(msgspec.Struct):
     branch: str
 
 
-class Taken(msgspec.Struct):
-    """It was taken down."""
+class Noted(msgspec.Struct):
+    """It was written down."""

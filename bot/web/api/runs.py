@@ -32,12 +32,12 @@ from bot.web.api.run_forms import (
     HandoffBody,
     Heard,
     HeartbeatBody,
+    Noted,
     PublishBody,
     PublishedBody,
     RefusedBody,
     ReportBody,
-    Scanned,
-    Taken,
+    ScanStarted,
 )
 from bot.web.oidc import OidcVerifier
 
@@ -244,7 +244,7 @@ DESCRIBED = (
         "/api/v1/runs/scan",
         (Caller.SCAN,),
         "Look at the run's repository again, as a webhook would make the bot do. Asking twice changes nothing.",
-        {200: Scanned},
+        {200: ScanStarted},
         example=Example(),
     ),
     Row(
@@ -279,7 +279,7 @@ DESCRIBED = (
         f"{ATTEMPT}/report",
         (Caller.ATTEMPT, Caller.PUBLISH),
         "Say how the work ended. From the publishing job only failures are taken.",
-        {200: Taken},
+        {200: Noted},
         body=ReportBody,
         example=Example(
             {"fence": 1, "succeeded": True, "summary": "Added it.", "bundle_digest": "0" * 64, "isolation": "user"}
@@ -307,7 +307,7 @@ DESCRIBED = (
         f"{ATTEMPT}/published",
         (Caller.PUBLISH,),
         "The branch was pushed at this commit.",
-        {200: Taken},
+        {200: Noted},
         body=PublishedBody,
         example=Example({"fence": 1, "head_sha": "1" * 40}),
     ),
@@ -316,7 +316,7 @@ DESCRIBED = (
         f"{ATTEMPT}/refused",
         (Caller.PUBLISH,),
         "The gate refused the bundle.",
-        {200: Taken},
+        {200: Noted},
         body=RefusedBody,
         example=Example({"fence": 1, "reason": "quality.gate", "detail": "A file is larger than a megabyte."}),
     ),
