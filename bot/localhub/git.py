@@ -2,7 +2,8 @@
 
 Promises: no shell, argument lists only; a clean environment (no system or user configuration, no
 prompt, no editor); author and committer always come from the caller, so the same calls give the
-same object ids. Reference changes are compare-and-set: `update_refs` is one `git update-ref`
+same object ids. Plain objects and references are read and written as files (`git_files.py`); everything else, and
+every change of a reference, is git's. Reference changes are compare-and-set: `update_refs` is one `git update-ref`
 transaction, all of it or nothing.
 
 Calls block for a few milliseconds. That is deliberate: on one event loop a read followed by a
@@ -15,13 +16,15 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
 from cachetools import LRUCache
 
+from bot.localhub import git_trees
+from bot.localhub.git_files import FULL, UNKNOWN, GitFiles, Unknown
 from bot.localhub.git_model import (
     EMPTY_TREE,
     ZERO_OID,
@@ -42,32 +45,11 @@ FACTS: Final = 4096  # remembered answers about unchanging objects, per reposito
 GIT_TIMEOUT_S: Final = 60.0  # a plumbing command takes milliseconds; a minute means it hangs
 
 T = TypeVar("T")
+Found = tuple[str, str] | tuple[None, None]
 
 _HEX = re.compile(r"[0-9a-f]{4,40}\Z")
-_FULL = re.compile(r"[0-9a-f]{40}\Z")
-
-
-# allowAnySHA1InWant: GitHub serves any object it has. fsync is off because a local hub is thrown
-# away with its directory; maintenance would race with removing that directory.
-_CONFIG: Final = """\
-[http]
-	receivepack = true
-[uploadpack]
-	allowAnySHA1InWant = true
-	allowFilter = true
-[receive]
-	autogc = false
-[gc]
-	auto = 0
-[maintenance]
-	auto = false
-[core]
-	fsync = none
-	logAllRefUpdates = false
-[transfer]
-	fsckObjects = true
-	hideRefs = refs/hub
-"""
+_PLAIN_PERSON = re.compile(r"[^\s.,:;<>\"\\'\x00-\x1f](?:[^<>\x00-\x1f]*[^\s.,:;<>\"\\'\x00-\x1f])?\Z")
+"""Names and addresses that git writes down as they are; from others it takes characters away."""
 
 
 def git_environment(home: Path) -> dict[str, str]:
@@ -97,6 +79,7 @@ class BareRepo:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._files = GitFiles(path)
         self._environment = git_environment(path / "home")
         self._facts: LRUCache[tuple[object, ...], object] = LRUCache(FACTS)
 
@@ -106,10 +89,7 @@ class BareRepo:
         path.mkdir(parents=True)
         (path / "home").mkdir()
         repo = cls(path)
-        repo.run("init", "--bare", "--quiet", "--template=", f"--initial-branch={default_branch}")
-        with (path / "config").open("a", encoding="utf-8") as config:
-            config.write(_CONFIG)
-        (path / "hooks").mkdir(exist_ok=True)
+        repo._files.make(default_branch)
         for name, text in hooks.items():
             hook = path / "hooks" / name
             hook.write_text(text, encoding="utf-8")
@@ -141,23 +121,18 @@ class BareRepo:
 
     def refs(self, prefix: str = "refs/") -> dict[str, str]:
         """Name -> object id of every reference under `prefix` (full names), sorted by name."""
-        out = self.run("for-each-ref", "--format=%(objectname) %(refname)")
-        pairs = (line.split(" ", 1) for line in out.decode().splitlines())
-        return {name: sha for sha, name in pairs if name.startswith(prefix)}
+        known = self._files.refs()
+        if known is UNKNOWN:
+            out = self.run("for-each-ref", "--format=%(refname) %(objectname)").decode()
+            known = dict(cast("tuple[str, str]", tuple(line.split(" ", 1))) for line in out.splitlines())
+        return {name: sha for name, sha in known.items() if name.startswith(prefix)}
 
     def ref(self, name: str) -> str | None:
-        """The object a full reference name points at, or None.
-
-        A loose reference is one small file that git replaces by renaming, so reading it is what git itself does and
-        spares a process; anything else (packed, symbolic, odd names) is left to git.
-        """
+        """The object a full reference name points at, or None."""
         if not name.startswith("refs/") or ".." in name:
             return None
-        try:
-            text = (self.path / name).read_text("ascii").strip()
-        except (OSError, ValueError):
-            return self.objects([name])[0][0]
-        return text if _FULL.match(text) else self.objects([name])[0][0]
+        found = self._files.ref(name)
+        return self.objects([name])[0][0] if found is UNKNOWN else found
 
     def update_refs(self, updates: Sequence[RefUpdate]) -> None:
         """Apply all updates in one transaction; raises RefConflictError if a `before` is wrong."""
@@ -186,18 +161,39 @@ class BareRepo:
 
     # --- objects ---
 
-    def objects(self, names: Sequence[str]) -> list[tuple[str, str] | tuple[None, None]]:
+    def objects(self, names: Sequence[str]) -> list[Found]:
         """(object id, type) of each revision expression, (None, None) where there is none."""
+        found = [self._found(name) for name in names]
+        asked = [name for name, known in zip(names, found, strict=True) if known is UNKNOWN]
+        answers = iter(self._asked(asked) if asked else ())
+        return [next(answers) if known is UNKNOWN else known for known in found]
+
+    def _asked(self, names: Sequence[str]) -> list[Found]:
         clean = [n if n and not any(c in n for c in "\n\0 ") else "refs/hub/none" for n in names]
         out = self.run("cat-file", "--batch-check", stdin="".join(f"{n}\n" for n in clean).encode())
-        found: list[tuple[str, str] | tuple[None, None]] = []
+        found: list[Found] = []
         for line in out.decode("utf-8", "replace").splitlines():
             words = line.split(" ")
-            if len(words) == 3 and _FULL.match(words[0]):
+            if len(words) == 3 and FULL.match(words[0]):
                 found.append((words[0], words[1]))
             else:
                 found.append((None, None))
         return found
+
+    def _found(self, name: str) -> Found | Unknown:
+        """A full id or full reference name, perhaps peeled once, from the files."""
+        base, peeled, wanted = name.partition("^{")
+        sha = base if FULL.match(base) else self._files.ref(base)
+        if sha is UNKNOWN or sha is None:
+            return UNKNOWN if sha is UNKNOWN else (None, None)
+        known = self._files.kind(sha)
+        if known is UNKNOWN or known is None:
+            return UNKNOWN if known is UNKNOWN else (None, None)
+        if not peeled or wanted == f"{known[0]}}}":
+            return sha, known[0]
+        if wanted == "tree}" and known[0] == "commit":
+            return self.commit(sha).tree, "tree"
+        return UNKNOWN
 
     def resolve(self, ref: str) -> str | None:
         """Commit id of a branch, tag, full reference name or (short) commit id, or None."""
@@ -212,7 +208,13 @@ class BareRepo:
 
     def blob(self, sha: str) -> bytes:
         """Content of a blob; raises GitError when there is none."""
-        return self.run("cat-file", "blob", sha)
+        return self._content("blob", sha)
+
+    def _content(self, kind: str, sha: str) -> bytes:
+        known = self._files.object(sha) if FULL.match(sha) else UNKNOWN
+        if known is UNKNOWN or known is None or known[0] != kind:
+            return self.run("cat-file", kind, sha)
+        return known[1]
 
     def file(self, commit: str, path: str) -> bytes | None:
         """Content of one file at a commit, or None."""
@@ -221,58 +223,62 @@ class BareRepo:
 
     def entry(self, treeish: str, path: str) -> TreeEntry | None:
         """The tree entry at exactly this path, or None."""
-        rows = self.tree(treeish, path=path.strip("/"))
-        return rows[0] if len(rows) == 1 and rows[0].path == path.strip("/") else None
+        *folders, name = path.strip("/").split("/")
+        for folder in folders:
+            row = next((row for row in self.tree(treeish) if row.path == folder and row.type == "tree"), None)
+            if row is None:
+                return None
+            treeish = row.sha
+        row = next((row for row in self.tree(treeish) if row.path == name), None)
+        return row and replace(row, path=path.strip("/"))
 
-    def tree(self, treeish: str, *, recursive: bool = False, path: str = "") -> list[TreeEntry]:
-        """Entries of a tree (with `path`: that entry). Recursive listings include the folders."""
-        args = ["ls-tree", "-z", "-l", "--full-tree", *(["-r", "-t"] if recursive else []), treeish]
-        out = self.run("--literal-pathspecs", *args, *(["--", path] if path else []))
-        entries = []
-        for row in out.decode("utf-8", "surrogateescape").split("\0")[:-1]:
-            meta, name = row.split("\t", 1)
-            mode, kind, sha, size = meta.split()
-            entries.append(TreeEntry(mode, kind, sha, None if size == "-" else int(size), name))
+    def tree(self, treeish: str, *, recursive: bool = False) -> list[TreeEntry]:
+        """Entries of a tree. Recursive listings include the folders. Raises GitError for what is no tree."""
+        sha = self.objects([f"{treeish}^{{tree}}"])[0][0]
+        if sha is None:
+            raise GitError(("ls-tree", treeish), "not a tree object")
+        return list(self._fact(("tree", sha, recursive), lambda: self._tree(sha, recursive)))
+
+    def _tree(self, sha: str, recursive: bool) -> list[TreeEntry]:
+        entries: list[TreeEntry] = []
+        for mode, inner, name in git_trees.tree_rows(self._content("tree", sha)):
+            kind = {git_trees.TREE: "tree", git_trees.LINK: "commit"}.get(mode, "blob")
+            entries.append(TreeEntry(mode, kind, inner, self._size(inner) if kind == "blob" else None, name))
+            if recursive and kind == "tree":
+                entries += [replace(row, path=f"{name}/{row.path}") for row in self.tree(inner, recursive=True)]
         return entries
 
+    def _size(self, sha: str) -> int:
+        known = self._files.kind(sha)
+        return int(self.run("cat-file", "-s", sha)) if known is UNKNOWN or known is None else known[1]
+
     def write_blobs(self, contents: Sequence[bytes]) -> list[str]:
-        """Store blobs with one process and return their ids in order."""
-        if not contents:
-            return []
-        if len(contents) == 1:
-            return [self.run("hash-object", "-w", "--stdin", stdin=contents[0]).decode().strip()]
-        script = b"".join(
-            b"blob\nmark :%d\ndata %d\n%s\nget-mark :%d\n" % (i, len(data), data, i)
-            for i, data in enumerate(contents, 1)
-        )
-        return self.run("fast-import", "--quiet", stdin=script).decode().split()
+        """Store blobs and return their ids in order."""
+        return [self._files.write("blob", content) for content in contents]
 
     def write_tree(self, base: str | None, changes: Sequence[tuple[str, str | None, str | None]]) -> str:
-        """A tree from `base` plus (path, mode, sha) rows; sha None removes the path."""
-        with tempfile.TemporaryDirectory(prefix="localhub-index-") as folder:
-            env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-            self.run("read-tree", base or "--empty", env=env)
-            gone = [p for p, _, sha in changes if sha is None]
-            folders = [(p, sha) for p, mode, sha in changes if mode == "040000" and sha]
-            if gone or folders:
-                below = self.run("ls-files", "-z", env=env).decode("utf-8", "surrogateescape")
-                roots = (*gone, *(p for p, _ in folders))
-                removed = [p for p in below.split("\0")[:-1] if any(p == r or p.startswith(f"{r}/") for r in roots)]
-                self._index(env, [f"0 {ZERO_OID}\t{p}" for p in removed])
-            rows = [f"{m} {s}\t{p}" for p, m, s in changes if s is not None and m != "040000"]
-            for path, sha in folders:
-                below_it = self.tree(sha, recursive=True)
-                rows += [f"{e.mode} {e.sha}\t{path}/{e.path}" for e in below_it if e.type != "tree"]
-            self._index(env, rows)
-            return self.run("write-tree", env=env).decode().strip()
+        """A tree from `base` plus (path, mode, sha) rows; sha None removes the path, a folder with all below it.
 
-    def _index(self, env: Mapping[str, str], rows: Sequence[str]) -> None:
-        if rows:
-            data = "".join(f"{row}\0" for row in rows).encode("utf-8", "surrogateescape")
-            self.run("update-index", "--add", "--replace", "-z", "--index-info", stdin=data, env=env)
+        Raises GitError for a path or mode that no tree may hold.
+        """
+        files = git_trees.changed(self._below(base) if base else {}, changes, self._below)
+        return git_trees.written(files, self._files.write)
+
+    def _below(self, treeish: str) -> dict[str, git_trees.Entry]:
+        return {e.path: (e.mode, e.sha) for e in self.tree(treeish, recursive=True) if e.type != "tree"}
 
     def write_commit(self, tree: str, parents: Sequence[str], message: str, author: Ident, committer: Ident) -> str:
-        """Store a commit; the message is kept byte for byte."""
+        """Store a commit; the message is kept byte for byte. Raises GitError when tree or a parent is missing."""
+        found = self.objects([f"{tree}^{{tree}}" if FULL.match(tree) else tree, *parents])
+        people = (author, committer)
+        plain = all(_PLAIN_PERSON.match(text) for who in people for text in (who.name, who.email))
+        if not plain or "\0" in message or [kind for _, kind in found] != ["tree", *["commit"] * len(parents)]:
+            return self._commit_tree(tree, parents, message, author, committer)
+        head = [f"tree {found[0][0]}", *(f"parent {sha}" for sha, _ in found[1:])]
+        head += [f"author {author.raw()}", f"committer {committer.raw()}"]
+        return self._files.write("commit", "\n".join([*head, "", message]).encode())
+
+    def _commit_tree(self, tree: str, parents: Sequence[str], message: str, author: Ident, committer: Ident) -> str:
         env = {**_ident_environment("AUTHOR", author), **_ident_environment("COMMITTER", committer)}
         args = [part for parent in parents for part in ("-p", parent)]
         out = self.run("commit-tree", tree, *args, stdin=message.encode(), env=env)
@@ -297,7 +303,7 @@ class BareRepo:
 
     def _fact(self, key: tuple[str | bool | None, ...], ask: Callable[[], T]) -> T:
         """Ask once: what is asked by full object ids can't change. Other names are asked each time."""
-        if not all(_FULL.match(part.removeprefix("^")) for part in key[1:] if isinstance(part, str)):
+        if not all(FULL.match(part.removeprefix("^")) for part in key[1:] if isinstance(part, str)):
             return ask()
         if key not in self._facts:
             self._facts[key] = ask()
@@ -309,7 +315,7 @@ class BareRepo:
         """One commit; raises GitError when the object is not a commit."""
         return self._fact(
             ("commit", sha),
-            lambda: parse_commit(sha, self.run("cat-file", "commit", sha).decode("utf-8", "replace")),
+            lambda: parse_commit(sha, self._content("commit", sha).decode("utf-8", "replace")),
         )
 
     def log(self, *revisions: str, limit: int | None = None, path: str = "", reverse: bool = False) -> list[Commit]:
@@ -323,16 +329,7 @@ class BareRepo:
         args = ["rev-list", "--topo-order", *(["--reverse"] if reverse else [])]
         args += [f"--max-count={limit}"] if limit is not None else []
         names = self.run(*args, *revisions, "--", *([path] if path else [])).decode().split()
-        if not names:
-            return []
-        out = self.run("cat-file", "--batch", stdin="".join(f"{n}\n" for n in names).encode())
-        commits, at = [], 0
-        for name in names:
-            end = out.index(b"\n", at)
-            size = int(out[at:end].split()[2])
-            commits.append(parse_commit(name, out[end + 1 : end + 1 + size].decode("utf-8", "replace")))
-            at = end + 1 + size + 1
-        return commits
+        return [self.commit(name) for name in names]
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether moving a branch from `old` to `new` is a fast-forward."""

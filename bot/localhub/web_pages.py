@@ -7,7 +7,7 @@ can open them runs the hub. Answers are HTML also when something is missing.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -264,8 +264,9 @@ class Site:
         if commit is None:
             entries = []
         elif entry is None or entry.type == "tree":
-            found = bare.tree(commit, path=f"{path}/" if path else "")
-            entries = sorted(found, key=lambda x: (x.type != "tree", x.path))
+            found = bare.tree(entry.sha if entry else commit)
+            rows = (replace(x, path=f"{path}/{x.path}") if path else x for x in found)
+            entries = sorted(rows, key=lambda x: (x.type != "tree", x.path))
             if with_readme:
                 texts = (bare.file(commit, x) for x in README_NAMES)
                 text = next((x for x in texts if x is not None), None)

@@ -10,6 +10,7 @@ import pytest
 from bot.localhub.git import BareRepo
 from bot.localhub.git_model import (
     ZERO_OID,
+    GitError,
     Ident,
     MergeConflictError,
     RefConflictError,
@@ -134,3 +135,71 @@ def test_replay_keeps_author_and_message_on_the_new_base(repo: BareRepo, first: 
     assert log[1].author == author
     assert log[1].committer == WHO
     assert repo.file(tip, "x") == b"2\n"
+
+
+def answers(repo: BareRepo, first: str) -> list[object]:
+    """What is asked of a repository in many ways."""
+    blob = repo.objects([f"{first}:a.txt"])[0][0]
+    assert blob is not None
+    names = [first, "refs/heads/main", "refs/heads/none", blob, "f" * 40, f"{first}^{{tree}}", f"{blob}^{{commit}}"]
+    return [
+        repo.objects(names),
+        repo.refs(),
+        repo.ref("refs/heads/main"),
+        repo.ref("refs/heads/none"),
+        repo.resolve("main"),
+        repo.resolve(first[:8]),
+        repo.tree(first, recursive=True),
+        repo.tree(first),
+        repo.entry(first, "dir/b.txt"),
+        repo.entry(first, "dir/none"),
+        repo.blob(blob),
+        repo.commit(first),
+        repo.log(first),
+    ]
+
+
+def test_what_is_packed_is_answered_as_before(repo: BareRepo, first: str) -> None:
+    loose = answers(repo, first)
+    repo.run("gc", "--quiet", "--prune=now")
+    assert (repo.path / "packed-refs").exists()
+    assert not list(repo.path.glob("objects/??"))
+    again = BareRepo(repo.path)
+    assert answers(again, first) == loose
+    second = again.commit_files(first, {"dir/b.txt": None, "new": "3\n"}, "second", WHO)
+    again.update_refs([RefUpdate("refs/heads/main", first, second)])
+    assert [e.path for e in again.tree(second)] == ["a.txt", "new", "run"]
+    assert again.refs() == {"refs/heads/main": second}
+
+
+def test_git_itself_finds_nothing_wrong_and_lists_the_same(repo: BareRepo, first: str) -> None:
+    files = {"dir.txt": "1", "dir-a": "2", "dir/ä b\n": "3", "a.txt": None, "empty": "", "x/y/z/deep": "4"}
+    second = repo.commit_files(first, files, "second\n\nwith a body", Ident("Ünal ß", "u@example.com", WHO.at))
+    odd = repo.write_commit(f"{second}^{{tree}}", [second], "third", Ident("Dr. <No>", "n", WHO.at), WHO)
+    repo.update_refs([RefUpdate("refs/heads/main", first, odd)])
+    assert repo.run("fsck", "--strict", "--full").decode().split() in ([], ["notice:"])
+    listed = repo.run("ls-tree", "-r", "-t", "-l", "-z", odd).decode("utf-8", "surrogateescape").split("\0")[:-1]
+    ours = [
+        f"{e.mode} {e.type} {e.sha} {'-' if e.size is None else e.size:>7}\t{e.path}"
+        for e in repo.tree(odd, recursive=True)
+    ]
+    assert ours == listed
+    assert repo.commit(odd).author.name == "Dr. No"
+
+
+@pytest.mark.parametrize("path", ["../x", ".git/config", "a//b", "/a", ".GIT/hooks/x", "git~1/x", ".git. /x", ""])
+def test_a_path_that_git_would_refuse_is_refused(repo: BareRepo, first: str, path: str) -> None:
+    with pytest.raises(GitError, match="Invalid path"):
+        repo.commit_files(first, {path: "x"}, "m", WHO)
+
+
+def test_a_commit_of_a_tree_that_is_not_there_is_refused(repo: BareRepo, first: str) -> None:
+    with pytest.raises(GitError):
+        repo.write_commit("1" * 40, [first], "m", WHO, WHO)
+    with pytest.raises(GitError):
+        repo.write_commit(f"{first}^{{tree}}", ["1" * 40], "m", WHO, WHO)
+
+
+def test_a_file_takes_the_place_of_a_folder_and_a_folder_that_of_a_file(repo: BareRepo, first: str) -> None:
+    second = repo.commit_files(first, {"dir": "now a file", "a.txt/inside": "now a folder"}, "m", WHO)
+    assert [e.path for e in repo.tree(second, recursive=True)] == ["a.txt", "a.txt/inside", "dir", "run"]
