@@ -84,5 +84,9 @@ class LostClaim(TgsError):
     """The caller's attempt or fence is no longer current; it must stop and change nothing."""
 
 
+class Superseded(TgsError):
+    """Another run of the same key has begun, perhaps in another process; this one must stop and change nothing."""
+
+
 class Refused(UserError):
     """Policy or evidence forbids it."""

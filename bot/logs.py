@@ -108,5 +108,7 @@ def configure(*, json: bool, level: str = "info", stream: TextIO | None = None) 
             root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(number)
+    # The queue's engine logs each of its jobs; what matters of it the queue reports itself.
+    logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
     # The access log would repeat what the metrics say, with addresses of people in it.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)

@@ -8,10 +8,11 @@ promises that a mark made while a key runs is still to be seen after `finish` or
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,39 @@ class KeyRows(Protocol):
 
     async def load(self, until: datetime | None) -> Sequence[Row]:
         """Rows that are due at `until`; with None all that are due now or later."""
+        ...
+
+
+class SharedKeyRows(Protocol):
+    """The durable side where several processes run keys. Every method is one transaction and may raise when the
+    database is away. What a commit marks, and what `finish` and `remind` find due, is queued with that commit."""
+
+    async def begin(self, key: str) -> Row | None:
+        """The row as committed now; if it is due, a run of it begins and every earlier run is overtaken."""
+        ...
+
+    def bound(self, row: Any) -> AbstractContextManager[None]:
+        """What is written within belongs to the run that began with this row, and is refused once that is overtaken."""
+        ...
+
+    async def finish(self, key: str, rev: int, next_due_at: datetime | None) -> Row | None:
+        """A run that began at wanted revision `rev` succeeded; the row after it, None when it was overtaken."""
+        ...
+
+    async def fail(self, key: str, rev: int, error: str, retry_at: datetime) -> Row | None:
+        """A run that began at `rev` failed: due again at `retry_at`; the row after it, None when it was overtaken."""
+        ...
+
+    async def due(self) -> Mapping[str, int]:
+        """Keys that are due now, with their priorities; of very many some."""
+        ...
+
+    async def remind(self, keys: Collection[str]) -> None:
+        """Queues those of the keys that are due now."""
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """The soonest time at which a key is due."""
         ...
 
 

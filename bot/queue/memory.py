@@ -255,6 +255,14 @@ class MemoryQueue:
             self._agenda.ripen(self._now())
         return None
 
+    async def quiet(self) -> bool:
+        """As `idle`."""
+        return self.idle()
+
+    async def next_at(self) -> datetime | None:
+        """As `next_time`."""
+        return self.next_time()
+
     def idle(self) -> bool:
         """Whether nothing runs and nothing is ready now (times to come do not count)."""
         self._agenda.ripen(self._now())

@@ -15,7 +15,7 @@ from bot.protocols.clock import Clock
 
 
 class Held(Protocol):
-    """The right to be the one process on the database."""
+    """The right to work on the database."""
 
     def release(self) -> None:
         """Give it up; a second call does nothing."""
@@ -29,13 +29,19 @@ class Database(Protocol):
     def shown(self) -> str: ...
 
     @property
+    def many(self) -> bool:
+        """Whether several processes can work on it at once."""
+        ...
+
+    @property
     def errors(self) -> tuple[type[Exception], ...]:
         """What the driver raises."""
         ...
 
     @property
     def begin_write(self) -> str:
-        """Begins a transaction in which units see each other's writes and nobody else's; units never overlap."""
+        """Begins a transaction in which units see each other's writes and nobody else's; units never overlap, those
+        of other processes included."""
         ...
 
     @property
@@ -55,8 +61,23 @@ class Database(Protocol):
         """Raises StoreDamaged or SettingsError when it cannot be used."""
         ...
 
-    def hold(self) -> Held:
-        """Raises SettingsError when another process has it."""
+    def hold(self, *, shared: bool = False, patience: float = 0.0) -> Held:
+        """The right to be the one process on it, or one of those who share it. Waits `patience` seconds for it.
+
+        Raises SettingsError when another process has it still.
+        """
+        ...
+
+    def wakeups_current(self, connection: Connection) -> bool:
+        """Whether what the queue between processes needs is there as this version needs it."""
+        ...
+
+    def bring_wakeups(self, driver: Any) -> None:
+        """Brings that up to this version, in the running transaction."""
+        ...
+
+    def drop_wakeups(self, driver: Any) -> None:
+        """Takes that away, in the running transaction."""
         ...
 
     def connect(self, *, read_only: bool = False) -> Connection: ...

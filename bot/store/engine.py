@@ -2,7 +2,8 @@
 
 Promises: `write` returns after the commit is on disk; units are run one after another in the order of the calls;
 `read` sees committed data only, and everything that this task's own earlier `write` committed. One process has the
-database at a time. After `close` every call raises StoreClosed.
+database at a time, unless they all agree to share it; then groups of units of all processes are committed one after
+another, and a unit of an overtaken run is refused (`bot.store.fencing`). After `close` every call raises StoreClosed.
 """
 
 from __future__ import annotations
@@ -19,15 +20,19 @@ from bot.protocols.clock import Clock, Ids
 from bot.store.database import Database, database_of
 from bot.store.dialect import insert_new
 from bot.store.errors import StoreClosed
+from bot.store.fencing import fenced
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import require_current
 from bot.store.tables import meta
-from bot.store.writer import Job, Outcome, Reader, Told, Writer, drain_closed
+from bot.store.writer import Job, Outcome, Reader, Together, Told, Writer, drain_closed
 
 T = TypeVar("T")
 
 # Reads are short; two let one slow page not hold up the other core.
 READERS = 2
+
+# Another process that shares the database may be changing its schema at this moment, which takes seconds.
+PATIENCE = 30.0
 
 # The writer finishes what it took; a disk that hangs longer than this must not hold up the end of the process.
 CLOSE_SECONDS = 10.0
@@ -49,6 +54,7 @@ class SqlStore:
         ids: Ids,
         *,
         readers: int = READERS,
+        shared: bool = False,
         before_commit: Callable[[], None] | None = None,
         after_commit: Callable[[], None] | None = None,
     ) -> None:
@@ -58,7 +64,7 @@ class SqlStore:
         self._waker: Waker | None = None
         self._hear: Callable[[AbstractSet[RepoKey]], None] | None = None
         database.create()
-        self._lock = database.hold()
+        self._lock = database.hold(shared=shared, patience=PATIENCE if shared else 0.0)
         try:
             database.check()
             self._open(ids, readers, before_commit, after_commit)
@@ -106,6 +112,10 @@ class SqlStore:
 
         self._waker = waker
 
+    def commit_with(self, also: Together) -> None:
+        """From now on runs this in the transaction of each group that told something, before its commit."""
+        self._writer.also = also
+
     def on_news(self, hear: Callable[[AbstractSet[RepoKey]], None]) -> None:
         """From now on tells of which repositories a committed unit wrote history or messages, as `on_marked` does."""
         self._hear = hear
@@ -120,10 +130,10 @@ class SqlStore:
     async def write(self, unit: Callable[[SqlLedger], T]) -> T:
         """Runs the unit in its own savepoint; returns after the commit is on disk.
 
-        Raises what the unit raised (nothing of it is written then), StoreUnavailable when the group could not be
-        committed, StoreClosed after `close`.
+        Raises what the unit raised (nothing of it is written then), Superseded when the run it belongs to is overtaken,
+        StoreUnavailable when the group could not be committed, StoreClosed after `close`.
         """
-        return cast("T", await self._submit(self._writes, unit))
+        return cast("T", await self._submit(self._writes, fenced(unit)))
 
     async def read(self, unit: Callable[[SqlLedger], T]) -> T:
         """Runs the unit on one snapshot of committed data. A unit that tries to write raises."""
@@ -168,12 +178,13 @@ def open_store(
     clock: Clock,
     ids: Ids,
     *,
+    shared: bool = False,
     before_commit: Callable[[], None] | None = None,
     after_commit: Callable[[], None] | None = None,
 ) -> SqlStore:
-    """Opens the ledger that the URL names. It must be migrated already.
+    """Opens the ledger that the URL names, to be `shared` with others who do so, or alone. It must be migrated already.
 
     Raises SettingsError: unusable URL, folder or server, database in use by another process, damaged file, schema
     older or newer than this version.
     """
-    return SqlStore(database_of(url), clock, ids, before_commit=before_commit, after_commit=after_commit)
+    return SqlStore(database_of(url), clock, ids, shared=shared, before_commit=before_commit, after_commit=after_commit)

@@ -43,6 +43,10 @@ class KeyRow:
     next_due_at: datetime | None
     priority: int
     attempts: int
+    epoch: int = 0
+
+    def due(self, now: datetime) -> bool:
+        return self.wanted != self.seen if self.next_due_at is None else self.next_due_at <= now
 
 
 def _mark_statement(insert: sqlite.Insert | postgresql.Insert) -> Executable:
@@ -74,6 +78,7 @@ def row_of(row: Any) -> KeyRow:
         next_due_at=row.next_due_at,
         priority=row.priority,
         attempts=row.attempts,
+        epoch=row.epoch,
     )
 
 
@@ -103,11 +108,34 @@ class KeyVerbs(Verbs):
         row = self.connection.execute(select(keys).where(keys.c.key == key)).one_or_none()
         return None if row is None else row_of(row)
 
-    def key_rows(self, until: datetime | None) -> list[KeyRow]:
+    def begin_run(self, key: str, process: str) -> KeyRow | None:
+        """The row; if it is due, a run of it begins with an epoch of its own.
+
+        When another process ran the key before, what this one remembers of it is void from now on: that one's writes
+        on GitHub came to nobody's ears.
+        """
+        row = self.key_row(key)
+        if row is None or not row.due(self.clock.now()):
+            return row
+        elsewhere = keys.c.ran_by.is_distinct_from(process)
+        now = literal(self.clock.now(), UtcTime)
+        statement = (
+            update(keys)
+            .where(keys.c.key == key)
+            .values(epoch=keys.c.epoch + 1, ran_by=process, touched_at=case((elsewhere, now), else_=keys.c.touched_at))
+            .returning(*keys.c)
+        )
+        return row_of(self.connection.execute(statement).one())
+
+    def epoch(self, key: str) -> int | None:
+        """The epoch of the newest run of the key."""
+        return self.connection.execute(select(keys.c.epoch).where(keys.c.key == key)).scalar_one_or_none()
+
+    def key_rows(self, until: datetime | None, limit: int | None = None) -> list[KeyRow]:
         """Rows that are due at `until`; with None all rows that have anything to do, now or later."""
         pending = and_(keys.c.wanted_rev != keys.c.seen_rev, keys.c.next_due_at.is_(None))
         timed = keys.c.next_due_at.is_not(None) if until is None else keys.c.next_due_at <= until
-        query = select(keys).where(or_(pending, timed)).order_by(keys.c.key)
+        query = select(keys).where(or_(pending, timed)).order_by(keys.c.key).limit(limit)
         return [row_of(row) for row in self.connection.execute(query)]
 
     def finish_key(self, key: str, rev: int, next_due_at: datetime | None) -> KeyRow | None:

@@ -1,7 +1,8 @@
 """Brings a database to the schema of this version, and back; refuses one that a newer version wrote.
 
 Migrations come from the installed package; no file of settings is needed. A whole upgrade is one transaction, so a
-crash in the middle leaves the old schema. A running bot keeps the database to itself, so nothing changes under it.
+crash in the middle leaves the old schema. Running processes hold the database's lock, so nothing changes under them.
+What the queue between processes needs in the database is brought along, by the migrations of its engine.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ from sqlalchemy import Connection
 
 from bot.errors import SettingsError
 from bot.protocols.clock import Clock
-from bot.store.database import database_of
+from bot.store.database import Database, database_of
 from bot.store.errors import SchemaOutdated, SchemaTooNew
+
+PATIENCE = 30.0
+"""Seconds: of several processes that start together one migrates, and the others wait for it."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -95,23 +99,42 @@ def current(url: str) -> str | None:
         return revision_of(connection)
 
 
-def _migrate(url: str, clock: Clock, step: Callable[[Config], None], target: str | None) -> Prepared:
-    """Runs `step` in one transaction under the instance lock, after a backup when it changes existing data."""
+def _there(database: Database, connection: Connection, target: str | None) -> bool:
+    """Whether nothing is to be done. Raises SchemaTooNew."""
+    revision = revision_of(connection)
+    _refuse_newer(revision, database.shown)
+    return revision == target and (revision is None or database.wakeups_current(connection))
+
+
+def _migrate(
+    url: str, clock: Clock, step: Callable[[Config], None], target: str | None, patience: float = 0.0
+) -> Prepared:
+    """Runs `step` in one transaction under the instance lock, after a backup when it changes existing data.
+
+    Where nothing is to be done it does not ask for the lock twice: others may share the database.
+    """
     database = database_of(url)
     database.create()
-    lock = database.hold()
+    if database.many:
+        with database.connect() as connection:
+            if _there(database, connection, target):
+                return Prepared(target, target, None)
+    lock = database.hold(patience=patience)
     try:
         database.check()
         with database.connect() as connection:
+            if _there(database, connection, target):
+                return Prepared(target, target, None)
             before = revision_of(connection)
-            _refuse_newer(before, database.shown)
-            if before == target:
-                return Prepared(before, before, None)
             saved = None if before is None else database.backup(clock)
             driver: Any = connection.connection.driver_connection
             database.begin_migration(driver)
             try:
                 step(_config(connection))
+                if revision_of(connection) is None:
+                    database.drop_wakeups(driver)
+                else:
+                    database.bring_wakeups(driver)
                 database.end_migration(driver)
                 driver.execute("COMMIT")
             except BaseException:
@@ -125,7 +148,7 @@ def _migrate(url: str, clock: Clock, step: Callable[[Config], None], target: str
 
 def upgrade(url: str, clock: Clock) -> Prepared:
     """Migrates to the newest revision. Raises SettingsError (in use, damaged, written by a newer version)."""
-    return _migrate(url, clock, lambda config: command.upgrade(config, "head"), head())
+    return _migrate(url, clock, lambda config: command.upgrade(config, "head"), head(), PATIENCE)
 
 
 def downgrade(url: str, revision: str, clock: Clock) -> Prepared:

@@ -1,13 +1,16 @@
 """PostgreSQL as the ledger's database: how connections are set up and transactions spoken.
 
 Every connection is in autocommit mode and its transactions are spoken by us: serialisable ones for the writer, one
-read-only snapshot for a reader. A serialisable transaction that meets another process's is refused by the database and
-run again as a whole, so units may be written as if nobody else were there. The instance lock is an advisory lock of
-a connection of its own; it ends with the process, however that ends.
+read-only snapshot for a reader. Writers of several processes take turns by a table lock that is asked for before the
+snapshot is taken, so units may be written as if nobody else were there, and numbers that the database counts are
+committed in their order. A writer that stops in the middle of a transaction is cut off by the server. Should a
+transaction meet a foreign one all the same, the database refuses it and it is run again as a whole. The instance lock
+is an advisory lock of a connection of its own, exclusive or shared; it ends with the process, however that ends.
 """
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,8 +28,15 @@ from bot.store.database import Held
 CONNECT_SECONDS = 10
 """A database that does not answer within this is down; the caller tries again by its own rules."""
 
+IDLE_SECONDS = 5
+"""A unit takes milliseconds. Who says nothing in a transaction for so long has stopped, and others wait for its turn;
+GitHub waits ten seconds for an answer."""
+
 LOCK = 0x7467735F626F74
 """The number of our advisory lock: `tgs_bot` in ASCII."""
+
+LOOK_AGAIN = 0.1
+"""Seconds between two tries at the instance lock."""
 
 SERIALIZATION = frozenset({"40001", "40P01"})
 """SQLSTATE of a serialisation failure and of a deadlock (PostgreSQL manual, appendix A): run the transaction again."""
@@ -50,12 +60,14 @@ class _AdvisoryLock:
 class PostgresqlDatabase:
     """`bot.store.database.Database` on PostgreSQL."""
 
-    begin_write = "BEGIN ISOLATION LEVEL SERIALIZABLE"
+    # LOCK takes no snapshot, so what follows sees all that was committed before this writer's turn.
+    begin_write = "BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE meta IN SHARE ROW EXCLUSIVE MODE"
     begin_read = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    many = True
 
     def __init__(self, url: str) -> None:
         """Raises SettingsError, without showing the URL, when it cannot be read or the driver is not installed."""
-        if find_spec("psycopg") is None:
+        if find_spec("psycopg") is None or find_spec("procrastinate") is None:
             raise SettingsError("The driver for PostgreSQL is not installed.", "Install `tgs-bot[postgresql]`.")
         try:
             parsed = make_url("postgresql" + url[url.index(":") :])
@@ -98,8 +110,10 @@ class PostgresqlDatabase:
             },
         )
         try:
+            connection = engine.connect()
+            connection.exec_driver_sql(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
             # The verbs ask how many rows an INSERT wrote; that number is otherwise thrown away.
-            return engine.connect().execution_options(preserve_rowcount=True)
+            return connection.execution_options(preserve_rowcount=True)
         except DBAPIError as error:
             reason = str(error.orig).strip().splitlines() or ["no reason given"]
             raise SettingsError(
@@ -111,18 +125,40 @@ class PostgresqlDatabase:
         password = str(self._url.password or "")
         return (text.replace(password, "***") if password else text).rstrip(".")
 
-    def hold(self) -> Held:
+    @property
+    def conninfo(self) -> str:
+        """The address as the driver reads it. It may hold a password."""
+        return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def hold(self, *, shared: bool = False, patience: float = 0.0) -> Held:
         connection = self.connect()
-        found = connection.connection.cursor()
-        found.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,))
-        row = found.fetchone()
-        if row is None or not row[0]:
-            connection.close()
-            raise SettingsError(
-                f"The database {self.shown} is in use by another process of the bot.",
-                "Stop that process first, or use another database.",
-            )
+        ask = f"SELECT pg_try_advisory_lock{'_shared' if shared else ''}({LOCK})"
+        until = time.monotonic() + patience
+        while not connection.exec_driver_sql(ask).scalar_one():
+            if time.monotonic() >= until:
+                connection.close()
+                raise SettingsError(
+                    f"The database {self.shown} is in use by another process of the bot.",
+                    "Stop that process first, or use another database. Several `tgs serve` share a database when all "
+                    "have TGS_QUEUE=procrastinate; changing its schema needs all of them to be stopped.",
+                )
+            time.sleep(LOOK_AGAIN)
         return _AdvisoryLock(connection)
+
+    def wakeups_current(self, connection: Connection) -> bool:
+        from bot.store.wakeups import current
+
+        return current(connection)
+
+    def bring_wakeups(self, driver: Any) -> None:
+        from bot.store.wakeups import bring
+
+        bring(driver)
+
+    def drop_wakeups(self, driver: Any) -> None:
+        from bot.store.wakeups import drop
+
+        drop(driver)
 
     def in_transaction(self, driver: Any) -> bool:
         from psycopg.pq import TransactionStatus
@@ -133,8 +169,12 @@ class PostgresqlDatabase:
         return bool(driver.closed)
 
     def again(self, error: BaseException) -> bool:
-        origin = error.orig if isinstance(error, DBAPIError) else error
-        return getattr(origin, "sqlstate", None) in SERIALIZATION
+        origin: BaseException | None = error.orig if isinstance(error, DBAPIError) else error
+        while origin is not None:
+            if getattr(origin, "sqlstate", None) in SERIALIZATION:
+                return True
+            origin = origin.__cause__  # the queue's engine wraps what the driver raises
+        return False
 
     def begin_migration(self, driver: Any) -> None:
         driver.execute("BEGIN")

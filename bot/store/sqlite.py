@@ -132,6 +132,7 @@ class SqliteDatabase:
     # The one writer of the one process: taken at once, so that two transactions never overlap.
     begin_write = "BEGIN IMMEDIATE"
     begin_read = "BEGIN"
+    many = False
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
 
     def __init__(self, path: Path) -> None:
@@ -150,8 +151,16 @@ class SqliteDatabase:
     def check(self) -> None:
         check_file(self.path)
 
-    def hold(self) -> Held:
+    def hold(self, *, shared: bool = False, patience: float = 0.0) -> Held:
+        """A file has one process, whoever asks to share it."""
         return InstanceLock(self.path, os.getpid())
+
+    def wakeups_current(self, connection: Connection) -> bool:
+        """One process needs nothing in the database to wake itself up."""
+        return True
+
+    def bring_wakeups(self, driver: Any) -> None: ...
+    def drop_wakeups(self, driver: Any) -> None: ...
 
     def connect(self, *, read_only: bool = False) -> Connection:
         return engine_for(self.path, read_only=read_only).connect()

@@ -4,6 +4,9 @@ The writer takes up to `GROUP_LIMIT` waiting units, runs each in a savepoint of 
 then answers. A unit that raises is rolled back alone and its caller gets the exception; a commit that fails fails all
 callers of the group and the writer goes on. Threads are daemons: none keeps the process alive.
 
+Groups of several processes on one database follow each other as units of one group do: beginning a transaction waits
+for the right to write, and a process that stops in the middle of one loses it after some seconds.
+
 Races it knows: a caller that is cancelled before its unit began has it skipped; one cancelled later must assume that
 the unit was committed. Marked keys are told to the listener, in the caller's event loop, just before the caller is
 answered, so whoever awaited a write finds the queue awake; so are the repositories of which something was written that
@@ -48,6 +51,9 @@ class Told:
 
 
 Listener = Callable[[Told], None]
+
+Together = Callable[[Any, Told], None]
+"""What is committed with a group: gets the driver's connection, in the transaction, and what the units told."""
 
 
 @dataclass(slots=True)
@@ -160,6 +166,7 @@ class Writer(UnitThread):
     ) -> None:
         super().__init__("store-writer", database, clock, inbox)
         self.listener: Listener | None = None
+        self.also: Together | None = None
         self.before_commit = before_commit
         self.after_commit = after_commit
         self.commits = 0
@@ -208,6 +215,8 @@ class Writer(UnitThread):
         self.mend()
         self.driver.execute(self.database.begin_write)
         outcomes = [self._savepoint(job, told) for job in jobs]
+        if self.also is not None and (told.marked or told.news):
+            self.also(self.driver, told)
         if self.before_commit is not None:
             self.before_commit()
         self.driver.execute("COMMIT")

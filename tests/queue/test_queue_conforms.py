@@ -1,4 +1,4 @@
-"""What every driver of the keyed queue must do: 2,000 events on 50 keys, failures, restarts, kills.
+"""What every driver of the keyed queue must do: 2,000 events on 50 keys, failures, restarts.
 
 Truth is kept outside of the queue; a wake-up is lost if a key's last run saw less than the truth once all is quiet.
 """
@@ -6,25 +6,42 @@ Truth is kept outside of the queue; a wake-up is lost if a key's last run saw le
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bot.queue.api import Result
-from tests.queue.drivers import Driver, FastClock, memory_on_sqlite
-from tests.store.support import ask
+from tests.databases import PostgresqlServer
+from tests.queue.drivers import Driver, FastClock, Opened, between_processes, in_memory
+from tests.store.support import url_of
 
-ROOT = Path(__file__).parents[2]
 EVENTS = 2_000
+QUICK = 400
+"""Events on PostgreSQL in the quick run; `TGS_QUEUE_ALL=1` plays all."""
 KEYS = 50
 FAILURES = 0.1
 PATIENCE = 60.0
 
-pytestmark = pytest.mark.parametrize("driver", [pytest.param(memory_on_sqlite, id="in memory on SQLite")])
+AT_ONCE = 25
+"""Marks under way at once, as a busy intake has them."""
+
+pytestmark = pytest.mark.parametrize(
+    "driver",
+    [
+        pytest.param(in_memory, id="in memory on SQLite"),
+        pytest.param(between_processes, id="procrastinate on PostgreSQL"),
+    ],
+)
+
+
+@pytest.fixture
+def url(driver: Driver, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    if driver is in_memory:
+        return url_of(tmp_path / "q.db")
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
+    return server.fresh()
 
 
 class World:
@@ -64,12 +81,20 @@ class World:
         return key
 
 
-async def test_no_event_is_lost_and_no_key_runs_twice_at_once(driver: Driver, tmp_path: Path) -> None:
+def events_of(driver: Driver) -> int:
+    return EVENTS if driver is in_memory or os.environ.get("TGS_QUEUE_ALL") else QUICK
+
+
+async def mark_all(opened: Opened, keys: list[str]) -> None:
+    for first in range(0, len(keys), AT_ONCE):
+        await asyncio.gather(*(opened.rows.mark(key) for key in keys[first : first + AT_ONCE]))
+
+
+async def test_no_event_is_lost_and_no_key_runs_twice_at_once(driver: Driver, url: str) -> None:
     world = World(1)
-    async with driver(tmp_path / "q.db", FastClock()) as opened:
+    async with driver(url, FastClock()) as opened:
         running = asyncio.create_task(opened.queue.run(world.handle))
-        for number in range(EVENTS):
-            await opened.rows.mark(world.event(number))
+        await mark_all(opened, [world.event(number) for number in range(events_of(driver))])
         world.all_told = True
         last = world.event(EVENTS)
         await opened.rows.mark(last)
@@ -82,15 +107,16 @@ async def test_no_event_is_lost_and_no_key_runs_twice_at_once(driver: Driver, tm
     assert {type(error) for error in opened.errors} == {ConnectionError}
 
 
-async def test_restarts_in_the_middle_lose_nothing(driver: Driver, tmp_path: Path) -> None:
+async def test_restarts_in_the_middle_lose_nothing(driver: Driver, url: str) -> None:
     world = World(2)
     clock = FastClock()
     parts = 5
     for part in range(parts):
-        async with driver(tmp_path / "q.db", clock) as opened:
+        async with driver(url, clock) as opened:
             running = asyncio.create_task(opened.queue.run(world.handle))
-            for number in range(EVENTS // parts):
-                await opened.rows.mark(world.event(part * EVENTS + number))
+            await mark_all(
+                opened, [world.event(part * EVENTS + number) for number in range(events_of(driver) // parts)]
+            )
             if part < parts - 1:
                 opened.queue.close()  # what runs is cut off, as by a crash
             else:
@@ -104,22 +130,22 @@ async def test_restarts_in_the_middle_lose_nothing(driver: Driver, tmp_path: Pat
     assert world.overlaps == []
 
 
-async def test_a_mark_whose_wake_up_was_lost_in_a_crash_runs_after_the_start(driver: Driver, tmp_path: Path) -> None:
+async def test_a_mark_whose_wake_up_was_lost_in_a_crash_runs_after_the_start(driver: Driver, url: str) -> None:
     world = World(3)
-    async with driver(tmp_path / "q.db", FastClock()) as opened:
+    async with driver(url, FastClock()) as opened:
         await opened.rows.mark(world.event(1))
     world.all_told = True
 
-    async with driver(tmp_path / "q.db", FastClock()) as opened:
+    async with driver(url, FastClock()) as opened:
         running = asyncio.create_task(opened.queue.run(world.handle))
         await asyncio.wait_for(world.converged.wait(), PATIENCE)
         await opened.queue.drain()
         await running
 
 
-async def test_events_for_a_waiting_key_coalesce(driver: Driver, tmp_path: Path) -> None:
+async def test_events_for_a_waiting_key_coalesce(driver: Driver, url: str) -> None:
     world = World(4)
-    async with driver(tmp_path / "q.db", FastClock()) as opened:
+    async with driver(url, FastClock()) as opened:
         world.truth["key"] = 1
         await asyncio.gather(*(opened.rows.mark("key") for _ in range(500)))
         world.all_told = True
@@ -129,49 +155,3 @@ async def test_events_for_a_waiting_key_coalesce(driver: Driver, tmp_path: Path)
         await running
 
     assert world.runs <= 2
-
-
-# --- kill -9
-
-
-def handler_process(path: Path, first: int, count: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.queue.victim", str(path), str(first), str(count)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-
-
-def marked_by(process: subprocess.Popen[str], *, kill_after: int | None) -> int:
-    """How many events the process said were committed; it is killed once there are so many."""
-    told = 0
-    assert process.stdout is not None
-    with process.stdout as lines:
-        for line in lines:
-            told += line == "marked\n"
-            if told == kill_after:
-                process.kill()
-    assert process.wait(PATIENCE) == (0 if kill_after is None else -signal.SIGKILL)
-    return told
-
-
-def test_killed_processes_lose_no_wake_up(driver: Driver, tmp_path: Path) -> None:
-    if driver is not memory_on_sqlite:
-        raise AssertionError("the victim opens the default driver; give it this driver's name too")
-    path = tmp_path / "q.db"
-    told = marked_by(handler_process(path, 0, EVENTS), kill_after=EVENTS // 3)
-    told += marked_by(handler_process(path, told, EVENTS), kill_after=EVENTS // 3)
-    told += marked_by(handler_process(path, told, EVENTS - told), kill_after=None)
-
-    rows = {key: (wanted, seen) for key, wanted, seen in ask(path, "SELECT key, wanted_rev, seen_rev FROM keys")}
-    log = (tmp_path / "q.db.runs").read_text().splitlines()
-    assert len(rows) == KEYS
-    assert sum(wanted for wanted, _ in rows.values()) >= told >= EVENTS * 2 // 3
-    assert all(wanted == seen for wanted, seen in rows.values())
-    last_seen: dict[str, int] = {}
-    for line in log:
-        word, key, revision = line.split()
-        assert word == "done", f"two runs of {key} at once"
-        last_seen[key] = int(revision)
-    assert last_seen == {key: wanted for key, (wanted, _) in rows.items()}

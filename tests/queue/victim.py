@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from bot.queue.api import Result
-from tests.queue.drivers import FastClock, memory_on_sqlite
+from tests.queue.drivers import FastClock, in_memory
+from tests.store.support import url_of
 
 KEYS = 50
 FAILURES = 0.1
@@ -26,7 +27,7 @@ async def work(path: Path, first: int, count: int) -> None:
     told = asyncio.Event()
     quiet = asyncio.Event()
 
-    async with memory_on_sqlite(path, FastClock()) as opened:
+    async with in_memory(url_of(path), FastClock()) as opened:
 
         async def handle(key: str) -> Result:
             word = "overlap" if key in running else "done"

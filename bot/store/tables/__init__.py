@@ -9,7 +9,7 @@ is searched has a column of its own and is written together with its record.
 from __future__ import annotations
 
 from bot.store.tables.base import METADATA
-from bot.store.tables.intake import deliveries, keys, meta, touches
+from bot.store.tables.intake import deliveries, file_parts, keys, meta, touches, turns
 from bot.store.tables.work import (
     attempts,
     events,
@@ -41,6 +41,7 @@ __all__ = [
     "conversations",
     "deliveries",
     "events",
+    "file_parts",
     "installations",
     "intents",
     "items",
@@ -57,6 +58,7 @@ __all__ = [
     "thought_blobs",
     "tokens",
     "touches",
+    "turns",
     "worker_tokens",
     "workers",
 ]

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    PrimaryKeyConstraint,
     String,
     Table,
     Text,
@@ -69,6 +70,10 @@ keys = Table(
     Column("attempts", Integer, nullable=False),
     Column("last_error", Text),
     Column("touched_at", UtcTime),
+    # Raised when a run of the key begins, where several processes share the queue; what an earlier run writes later is
+    # refused. `ran_by` is the process of the newest run.
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
+    Column("ran_by", String),
     CheckConstraint("seen_rev <= wanted_rev", name="seen_not_ahead"),
     Index(
         "ix_keys_due",
@@ -89,4 +94,23 @@ meta = Table(
     METADATA,
     Column("name", String, primary_key=True),
     Column("value", String, nullable=False),
+)
+
+turns = Table(
+    "turns",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("until", UtcTime, nullable=False),
+    Column("done_at", UtcTime),
+)
+
+# What a process would keep on its disk if it were alone, in pieces.
+file_parts = Table(
+    "file_parts",
+    METADATA,
+    Column("name", String, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("name", "part"),
 )
