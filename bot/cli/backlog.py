@@ -180,9 +180,7 @@ def import_(
         print_json(ImportAnswer(tuple(added)))
         return
     new = [one.entry for one in added if one.new]
-    for entry in new:
-        print(_line(entry))
-    print(f"{_count(len(new), 'item')} added, {len(added) - len(new)} known before.")
+    print("\n".join([*show.added(new), show.counted(len(new), "item", len(added) - len(new))]))
 
 
 def _read_file(file: Path) -> Mapping[str, object]:
@@ -200,13 +198,3 @@ def _read_file(file: Path) -> Mapping[str, object]:
     except OSError as error:
         raise UserError(f"{name} cannot be read: {error.strerror}.", "Name a backlog file.") from None
     return data_of(parse(raw, name))
-
-
-def _line(entry: Entry) -> str:
-    from bot.client.plain import plain
-
-    return f"  {entry.name}  {plain(entry.title)}" if entry.number is not None else f"  {entry.name}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -14,7 +14,6 @@ from bot.cli.backends import Backend, Where, choose
 from bot.cli.backlog import ask
 from bot.cli.options import AsJson, BackendChoice, ClonePath, Repo
 from bot.client.backlog import Scanned
-from bot.client.plain import plain
 from bot.errors import Unavailable
 
 
@@ -44,15 +43,11 @@ def scan(
 
 
 def _told(found: Scanned, *, apply: bool) -> str:
-    lines = []
-    for entry in found.added:
-        name = f"{entry.name} ({plain(entry.title)})" if entry.number is not None else entry.name
-        lines.append(f"{'added' if apply else 'would add'}: {entry.dir if not apply and entry.dir else name}")
+    lines = show.added(found.added) if apply else [f"would add: {entry.dir or entry.name}" for entry in found.added]
     if found.refused:
         lines.append(show.findings(found.refused))
-    many = len(found.added)
-    lines.append(f"{many or 'No'} new plan{'' if many == 1 else 's'}, {found.known} known before.")
-    if many and not apply:
+    lines.append(show.counted(len(found.added), "plan", found.known))
+    if found.added and not apply:
         lines.append("Nothing was changed. Add --apply to do it.")
     return "\n".join(lines)
 

@@ -10,7 +10,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TextIO
 
 from bot.client.backlog import Claim, Entry, Finding, LockHeld
@@ -18,6 +18,8 @@ from bot.client.plain import plain
 from bot.texts.phrases import at
 
 _NUMBERS = frozenset({"#", "place", "prio", "tries", "pull"})
+SHORTEST_LEASE = timedelta(minutes=10)
+"""Of the leases that the bot gives; used where a server does not say when the claim was made."""
 EMPTY = "The backlog is empty. Label an issue `tgs:ready`, or commit a plan under tgs/thoughts/."
 
 
@@ -94,10 +96,31 @@ def claim(held: Claim, commands: Mapping[str, str]) -> str:
     if held.context:
         lines += ["", "Read first:", *(f"  {plain(path)}" for path in held.context)]
     if "heartbeat" in commands:
-        lines += ["", "Every ten minutes meanwhile:", f"  {commands['heartbeat']}"]
+        lines += ["", f"{_often(held)} meanwhile:", f"  {commands['heartbeat']}"]
     if ends := [line for name, line in commands.items() if name != "heartbeat"]:
         lines += ["", "At the end:", *(f"  {line}" for line in ends)]
     return "\n".join(lines)
+
+
+def _often(held: Claim) -> str:
+    """How often to give a sign of life: two of them may get lost before the lease ends."""
+    since, until = held.entry.claimed_at, held.lease_until
+    lease = until - since if since is not None and until is not None else SHORTEST_LEASE
+    minutes = int(lease.total_seconds() // 180)
+    return f"Every {minutes} minutes" if minutes > 1 else "Every minute"
+
+
+def added(entries: Sequence[Entry]) -> list[str]:
+    """What came into the backlog, one line each."""
+    return [
+        f"added: {entry.name} ({plain(entry.title)})" if entry.number is not None else f"added: {entry.name}"
+        for entry in entries
+    ]
+
+
+def counted(new: int, what: str, known: int) -> str:
+    """How many came in. `what`: one of them in a word."""
+    return f"{new or 'No'} new {what}{'' if new == 1 else 's'}, {known} known before."
 
 
 def findings(found: Sequence[Finding]) -> str:
@@ -105,7 +128,8 @@ def findings(found: Sequence[Finding]) -> str:
     lines = []
     for finding in found:
         severity = "fixed" if finding.fixed else finding.severity
-        where = f"{finding.item}: " if finding.item else ""
+        # Some messages name their folder themselves; once is enough.
+        where = f"{finding.item}: " if finding.item and finding.item not in finding.message else ""
         lines.append(problem(severity, f"{where}{finding.message}", "" if finding.fixed else finding.remedy))
     return "\n".join(lines)
 

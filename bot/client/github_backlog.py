@@ -146,14 +146,17 @@ class GithubBacklog:
     async def entries(
         self, *, states: Sequence[ItemState] = (), statuses: Sequence[Status] = (), labels: Sequence[str] = ()
     ) -> list[Entry]:
-        listed = (await self._reader.view(await self._reader.project())).entries()
-        return [
+        view = await self._reader.view(await self._reader.project())
+        listed = [
             entry
-            for entry in listed
+            for entry in view.entries()
             if (not states or entry.state in states)
             and (not statuses or entry.status in statuses)
             and set(labels) <= set(entry.labels)
         ]
+        reviewed = [entry.number for entry in listed if entry.state is ItemState.IN_REVIEW]
+        pulls = await self._reader.open_pulls(view, [number for number in reviewed if number is not None])
+        return [replace(entry, pull_request=pulls.get(entry.number)) for entry in listed]
 
     async def claim(self, wanted: Wanted) -> list[Claim]:
         return await self._claims.claim(wanted, await self._number(wanted.ref) if wanted.ref is not None else None)

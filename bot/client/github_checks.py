@@ -130,6 +130,8 @@ def _labels(view: View, branches: Branches) -> Iterator[Fault]:
             continue
         if len(issue.states) > 1:
             kept = ItemState.IN_PROGRESS if ref is not None else _newest(issue)
+            if kept in WORKED and ref is None and _old(view, issue, kept):
+                kept = ItemState.READY
             message = f"it shows {len(issue.states)} states: {', '.join(s.value for s in issue.states)}"
             yield Fault("labels_double", ERROR, named(issue), message, FIX, Relabel(issue, kept))
         elif not issue.facts.open and state not in {ItemState.DONE, ItemState.FAILED, ItemState.CANCELLED}:

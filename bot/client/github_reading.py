@@ -208,6 +208,16 @@ class Reader:
     async def branch_head(self, branch: str) -> str | None:
         return await self.github.head(self.key, branch)
 
+    async def open_pulls(self, view: View, numbers: Sequence[int]) -> dict[int | None, int]:
+        """The newest open pull request of each of these items that has one, found by the item's branch."""
+        branches = [view.branch_of(view.issues[number]) for number in numbers]
+        found = await self._all(self.github.pulls_of_branch(self.key, branch) for branch in branches)
+        return {
+            number: max(pull.number for pull in pulls if pull.open)
+            for number, pulls in zip(numbers, found, strict=True)
+            if any(pull.open for pull in pulls)
+        }
+
     async def has_file(self, path: str, ref: str) -> bool:
         try:
             return await self.github.file(self.key, path, ref) is not None

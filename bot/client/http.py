@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from bot.client.backlog import Moved, Taken
 from bot.client.plain import plain
 from bot.domain.timestamps import parse_iso
+from bot.domain.workers import WORKER_PREFIX
 from bot.errors import LostClaim, Refused, TgsError, Unavailable, UserError
 from bot.workflows import check_url
 
@@ -33,6 +34,16 @@ PAUSES: Final = (0.2, 0.6)
 """Seconds between repetitions of a read: a lost connection is back at once or not while somebody waits."""
 MAX_ANSWER: Final = 10_000_000
 """Bytes; a backlog of some thousand items with their reasons."""
+CLAIM: Final = "/api/v1/queue/claim"
+"""What a worker token opens; from there on the claim's own secret is the credential."""
+WORKER_ENDED: Final = (
+    "The server does not take the worker token: it has ended, was revoked, or is of another server.",
+    "An administrator makes a new one with `tgs worker token create NAME`.",
+)
+WORKER_MAY_NOT: Final = (
+    "A worker token only claims items and settles what it claimed.",
+    "For everything else set TGS_TOKEN or GH_TOKEN to a GitHub token of yours.",
+)
 ADVICE: Final = "Stop, and change nothing more. What you did is still in your files."
 
 Query = Sequence[tuple[str, str]]
@@ -119,7 +130,12 @@ class BotHttp:
                 timeout=aiohttp.ClientTimeout(total=SECONDS),
             ) as answer:
                 raw = await _read(answer)
-                return _judged(self.server, answer.status, raw, dict(answer.headers), request)
+                try:
+                    return _judged(self.server, answer.status, raw, dict(answer.headers), request)
+                except _UnknownToken:
+                    if not bearer.get_secret_value().startswith(WORKER_PREFIX):
+                        raise
+                    raise _UnknownToken(*(WORKER_ENDED if path == CLAIM else WORKER_MAY_NOT)) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             away = _NoAnswer(
                 f"The server at {self.server} cannot be reached ({type(error).__name__}). "

@@ -38,7 +38,7 @@ from bot.client.backlog import (
     Status,
     Wanted,
 )
-from bot.client.http import Answer, BotHttp
+from bot.client.http import CLAIM, Answer, BotHttp
 from bot.client.plain import plain
 from bot.domain.identity import RunSecret
 from bot.domain.model import ItemState
@@ -144,7 +144,7 @@ class ServerBacklog:
             body["peek"] = True
         if wanted.capabilities:
             body["capabilities"] = list(wanted.capabilities)
-        answer = await self._http.send("POST", "/api/v1/queue/claim", body)
+        answer = await self._http.send("POST", CLAIM, body)
         claims = [_claim(one, "" if wanted.peek else token) for one in _list(answer.body, "claims", empty=True)]
         if not claims:
             raise NothingThere("Nothing is ready to be worked on.", await self._why_nothing())

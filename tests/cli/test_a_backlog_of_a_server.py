@@ -222,7 +222,9 @@ async def test_an_item_is_claimed_and_settled(world: World, maria: Terminal, tmp
     await maria.type(f"{backlog} complete")
     claim = json.loads(next((tmp_path / "state-maria/tgs/claims").glob("*.json")).read_text())
     item = await world.attempts(claim["number"])
-    world.push({f"{folder}/implementation.md": "# Done\n", "bye.py": "print('bye')\n"}, branch=item[-1].branch)
+    world.push({"bye.py": "print('bye')\n"}, branch=item[-1].branch)
+    assert (await maria.type(f"{backlog} complete {folder}")).code == 6
+    world.push({f"{folder}/implementation.md": "# Done\n"}, branch=item[-1].branch)
     await maria.type(f"{backlog} complete {folder}")
     await olga.type(f"{backlog} fail --reason agent.crash --message 'It ran out of memory.'")
     await olga.type(f"{backlog} claim {second}")

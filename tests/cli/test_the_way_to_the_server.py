@@ -91,6 +91,20 @@ async def test_each_answer_has_a_meaning(
     assert len(odd.asked) == 1, "what the bot says is not asked again"
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("/api/v1/queue/claim", "has ended, was revoked"), ("/api/v1/repos/a/b/items", "only claims items")],
+    ids=["where worker tokens count", "where they do not"],
+)
+async def test_a_worker_token_that_is_refused_is_told_why(odd: Odd, path: str, words: str) -> None:
+    odd.answers = [problem(401, "unauthenticated")] * 2
+    box = BotHttp(odd.http._session, odd.http.server, SecretStr("tgw_of-a-box"))
+    with pytest.raises(Refused, match=words):
+        await box.send("POST", path, {})
+    with pytest.raises(LostClaim):
+        await box.send("POST", "/api/v1/attempts/a1/fail", {}, bearer=SecretStr("tga_secret"))
+
+
 async def test_the_token_and_a_number_of_the_request_are_sent(odd: Odd) -> None:
     odd.answers = [page(200, "{}")]
     await odd.http.get("/api/v1/x", [("state", "ready"), ("state", "done")])

@@ -331,6 +331,11 @@ async def two_states(stage: GithubStage) -> None:
     stage.issue("Two", "tgs:ready", "tgs:proposed")
 
 
+async def ready_and_in_progress(stage: GithubStage) -> None:
+    stage.issue("Two", "tgs:ready", "tgs:in-progress")
+    stage.later(2 * HOUR)
+
+
 async def closed_but_ready(stage: GithubStage) -> None:
     number = stage.issue("Closed", "tgs:ready")
     stage.hub.issues.set_state(stage.repo.issues[number], "closed", stage.as_("ada"), reason="completed")
@@ -422,6 +427,7 @@ async def an_unknown_setting(stage: GithubStage) -> None:
     ("spoil", "code", "mended"),
     [
         pytest.param(two_states, "labels_double", True, id="two states"),
+        pytest.param(ready_and_in_progress, "labels_double", True, id="ready and in progress without a claim"),
         pytest.param(closed_but_ready, "label_of_closed", True, id="closed but ready"),
         pytest.param(claim_of_a_closed_issue, "claim_orphan", True, id="claim of a closed issue"),
         pytest.param(claim_beside_a_settled_label, "claim_orphan", True, id="claim beside a settled label"),

@@ -38,7 +38,12 @@ class Callers:
     async def person(self, request: web.Request) -> Person:
         """The person whose GitHub token this is."""
         token = bearer(request)
-        # A worker's token must never reach GitHub.
+        if token.startswith(WORKER_PREFIX):
+            raise ApiProblem(
+                Code.UNAUTHENTICATED,
+                "A worker token does not open this; send `Authorization: Bearer <GitHub token>` of a person.",
+            )
+        # A token of ours must never reach GitHub.
         found = await self._people.person(token) if _FOREIGN.fullmatch(token) else None
         if found is None:
             raise ApiProblem(Code.UNAUTHENTICATED, "Send `Authorization: Bearer <GitHub token>`.")
