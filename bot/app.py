@@ -23,6 +23,7 @@ from bot.bell import Bell
 from bot.bundles import Bundles
 from bot.chat_service import ChatService
 from bot.clock import RandomIds, SystemClock
+from bot.domain.budget import micro
 from bot.domain.model import RepoKey
 from bot.engine import Engine, build_engine
 from bot.gauges import Gauges
@@ -142,6 +143,7 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: 
         html_url=settings.web_url,
         allowed_accounts=settings.allowed_accounts,
         disabled=settings.disabled,
+        deployment_limit=micro(settings.budget_per_day),
         bell=bell,
     )
     queue = MemoryQueue(StoreKeyRows(store), now=clock.now, chance=world.chance, on_error=_on_pass_error)

@@ -17,6 +17,7 @@ import structlog
 from bot.acts import Acts
 from bot.domain import labels
 from bot.domain.attempt import Attempt, WorkerKind
+from bot.domain.budget import settled
 from bot.domain.effects import (
     CancelRun,
     CloseIssue,
@@ -285,10 +286,12 @@ class Applier:
 
     async def _status_edit(self, run: _Run, item: Item, status: Status, urgent: bool) -> str | None:
         """The text the status comment should get now; creates the comment when there is none."""
-        attempt = await self._store.read(lambda tx: tx.live_attempt(item.key) or tx.last_attempt(item.key))
+        attempt, spent = await self._store.read(
+            lambda tx: (tx.live_attempt(item.key) or tx.last_attempt(item.key), tx.spent_on(item.key))
+        )
         text = status_text(
             StatusInput(
-                run.repo, item, attempt, run.policy, status.ci, status.reasons, self._html_url, self._clock.now()
+                run.repo, item, attempt, run.policy, status.ci, status.reasons, self._html_url, self._clock.now(), spent
             )
         )
         if item.projection.status_comment_id is None:
@@ -330,6 +333,14 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def _settle(tx: Ledger, before: Attempt, after: Attempt) -> None:
+    """What an attempt that ends has cost takes the place of its reservation."""
+    if before.live and not after.live:
+        cost = tx.cost(after.id)
+        if cost is not None:
+            tx.settle(after.id, settled(after, cost.reserved))
+
+
 def write_save(tx: Ledger, key: Key, save: Save, now: datetime) -> None:
     """The whole save or nothing. Raises StaleDecision, which rolls the transaction back."""
     if save.item_before != save.item_after and save.item_after is not None:
@@ -344,6 +355,7 @@ def write_save(tx: Ledger, key: Key, save: Save, now: datetime) -> None:
         assert save.attempt_after is not None
         if not tx.save_attempt(save.attempt_before, save.attempt_after):
             raise StaleDecision(str(key))
+        _settle(tx, save.attempt_before, save.attempt_after)
     if save.opened is not None:
         opened = save.opened
         try:

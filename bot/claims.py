@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from bot.domain import budget
 from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind
 from bot.domain.attempting import lease_of
 from bot.domain.lifecycle import ItemEvent, Refusal, move
@@ -17,7 +18,7 @@ from bot.domain.locks import Lock, conflicts, parse_lock
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Waiting
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
-from bot.domain.schedule import DISPATCH_WINDOW, wanted_locks
+from bot.domain.schedule import DISPATCH_WINDOW, over_budget, wanted_locks
 from bot.domain.thoughts import branch_name
 from bot.domain.workers import DEFAULT_CLAIMS
 from bot.protocols.ledger import Audit, DuplicateLiveAttempt, Ledger, LockRow
@@ -51,11 +52,12 @@ def claim(
     base_sha: str | None,
     run_id: int | None = None,
     max_claims: int = DEFAULT_CLAIMS,
+    deployment_limit: int | None = None,
 ) -> Claimed | NotClaimed:
     """Open an attempt of the item for the worker, or say why not.
 
     `run_id` is the run that claims for itself; a run has one attempt in its life. `max_claims` is how many a worker
-    token may hold at once.
+    token may hold at once. `deployment_limit` is what all repositories together may spend in a day, in micro-dollars.
     """
     item = tx.item(key)
     if item is None:
@@ -75,6 +77,9 @@ def claim(
     blocked = _blocked(tx, item, wanted, policy, now)
     if blocked:
         return NotClaimed(blocked)
+    money = _reservation(tx, item, worker, policy, now, deployment_limit)
+    if isinstance(money, budget.Ceiling):
+        return NotClaimed((over_budget(money, now),))
     last = tx.last_attempt(key)
     attempt = Attempt(
         id=attempt_id,
@@ -110,6 +115,8 @@ def claim(
     )
     if not tx.save_item(item, after):
         raise DuplicateLiveAttempt(f"{key} changed while it was claimed")
+    if money is not None:
+        _reserve(tx, attempt, item, policy, now, money, deployment_limit)
     tx.free_locks(key)
     tx.take_locks(
         [LockRow(key.repo_key, lock.path, key.number, attempt.id, now, mode=lock.mode.value) for lock in wanted]
@@ -140,8 +147,54 @@ def _taken(live: Attempt) -> NotClaimed:
     )
 
 
+def _reservation(
+    tx: Ledger, item: Item, worker: Worker, policy: Policy, now: datetime, deployment_limit: int | None
+) -> int | budget.Ceiling | None:
+    """What the attempt may spend, or the ceiling that forbids it; None when it is not our money."""
+    if not budget.costs(worker.kind):
+        return None
+    above = _ceilings(tx, item, policy, now, deployment_limit)
+    return budget.reservation(policy.budgets, above, item.spec.agent or policy.agent.adapter)
+
+
+def _ceilings(
+    tx: Ledger, item: Item, policy: Policy, now: datetime, deployment_limit: int | None
+) -> tuple[budget.Ceiling, ...]:
+    day = budget.day_start(now)
+    spent = budget.Spent(
+        ((item.key.number, tx.spent_on(item.key)),),
+        tx.spent_since(day, item.key.repo_key),
+        tx.spent_since(day) if deployment_limit is not None else 0,
+        deployment_limit,
+    )
+    return budget.ceilings(item.key.number, item.spec, policy.budgets, spent)
+
+
+def _reserve(
+    tx: Ledger, attempt: Attempt, item: Item, policy: Policy, now: datetime, amount: int, deployment_limit: int | None
+) -> None:
+    """Sets the money aside, and notes each ceiling that thereby passes one of its steps."""
+    for ceiling in _ceilings(tx, item, policy, now, deployment_limit):
+        step = budget.crossed(ceiling.used, ceiling.used + amount, ceiling.limit)
+        if step is not None:
+            tx.audit(
+                Audit(
+                    at=now,
+                    key=item.key,
+                    kind="budget.reached",
+                    actor="bot",
+                    cause=f"{step} % of the {ceiling.scope.value}'s budget is spent or set aside",
+                    attempt=attempt.id,
+                    fence=attempt.fence,
+                    policy_hash=attempt.policy_hash,
+                    detail={"scope": ceiling.scope.value, "percent": str(step), "limit_usd": budget.usd(ceiling.limit)},
+                )
+            )
+    tx.reserve(attempt.id, item.key, now, amount)
+
+
 def _blocked(tx: Ledger, item: Item, wanted: tuple[Lock, ...], policy: Policy, now: datetime) -> tuple[Waiting, ...]:
-    """Capacity, budget and locks, from inside the transaction: the last word."""
+    """Capacity and locks, from inside the transaction: the last word."""
     repo = item.key.repo_key
     live = tx.live_attempts(repo)
     if len(live) >= policy.max_parallel:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bot.domain.attempt import Attempt
 from bot.domain.attempting import HEARTBEAT
+from bot.domain.budget import MICRO
 from bot.domain.bundle import (
     AgentPart,
     ContextBundle,
@@ -23,16 +24,17 @@ from bot.domain.sanitise import for_prompt
 from bot.errors import LostClaim
 from bot.policies import policy_of
 from bot.protocols.github import GitHub
-from bot.protocols.ledger import Ledger, Store
+from bot.protocols.ledger import Cost, Ledger, Store
 
 
 async def context_bundle(store: Store, github: GitHub, attempt: Attempt, html_url: str) -> ContextBundle:
     """Everything the worker is told. Raises LostClaim when the item has no approved snapshot."""
 
-    def read(tx: Ledger) -> tuple[RepoRecord | None, Item | None, list[Attempt]]:
-        return tx.repo(attempt.key.repo_key), tx.item(attempt.key), tx.attempts(attempt.key)
+    def read(tx: Ledger) -> tuple[RepoRecord | None, Item | None, list[Attempt], Cost | None]:
+        key = attempt.key
+        return tx.repo(key.repo_key), tx.item(key), tx.attempts(key), tx.cost(attempt.id)
 
-    repo, item, attempts = await store.read(read)
+    repo, item, attempts, cost = await store.read(read)
     if repo is None or item is None or item.snapshot is None or attempt.base_sha is None:
         raise LostClaim("the item has no approved text")
     policy = policy_of(repo)
@@ -75,7 +77,8 @@ async def context_bundle(store: Store, github: GitHub, attempt: Attempt, html_ur
             agent=spec.agent,
             base_branch=spec.base_branch,
             max_attempts=spec.max_attempts,
-            budget_usd=spec.budget_usd,
+            # What was reserved for this attempt, which is all that it may spend.
+            budget_usd=cost.reserved / MICRO if cost is not None and cost.reserved else None,
             needs=spec.needs,
         ),
         acceptance=spec.acceptance,

@@ -85,12 +85,13 @@ def build_engine(
     html_url: str,
     allowed_accounts: frozenset[int],
     disabled: bool,
+    deployment_limit: int | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     bell: Bell | None = None,
 ) -> Engine:
-    """Wire the parts. `html_url` is where repositories are browsed and cloned."""
+    """Wire the parts. `html_url` is where repositories are browsed and cloned; `deployment_limit` in micro-dollars."""
     tokens = WriteTokens()
-    starter = Starter(github, store, clock, ids, metrics, disabled=disabled)
+    starter = Starter(github, store, clock, ids, metrics, disabled=disabled, deployment_limit=deployment_limit)
     kept = Kept()
     words = Words(github, store, clock, html_url)
     acts = Acts(github, store, clock, tokens, html_url, kept, words)

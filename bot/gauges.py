@@ -13,6 +13,7 @@ from typing import Protocol
 import structlog
 
 from bot.domain.attempt import Attempt, AttemptPhase
+from bot.domain.budget import MICRO, day_start, usage_of
 from bot.domain.model import InstallationId, ItemState
 from bot.metrics import GithubBucket, Metrics
 from bot.protocols.clock import Clock
@@ -43,6 +44,7 @@ class Counts(Protocol):
     def live_by_phase(self) -> Mapping[str, int]: ...
     def ended_since(self, since: datetime) -> list[Attempt]: ...
     def key_counts(self) -> Mapping[str, int]: ...
+    def spent_since(self, since: datetime) -> int: ...
     def oldest_due(self) -> datetime | None: ...
 
 
@@ -105,6 +107,7 @@ class Gauges:
         due = counts.oldest_due()
         waited = (self._clock.now() - due).total_seconds() if due is not None else 0.0
         self._metrics.oldest_waiting.set(max(waited, 0.0))
+        self._metrics.spent_today.set(counts.spent_since(day_start(self._clock.now())) / MICRO)
         for attempt in counts.ended_since(self._ended):
             if attempt.ended_at is None or attempt.outcome is None:
                 continue
@@ -112,4 +115,7 @@ class Gauges:
             self._metrics.attempt_ended(
                 attempt.outcome, reason, (attempt.ended_at - attempt.claimed_at).total_seconds()
             )
+            used = usage_of(attempt)
+            if used is not None:
+                self._metrics.agent_used(used)
             self._ended = max(self._ended, attempt.ended_at)

@@ -24,7 +24,9 @@ from prometheus_client import (
 )
 
 from bot.domain.attempt import AttemptPhase, Outcome
+from bot.domain.budget import MICRO
 from bot.domain.model import FailureReason, ItemState
+from bot.domain.usage import Usage
 
 OTHER: Final = "other"
 """The value of a label whose real value is outside the closed set."""
@@ -71,6 +73,15 @@ class PassOutcome(StrEnum):
     FAILED = "failed"
 
 
+class TokenKind(StrEnum):
+    """How tokens are priced."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    CACHE_READ = "cache_read"
+    CACHE_WRITE = "cache_write"
+
+
 LABELS: Final[Mapping[str, int]] = MappingProxyType(
     {
         "event": 20,
@@ -82,6 +93,7 @@ LABELS: Final[Mapping[str, int]] = MappingProxyType(
         "reason": len(FailureReason) + 1,
         "effect": 40,
         "version": 1,
+        "kind": len(TokenKind),
     }
 )
 """Each label name that a metric may have, and the most values it can take."""
@@ -148,6 +160,12 @@ class Metrics:
         self.attempt_seconds = Histogram(
             "tgs_attempt_seconds", "From claim to end of an attempt.", ["outcome"], buckets=LONG, registry=r
         )
+        self.agent_turns = Counter("tgs_agent_turns", "Turns of agents in attempts that ended.", registry=r)
+        self.agent_tokens = Counter("tgs_agent_tokens", "Tokens of agents by kind.", ["kind"], registry=r)
+        self.agent_cost = Counter("tgs_agent_cost_usd", "What agents reported to have cost, in US dollars.", registry=r)
+        self.spent_today = Gauge(
+            "tgs_spent_today_usd", "Spent or set aside since midnight UTC, in US dollars.", registry=r
+        )
         self.ready_seconds = Histogram(
             "tgs_ready_to_claim_seconds", "How long an item was ready before it was claimed.", buckets=LONG, registry=r
         )
@@ -159,6 +177,19 @@ class Metrics:
         """Counts the end of an attempt; `seconds` since its claim."""
         self.attempts.labels(outcome.value, reason.value if reason is not None else "none").inc()
         self.attempt_seconds.labels(outcome.value).observe(seconds)
+
+    def agent_used(self, usage: Usage) -> None:
+        """Counts what the agent of one attempt used."""
+        self.agent_turns.inc(usage.turns)
+        self.agent_cost.inc(usage.cost_microusd / MICRO)
+        tokens = {
+            TokenKind.INPUT: usage.input_tokens,
+            TokenKind.OUTPUT: usage.output_tokens,
+            TokenKind.CACHE_READ: usage.cache_read_tokens,
+            TokenKind.CACHE_WRITE: usage.cache_write_tokens,
+        }
+        for kind, count in tokens.items():
+            self.agent_tokens.labels(kind.value).inc(count)
 
     def render(self) -> tuple[bytes, str]:
         """(text, content type) for `GET /metrics`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from bot.domain import labels
+from bot.domain import budget, labels
 from bot.domain.approval import PRIORITY_LABELS, newest
 from bot.domain.attempt import Attempt, AttemptPhase, ClaimMark
 from bot.domain.attempting import ACTIVATION_LIMIT
@@ -53,6 +53,8 @@ class Records:
     touched_at: datetime | None
     own_claims: frozenset[str] = frozenset()
     session: SessionRecord | None = None
+    spent: budget.Spent = budget.NOTHING_SPENT
+    reserved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,8 @@ class Observer:
             claims=claims,
             own_claims=records.own_claims,
             claimed_pull=claimed_pull,
+            spent=records.spent,
+            reserved=records.reserved,
         )
 
     async def _claimed_pull(
@@ -261,7 +265,16 @@ def _records(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
     own = (
         frozenset(known.id for known in tx.attempts(key) if not known.external) if attempt is not None else frozenset()
     )
-    return Records(repo, item, attempt, tuple(intents), replied, queue, tx.touched_at(key), own, session)
+    spent, reserved = _money(tx, key, attempt, now) if item is not None else (budget.NOTHING_SPENT, 0)
+    return Records(
+        repo, item, attempt, tuple(intents), replied, queue, tx.touched_at(key), own, session, spent, reserved
+    )
+
+
+def _money(tx: Ledger, key: IssueKey, attempt: Attempt | None, now: datetime) -> tuple[budget.Spent, int]:
+    cost = tx.cost(attempt.id) if attempt is not None else None
+    spent = budget.Spent(((key.number, tx.spent_on(key)),), tx.spent_since(budget.day_start(now), key.repo_key))
+    return spent, cost.reserved if cost is not None else 0
 
 
 def _labelled(issue: IssueFacts) -> bool:

@@ -104,6 +104,13 @@ class Settings(_Base):
         description="Numeric ids of the accounts that may use this server, separated by commas; "
         "the App's owner when not set.",
     )
+    budget_per_day: float = Field(
+        default=100.0,
+        gt=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="US dollars that the agents of all repositories together may spend in one day (UTC).",
+    )
     disabled: bool = Field(default=False, description="Stops all starts and writes; deliveries are still stored.")
     write_spacing_seconds: float = Field(
         default=1.0, ge=0, le=60, description="Least time between two writes to GitHub in one installation, in seconds."

@@ -13,7 +13,7 @@ from datetime import datetime
 import structlog
 
 from bot.claims import Claimed, NotClaimed, claim
-from bot.domain import labels
+from bot.domain import budget, labels
 from bot.domain.attempt import Attempt, Worker, WorkerKind
 from bot.domain.facts import IssueFacts, Presence
 from bot.domain.labels import IntentLabel
@@ -54,7 +54,15 @@ class Starter:
     """The way from "ready" to a live attempt."""
 
     def __init__(
-        self, github: GitHub, store: Store, clock: Clock, ids: Ids, metrics: Metrics, *, disabled: bool = False
+        self,
+        github: GitHub,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        metrics: Metrics,
+        *,
+        disabled: bool = False,
+        deployment_limit: int | None = None,
     ) -> None:
         self._github = github
         self._store = store
@@ -62,11 +70,14 @@ class Starter:
         self._ids = ids
         self._metrics = metrics
         self._disabled = disabled
+        self._deployment_limit = deployment_limit
 
     async def backlog(self, repo: RepoRecord, policy: Policy) -> Backlog:
         """What a scheduling pass needs, from the ledger; dependencies are read from GitHub."""
         now = self._clock.now()
-        backlog = await self._store.read(lambda tx: read_backlog(tx, repo, now, disabled=self._disabled))
+        backlog = await self._store.read(
+            lambda tx: read_backlog(tx, repo, now, disabled=self._disabled, deployment_limit=self._deployment_limit)
+        )
         wanted = {number for item in backlog.items for number in item.spec.depends_on}
         if not wanted:
             return backlog
@@ -106,6 +117,7 @@ class Starter:
                 base_sha=base,
                 run_id=claimer.run_id,
                 max_claims=claimer.max_claims,
+                deployment_limit=self._deployment_limit,
             )
             if isinstance(result, Claimed) and claimer.also is not None:
                 claimer.also(tx, result.attempt)
@@ -207,7 +219,9 @@ def not_as_approved(item: Item, issue: IssueFacts) -> Waiting | None:
     return None
 
 
-def read_backlog(tx: Ledger, repo: RepoRecord, now: datetime, *, disabled: bool) -> Backlog:
+def read_backlog(
+    tx: Ledger, repo: RepoRecord, now: datetime, *, disabled: bool, deployment_limit: int | None = None
+) -> Backlog:
     """The ledger's part of a scheduling pass."""
     free = [
         worker.capabilities
@@ -215,6 +229,7 @@ def read_backlog(tx: Ledger, repo: RepoRecord, now: datetime, *, disabled: bool)
         if worker.draining_since is None and _serves(tx, worker, repo.key, now)
     ]
     items = tx.items(repo.key, states=[ItemState.READY.value, ItemState.IN_PROGRESS.value, ItemState.IN_REVIEW.value])
+    day = budget.day_start(now)
     return Backlog(
         repo=tx.repo(repo.key) or repo,
         items=tuple(item for item in items if item.state is not ItemState.IN_REVIEW),
@@ -225,6 +240,12 @@ def read_backlog(tx: Ledger, repo: RepoRecord, now: datetime, *, disabled: bool)
         open_dependencies={},
         disabled=disabled,
         free_workers=tuple(free),
+        spent=budget.Spent(
+            tx.spent_on_waiting(repo.key),
+            tx.spent_since(day, repo.key),
+            tx.spent_since(day) if deployment_limit is not None else 0,
+            deployment_limit,
+        ),
     )
 
 

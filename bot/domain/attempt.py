@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from bot.domain.model import AttemptId, Failure, FailureReason, IssueKey, Person
+from bot.domain.usage import Usage
 
 
 class AttemptPhase(StrEnum):
@@ -121,6 +122,7 @@ class WorkerReport:
     retryable: bool | None = None
     no_code: str | None = None
     by: str | None = None
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from bot.domain import budget
 from bot.domain.approval import EVENT_LAG
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, WorkerReport
 from bot.domain.draft import BOT, Draft
 from bot.domain.effects import OpenPull, RevokeToken
-from bot.domain.failures import AskPerson, GiveUp, PauseRepo, Retry, next_step
+from bot.domain.failures import FAILURES, AskPerson, GiveUp, PauseRepo, Retry, next_step
 from bot.domain.lifecycle import ItemEvent
-from bot.domain.model import FailureReason, Problem
+from bot.domain.model import Failure, FailureReason, Problem
 from bot.domain.notes import NoteCode, note
 from bot.domain.policy_model import Policy
 from bot.domain.review import NO_CHECKS_AFTER
@@ -117,6 +118,12 @@ def after_end(
         draft.move(event, actor=attempt.cancel_by or "GitHub", cause=reason.value, last_failure=attempt.failure)
         return
     step = next_step(item, reason, policy, draft.now, jitter(attempt.id), retryable=retryable)
+    failure = attempt.failure
+    if isinstance(step, Retry) and _money_is_gone(draft, policy, attempt):
+        detail = f"The last attempt failed ({reason.value}), and another one is more than this issue may cost."
+        reason = FailureReason.BUDGET_EXCEEDED
+        step = AskPerson(FAILURES[reason].owner, step.attempts_burnt, step.infra_failures)
+        failure = Failure(reason, detail, draft.now)
     match step:
         case Retry(at=at, fresh=fresh):
             _retry_later(draft, at, reason, step.attempts_burnt, step.infra_failures, fresh=fresh)
@@ -128,7 +135,7 @@ def after_end(
                 ItemEvent.GAVE_UP,
                 actor=BOT,
                 cause=reason.value,
-                last_failure=attempt.failure,
+                last_failure=failure,
                 attempts_burnt=step.attempts_burnt,
                 infra_failures=step.infra_failures,
             )
@@ -146,6 +153,18 @@ def after_end(
             )
         case _:
             assert_never(step)
+
+
+def _money_is_gone(draft: Draft, policy: Policy, attempt: Attempt) -> bool:
+    """Whether the issue's own ceiling leaves no further attempt; only a person can change that."""
+    item, facts = draft.item, draft.facts
+    assert item is not None
+    if not budget.costs(attempt.worker.kind):
+        return False
+    used = facts.spent.of(item.key.number) - facts.reserved + budget.settled(attempt, facts.reserved)
+    own = budget.Ceiling(budget.Scope.ITEM, budget.item_limit(item.spec, policy.budgets), used)
+    adapter = item.spec.agent or policy.agent.adapter
+    return isinstance(budget.reservation(policy.budgets, (own,), adapter), budget.Ceiling)
 
 
 def _retry_later(

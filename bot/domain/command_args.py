@@ -78,6 +78,11 @@ class Arguments:
         return int(self.values["issue"].removeprefix("#"))
 
     @property
+    def amount(self) -> float:
+        """US dollars."""
+        return float(self.values["amount"])
+
+    @property
     def until(self) -> datetime | None:
         """The end of a pause, aware UTC."""
         value = self.values.get("until")
@@ -189,6 +194,10 @@ def _value(param: Param, text: str, now: datetime | None) -> str | Mistake:
         case Kind.ISSUE:
             if re.fullmatch(r"#?[1-9][0-9]{0,8}", text, re.ASCII):
                 return f"#{text.removeprefix('#')}"
+        case Kind.AMOUNT:
+            number = text.removeprefix("$")
+            if re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,2})?", number, re.ASCII) and float(number) > 0:
+                return f"{float(number):.2f}"
         case Kind.TEXT:
             return text
         case _:
@@ -232,5 +241,7 @@ def _expected(param: Param) -> str:
             return "a path from the repository's root, such as `src/auth/`"
         case Kind.ISSUE:
             return "an issue, such as `#12`"
+        case Kind.AMOUNT:
+            return "an amount of US dollars, such as `10` or `2.50`"
         case _:
             assert_never(param.kind)

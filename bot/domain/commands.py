@@ -79,6 +79,7 @@ class Kind(StrEnum):
     COMMAND = "command"
     PATH = "path"
     ISSUE = "issue"
+    AMOUNT = "amount"
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,13 +253,20 @@ COMMANDS: Final = MappingProxyType(
             ),
             _later(_V.TAKEOVER, "", _C.HOLD, "Work on this issue yourself; the bot stays away."),
             _later(_V.HANDBACK, "", _C.START, "Give the issue back to the bot."),
-            _later(_V.BUDGET, "<amount>", _C.START, "Change the cost ceiling of this issue, in US dollars.", "10"),
+            _row(
+                _V.BUDGET,
+                "<amount>",
+                _C.START,
+                "Change what all attempts of this issue may cost, in US dollars, within the policy.",
+                Param("amount", Kind.AMOUNT, required=True),
+                examples=("10", "2.50"),
+            ),
             _later(_V.UNDO, "", _C.STOP, "Take back the last command."),
             _row(_V.NEXT, "", _C.READ, "Name the issue that comes next.", scope=Scope.REPO),
             _row(_V.WHY, "", _C.READ, "Explain why this issue is or is not moving."),
             _row(_V.STATUS, "", _C.READ, "Show where this issue stands."),
             _later(_V.ETA, "", _C.READ, "Estimate when this issue will be started."),
-            _later(_V.COST, "", _C.READ, "Show what this issue has cost."),
+            _row(_V.COST, "", _C.READ, "Show what this issue has cost; on private repositories only."),
             _row(_V.POLICY, "", _C.READ, "Show the settings in force and where they come from.", scope=Scope.REPO),
             _row(_V.SYNC, "", _C.HOLD, "Look at everything in this repository again.", scope=Scope.REPO),
             _row(

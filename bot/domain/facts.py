@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from bot.domain.attempt import Attempt
+from bot.domain.budget import NOTHING_SPENT, Spent
 from bot.domain.claim_record import ClaimRef
 from bot.domain.intents import Intent
 from bot.domain.model import IssueKey, Item, Person, Role
@@ -144,7 +145,8 @@ class ItemFacts:
     """Everything `advance` decides from, for one item at one moment.
 
     `claims` are the item's claim refs (None: not read), `own_claims` the ids of our attempts of the item, and
-    `claimed_pull` the pull request of an external attempt's branch.
+    `claimed_pull` the pull request of an external attempt's branch. `reserved` is what the attempt may spend, in
+    micro-dollars; while it lives `spent` contains it.
     """
 
     key: IssueKey
@@ -168,6 +170,8 @@ class ItemFacts:
     claims: tuple[ClaimRef, ...] | None = None
     own_claims: frozenset[str] = frozenset()
     claimed_pull: PullFacts | None = None
+    spent: Spent = NOTHING_SPENT
+    reserved: int = 0
 
     def role_of(self, person: Person | None) -> Role | None:
         """The role read for this person now; None when nobody is named or it could not be read."""

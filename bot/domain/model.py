@@ -149,12 +149,14 @@ class Asked:
 
     locks: tuple[str, ...] | None = None
     depends_on: tuple[int, ...] | None = None
+    budget_usd: float | None = None
 
     def over(self, spec: WorkSpec) -> WorkSpec:
         """The wishes with these in front."""
         locks = spec.locks if self.locks is None else self.locks
         depends_on = spec.depends_on if self.depends_on is None else self.depends_on
-        return replace(spec, locks=locks, depends_on=depends_on)
+        budget_usd = spec.budget_usd if self.budget_usd is None else self.budget_usd
+        return replace(spec, locks=locks, depends_on=depends_on, budget_usd=budget_usd)
 
 
 @dataclass(frozen=True, slots=True)

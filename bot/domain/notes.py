@@ -31,6 +31,7 @@ class NoteCode(StrEnum):
     STATUS = "status"
     NEXT = "next"
     POLICY = "policy"
+    COST = "cost"
     MERGE_REFUSED = "merge_refused"
     MERGED = "merged"
     # a person must act

@@ -77,7 +77,7 @@ PARAMS: Final = MappingProxyType(
         ReasonCode.UNREVIEWED: ("count", "limit"),
         ReasonCode.SLOTS: ("count", "limit"),
         ReasonCode.RUNS_TODAY: ("limit",),
-        ReasonCode.BUDGET: ("scope", "limit"),
+        ReasonCode.BUDGET: ("scope", "limit", "until"),
         ReasonCode.RATE_LIMITED: ("until",),
         ReasonCode.QUEUED: ("position",),
         ReasonCode.CANCELLING: ("attempt", "by"),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from bot.domain import budget as money
 from bot.domain.attempt import Attempt, WorkerKind
 from bot.domain.locks import Lock, conflicts, parse_lock
 from bot.domain.model import Item, ItemState, Waiting
@@ -41,6 +42,7 @@ class Backlog:
     open_dependencies: Mapping[int, tuple[int, ...]]
     disabled: bool = False
     free_workers: Sequence[tuple[str, ...]] = ()
+    spent: money.Spent = money.NOTHING_SPENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime, taker: Taker = DIS
     start: list[Item] = []
     waits: list[tuple[Item, tuple[Waiting, ...], int]] = []
     wake: datetime | None = None
-    budget = policy.budgets.dispatches_per_day - backlog.dispatches_today
+    runs_left = policy.budgets.dispatches_per_day - backlog.dispatches_today
+    planned = 0
     # Work under way will ask for review as well; counting it makes the limit hold however the starts were spread.
     # Work that waits (for a person, for its back-off) is not counted: it must not block the others.
     unreviewed = backlog.in_review + len(backlog.live)
@@ -102,17 +105,37 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime, taker: Taker = DIS
                 reasons.append(
                     waiting(ReasonCode.SLOTS, count=len(backlog.live) + len(start), limit=policy.max_parallel)
                 )
-            if len(start) >= budget:
+            if len(start) >= runs_left:
                 reasons.append(waiting(ReasonCode.RUNS_TODAY, limit=policy.budgets.dispatches_per_day))
+        price = _price(taker, item, backlog, policy, planned)
+        if isinstance(price, money.Ceiling):
+            reasons.append(over_budget(price, now))
+            if price.scope is not money.Scope.ITEM:
+                wake = money.next_day(now) if wake is None else min(wake, money.next_day(now))
         if reasons:
             waits.append((item, tuple(reasons), position))
             continue
+        planned += price if isinstance(price, int) else 0
         start.append(item)
         held.extend((lock, item.key.number) for lock in wanted_locks(item, policy))
     pause = backlog.repo.pause
     if pause is not None and pause.active(now) and pause.until is not None:
         wake = pause.until if wake is None else min(wake, pause.until)
     return Plan(tuple(start), tuple(waits), wake)
+
+
+def over_budget(ceiling: money.Ceiling, now: datetime) -> Waiting:
+    """The reason that a ceiling gives: which one, how high it is in US dollars, and when it is empty again."""
+    until = None if ceiling.scope is money.Scope.ITEM else money.next_day(now)
+    return waiting(ReasonCode.BUDGET, scope=ceiling.scope.value, limit=money.usd(ceiling.limit), until=until)
+
+
+def _price(taker: Taker, item: Item, backlog: Backlog, policy: Policy, planned: int) -> int | money.Ceiling:
+    """What the next attempt of the item reserves, or the ceiling that forbids it."""
+    if not money.costs(taker.kind):
+        return 0
+    above = money.ceilings(item.key.number, item.spec, policy.budgets, backlog.spent, planned)
+    return money.reservation(policy.budgets, above, item.spec.agent or policy.agent.adapter)
 
 
 def wanted_locks(item: Item, policy: Policy) -> tuple[Lock, ...]:

@@ -85,6 +85,7 @@ def type_of(code: NoteCode) -> MessageType:
             | NoteCode.STATUS
             | NoteCode.NEXT
             | NoteCode.POLICY
+            | NoteCode.COST
             | NoteCode.MERGE_REFUSED
             | NoteCode.MERGED
         ):

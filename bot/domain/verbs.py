@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from bot.domain import budget
 from bot.domain.approval import approve, request_cancel
 from bot.domain.command_args import Arguments, arguments
 from bot.domain.commands import Verb
@@ -293,6 +294,38 @@ def _asked(ask: Ask, what: str, asked: Asked, **params: object) -> Answer:
     return _done(ask, what, **params)
 
 
+def _budget(ask: Ask) -> Answer:
+    """Another ceiling from the next start on; an attempt under way keeps what was reserved for it."""
+    draft, amount = ask.draft, ask.args.amount
+    if draft.item is None:
+        return note(NoteCode.NOT_TRACKED, verb="budget")
+    if amount > ask.policy.budgets.per_item:
+        return _cannot(ask, "over_policy", limit=f"{ask.policy.budgets.per_item:g}")
+    asked = replace(draft.item.asked, budget_usd=amount)
+    draft.change(asked=asked, spec=asked.over(draft.item.spec))
+    draft.note_history("budget", actor=ask.actor, cause=f"{amount:.2f} USD")
+    draft.wake(draft.facts.key.repo_key)
+    return _done(ask, "budget", amount=f"{amount:.2f}")
+
+
+def _cost(ask: Ask) -> Answer:
+    draft, budgets = ask.draft, ask.policy.budgets
+    if not draft.repo.private:
+        return _cannot(ask, "public")
+    item, spent = draft.item, draft.facts.spent
+    if item is None:
+        return note(NoteCode.NOT_TRACKED, verb="cost")
+    return note(
+        NoteCode.COST,
+        actor=ask.actor,
+        spent=budget.usd(spent.of(item.key.number)),
+        limit=budget.usd(budget.item_limit(item.spec, budgets)),
+        reserved=budget.usd(draft.facts.reserved) if draft.live is not None and draft.facts.reserved else None,
+        today=budget.usd(spent.repository_today),
+        day_limit=budget.usd(budget.micro(budgets.per_day)),
+    )
+
+
 def _approve(ask: Ask) -> Answer:
     draft = ask.draft
     item = draft.item
@@ -431,6 +464,8 @@ HANDLERS: dict[Verb, Callable[[Ask], Answer]] = {
     Verb.STATUS: _status,
     Verb.SYNC: _sync,
     Verb.HELP: _help,
+    Verb.BUDGET: _budget,
+    Verb.COST: _cost,
     Verb.POLICY: _policy,
 }
 """One row per command that is available; a test compares it with the table in `commands.py`."""

@@ -89,6 +89,14 @@ class BundleRow:
     uploaded_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an attempt may spend and has spent, in micro-dollars. `spent` None: not settled, the reservation counts."""
+
+    reserved: int
+    spent: int | None
+
+
 class DuplicateLiveAttempt(Exception):
     """The database refused a second live attempt of one item (unique index), or an attempt with a used fence."""
 
@@ -143,6 +151,28 @@ class Ledger(Protocol):
 
     def save_attempt(self, before: Attempt, after: Attempt) -> bool:
         """Writes the changed columns, revision + 1, only while id, fence and `before.revision` still match."""
+        ...
+
+    # money, in micro-dollars
+    def reserve(self, attempt: AttemptId, key: IssueKey, at: datetime, amount: int) -> None:
+        """Once per attempt, in the transaction that opens it."""
+        ...
+
+    def settle(self, attempt: AttemptId, amount: int) -> bool:
+        """What it came to; False when nothing was reserved, or it was settled before."""
+        ...
+
+    def cost(self, attempt: AttemptId) -> Cost | None: ...
+    def spent_on(self, key: IssueKey) -> int:
+        """What all attempts of the item have cost, reservations of live ones included."""
+        ...
+
+    def spent_on_waiting(self, repo: RepoKey) -> tuple[tuple[int, int], ...]:
+        """(number, cost) of each item of the repository that may still be started."""
+        ...
+
+    def spent_since(self, since: datetime, repo: RepoKey | None = None) -> int:
+        """What attempts opened since then cost; without a repository: of the whole deployment."""
         ...
 
     def put_log(self, attempt: AttemptId, text: str, at: datetime) -> None: ...

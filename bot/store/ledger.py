@@ -15,6 +15,7 @@ from bot.store.messages import MessageVerbs
 from bot.store.outbox import HistoryVerbs, OutboxVerbs
 from bot.store.repos import RepoVerbs
 from bot.store.sessions import SessionVerbs
+from bot.store.spending import SpendingVerbs
 from bot.store.stream import StreamVerbs
 from bot.store.tokens import TokenVerbs
 from bot.store.workers import WorkerVerbs
@@ -25,6 +26,7 @@ class SqlLedger(
     ItemVerbs,
     AttemptVerbs,
     LockVerbs,
+    SpendingVerbs,
     LogVerbs,
     IntentVerbs,
     OutboxVerbs,

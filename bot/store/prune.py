@@ -33,6 +33,7 @@ from bot.store.tables import (
     replies,
     repos,
     sessions,
+    spending,
     thought_blobs,
     tokens,
     worker_tokens,
@@ -67,6 +68,7 @@ CHUNK = 500
 _OF_TENANT: Sequence[Table] = (
     sessions,
     locks,
+    spending,
     attempts,
     items,
     intents,

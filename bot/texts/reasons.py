@@ -119,8 +119,7 @@ def _capacity(code: ReasonCode, given: Mapping[str, str]) -> str:
         case ReasonCode.RUNS_TODAY:
             return f"The limit of {for_inline(limit)} runs within a day is reached; it goes on when a day has passed."
         case ReasonCode.BUDGET:
-            scope = {"attempt": "an attempt", "item": "this issue", "day": "the day"}.get(given.get("scope", ""), "it")
-            return f"The budget of {scope} is used up. A maintainer can raise `budgets` in `.tgs/policy.yml`."
+            return _budget(given)
         case ReasonCode.RATE_LIMITED:
             until = given.get("until")
             return f"GitHub's request limit is used up{f' until {at(until)}' if until else ''}; it goes on by itself."
@@ -193,6 +192,28 @@ def _moving(code: ReasonCode, given: Mapping[str, str]) -> str:
             return f"It is done{f': merged in{pull}' if pull else ''}."
         case _:
             return f"It waits ({code_span(code.value, 40)})."
+
+
+def _budget(given: Mapping[str, str]) -> str:
+    """Which ceiling is reached, and who changes what; amounts are left to `/tgs cost`, which knows who may see them."""
+    until = f" It goes on by itself at {at(given['until'])}." if given.get("until") else ""
+    match given.get("scope", ""):
+        case "item":
+            return (
+                "What this issue may cost is used up. A maintainer can raise it with `/tgs budget <amount>`, within "
+                "`budgets.per_item` of `.tgs/policy.yml`."
+            )
+        case "repository":
+            return (
+                f"What this repository may cost in a day is used up.{until} A maintainer can raise "
+                "`budgets.per_day` in `.tgs/policy.yml`."
+            )
+        case "deployment":
+            return (
+                f"What all repositories of this server may cost in a day is used up.{until} Its operator can raise it."
+            )
+        case _:
+            return f"A budget is used up.{until}"
 
 
 def _small(text: str) -> str:

@@ -56,6 +56,8 @@ def _words(note: Note, context: RenderContext) -> str:
             return replies.comment_changed(note)
         case NoteCode.ROLE_UNREADABLE:
             return replies.role_unreadable(note)
+        case NoteCode.COST:
+            return replies.cost(note)
         case NoteCode.NOT_TRACKED:
             return replies.not_tracked(note)
         case NoteCode.CANNOT:

@@ -72,6 +72,7 @@ DONE: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "paused": _paused,
         "resumed": lambda _: "The repository is no longer paused.",
         "priority": lambda n: f"Its priority is {for_inline(n.get('value', '0'))} now.",
+        "budget": lambda n: f"All attempts of this issue together may cost {for_inline(n.get('amount'))} USD.",
         "locked": lambda n: f"From its next start on it has {code_span(n.get('path'))} for itself.",
         "unlocked": lambda n: f"It does not hold {code_span(n.get('path'))} any more when it starts.",
         "depends": lambda n: f"It waits for {issue(n.get('number', '?'))} to be done.",
@@ -124,6 +125,10 @@ CANNOT: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "other_sha": lambda n: (
             f"The plan is at {code_span(n.get('sha'), 12)} now, not at the commit you named. Read it again."
         ),
+        "over_policy": lambda n: (
+            f"The policy allows {for_inline(n.get('limit'))} USD for an issue at most (`budgets.per_item`)."
+        ),
+        "public": lambda _: "Costs are not shown on public repositories.",
         "itself": lambda _: "An issue cannot wait for itself.",
         "too_many": lambda n: f"There would be more than {for_inline(n.get('limit', '50'))}; take one away first.",
         "past_date": lambda n: f"{at(n.get('until'))} is in the past.",
@@ -214,6 +219,21 @@ def merge_refused(note: Note) -> str:
 
 def merged(note: Note) -> str:
     return _to(note, f"{_pull(note)} is merged.")
+
+
+def cost(note: Note) -> str:
+    """What the issue has cost, against its ceiling, and what the repository has cost today."""
+    reserved = (
+        f", {for_inline(note.get('reserved'))} of it set aside for the attempt under way"
+        if note.get("reserved")
+        else ""
+    )
+    return _to(
+        note,
+        f"this issue has cost {for_inline(note.get('spent', '0.00'))} of {for_inline(note.get('limit', '?'))} USD"
+        f"{reserved}. All issues of this repository today (UTC): {for_inline(note.get('today', '0.00'))} of "
+        f"{for_inline(note.get('day_limit', '?'))} USD.",
+    )
 
 
 def next_item(note: Note) -> str:

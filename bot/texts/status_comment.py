@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
+from bot.domain import budget
 from bot.domain.attempt import Attempt, AttemptPhase, WorkerReport
 from bot.domain.facts import Ci, CiFacts
 from bot.domain.failures import attempts_allowed
@@ -28,7 +29,7 @@ BAR = 10
 
 @dataclass(frozen=True, slots=True)
 class StatusInput:
-    """What the comment is made of. `html_url` is the address of GitHub's pages."""
+    """What the comment is made of. `html_url` is the address of GitHub's pages; `spent` in micro-dollars."""
 
     repo: RepoRecord
     item: Item
@@ -38,13 +39,14 @@ class StatusInput:
     reasons: tuple[Waiting, ...]
     html_url: str
     now: datetime
+    spent: int = 0
 
 
 def status_text(view: StatusInput) -> str:
     """The whole comment with its marker."""
     parts = [f"**{headline(view.item)}**{_attempt_words(view)}"]
     shown = reasons.tree(reason for reason in in_order(view.reasons) if not _said_elsewhere(view, reason))
-    lines = (_progress(view), _run(view), _pull(view), _checks(view), _failure(view), _isolation(view))
+    lines = (_progress(view), _run(view), _used(view), _pull(view), _checks(view), _failure(view), _isolation(view))
     body = "\n".join([*([shown] if shown else []), *(f"- {line}" for line in lines if line)])
     if body:
         parts.append(body)
@@ -104,6 +106,20 @@ def _run(view: StatusInput) -> str:
         return ""
     showing_branch = attempt.live and attempt.phase is AttemptPhase.RUNNING and view.item.pull is None
     return f"{words}, branch {code_span(attempt.branch, 120)}" if showing_branch else words
+
+
+def _used(view: StatusInput) -> str:
+    """What the agent of the last attempt used; money only where it may be seen."""
+    usage = budget.usage_of(view.attempt) if view.attempt is not None else None
+    if usage is None or not usage.turns:
+        return ""
+    tokens = usage.input_tokens + usage.output_tokens + usage.cache_read_tokens + usage.cache_write_tokens
+    words = f"{plural(usage.turns, 'turn')}, {plural(tokens, 'token')}"
+    return (
+        f"The agent used {words}, {budget.usd(usage.cost_microusd)} USD"
+        if view.repo.private
+        else f"The agent used {words}"
+    )
 
 
 def _pull(view: StatusInput) -> str:
@@ -230,8 +246,9 @@ def _settings(view: StatusInput) -> str:
         lines.append(f"- acceptance: {', '.join(code_span(command, 120) for command in spec.acceptance[:5])}")
     if spec.automerge:
         lines.append("- merged without another command once its checks have passed")
-    if view.repo.private and spec.budget_usd is not None:
-        lines.append(f"- budget: at most {spec.budget_usd:g} USD")
+    if view.repo.private:
+        limit = budget.usd(budget.item_limit(spec, policy.budgets))
+        lines.append(f"- cost: {budget.usd(view.spent)} of at most {limit} USD")
     if item.thought is not None:
         args = (view.html_url, view.repo.full_name, item.thought.commit_sha)
         plan = file_link(*args, f"{item.thought.dir}/plan.md", "plan")

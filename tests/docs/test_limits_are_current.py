@@ -36,7 +36,7 @@ def test_policy_settings_without_effect_are_read_nowhere() -> None:
         for path in (ROOT / "bot").rglob("*.py")
         if path.name != "policy_model.py" and "localhub" not in path.parts
     )
-    for name in ("keep_locks", "ci_trust", "per_attempt"):
+    for name in ("keep_locks", "ci_trust"):
         assert name in LIMITS
         assert not re.search(rf"\.{name}\b", code), f"{name} {COME_TRUE}"
 
@@ -48,6 +48,7 @@ def test_every_metric_is_fed() -> None:
         if path.name != "metrics.py" and "localhub" not in path.parts
     )
     fed = {"attempts", "attempt_seconds"} if "metrics.attempt_ended(" in code else set()
+    fed |= {"agent_turns", "agent_tokens", "agent_cost"} if "metrics.agent_used(" in code else set()
     unfed = set()
     for attribute, metric in vars(Metrics()).items():
         if attribute in {"registry", "build"}:

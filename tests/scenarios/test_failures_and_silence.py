@@ -47,7 +47,7 @@ GROUPS = {
 
 
 async def test_every_reason_that_may_be_retried_is_retried_after_its_delay(tmp_path: Path) -> None:
-    policy = "max_parallel: 25\nmax_unreviewed_prs: 100\n"
+    policy = "max_parallel: 25\nmax_unreviewed_prs: 100\nbudgets: {per_attempt: 1, per_day: 100}\n"
     async with scene(tmp_path, policy=policy) as world:
         reasons = {
             await running(world, reason.value): reason for reason in GROUPS["tried again"] + GROUPS["tried once again"]
@@ -74,7 +74,8 @@ async def test_every_reason_that_may_be_retried_is_retried_after_its_delay(tmp_p
 
 
 async def test_every_reason_that_needs_a_person_stops_the_item_and_says_so_once(tmp_path: Path) -> None:
-    async with scene(tmp_path, policy="max_parallel: 25\nmax_unreviewed_prs: 100\n") as world:
+    policy = "max_parallel: 25\nmax_unreviewed_prs: 100\nbudgets: {per_attempt: 1, per_day: 100}\n"
+    async with scene(tmp_path, policy=policy) as world:
         reasons = {await running(world, reason.value): reason for reason in GROUPS["left to a person"]}
         for index, number in enumerate(reasons):
             await world.run(index).fail(reasons[number].value, "as the log says")
@@ -111,7 +112,7 @@ async def test_a_fault_of_the_set_up_stops_all_starts_and_is_told_in_the_set_up_
 
 
 async def test_attempts_are_used_up_with_growing_delays_and_retry_counts_anew(tmp_path: Path) -> None:
-    async with scene(tmp_path) as world:
+    async with scene(tmp_path, policy="budgets: {per_item: 100}\n") as world:
         number = await running(world)
         for burnt in (1, 2):
             await world.run().fail("agent.crash", "boom")

@@ -78,7 +78,9 @@ async def test_priority_comes_first_then_the_time_of_being_ready_then_the_number
 
 @pytest.mark.parametrize("limit", [1, 3, 5])
 async def test_as_many_work_at_once_as_the_policy_allows(tmp_path: Path, limit: int) -> None:
-    async with scene(tmp_path, policy=f"max_parallel: {limit}\nmax_unreviewed_prs: 50\n") as world:
+    async with scene(
+        tmp_path, policy=f"max_parallel: {limit}\nmax_unreviewed_prs: 50\nbudgets: {{per_day: 100}}\n"
+    ) as world:
         numbers = [world.issue(f"Item {index}") for index in range(limit + 2)]
         for number in numbers:
             world.label(number, "tgs:ready")

@@ -222,7 +222,7 @@ def test_budgets_are_not_shown_on_public_repositories() -> None:
     item = replace(ITEM, spec=WorkSpec(budget_usd=4))
     view = StatusInput(REPO, item, None, Policy(), None, (), URL, NOW)
     assert "USD" not in status_text(view)
-    assert "4 USD" in status_text(replace(view, repo=replace(REPO, private=True)))
+    assert "0.00 of at most 4.00 USD" in status_text(replace(view, repo=replace(REPO, private=True)))
 
 
 def test_missing_isolation_is_said() -> None:

@@ -20,6 +20,7 @@ from bot.store.tables.work import (
     outbox,
     replies,
     repos,
+    spending,
     thought_blobs,
 )
 from bot.store.tables.workers import (
@@ -55,6 +56,7 @@ __all__ = [
     "replies",
     "repos",
     "sessions",
+    "spending",
     "thought_blobs",
     "tokens",
     "touches",

@@ -201,6 +201,21 @@ attempts = Table(
     Index("ix_attempts_worker", "worker_token_id", "phase"),
 )
 
+spending = Table(
+    "spending",
+    METADATA,
+    Column("attempt", String, primary_key=True),
+    *tenant(),
+    Column("number", BigInteger, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("reserved", BigInteger, nullable=False),
+    # NULL: not known yet, the reservation counts.
+    Column("spent", BigInteger),
+    of_item(),
+    Index("ix_spending_item", "installation", "repo", "number"),
+    Index("ix_spending_day", "at"),
+)
+
 locks = Table(
     "locks",
     METADATA,

@@ -1,0 +1,73 @@
+"""What attempts may spend and have spent, in micro-dollars. A row is there as soon as money was reserved."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, func, select, update
+
+from bot.domain.model import AttemptId, IssueKey, ItemState, RepoKey
+from bot.protocols.ledger import Cost
+from bot.store.tables import items, spending
+from bot.store.verbs import Verbs
+
+_AMOUNT: ColumnElement[int] = func.coalesce(spending.c.spent, spending.c.reserved)
+_TO_START = [ItemState.READY, ItemState.IN_PROGRESS, ItemState.NEEDS_INPUT]
+
+
+class SpendingVerbs(Verbs):
+    """The verbs of `bot.protocols.ledger.Ledger` about money."""
+
+    def reserve(self, attempt: AttemptId, key: IssueKey, at: datetime, amount: int) -> None:
+        self.connection.execute(
+            spending.insert().values(
+                attempt=attempt,
+                installation=key.installation,
+                repo=key.repo,
+                number=key.number,
+                at=at,
+                reserved=amount,
+                spent=None,
+            )
+        )
+
+    def settle(self, attempt: AttemptId, amount: int) -> bool:
+        open_ = and_(spending.c.attempt == attempt, spending.c.spent.is_(None))
+        return bool(self.connection.execute(update(spending).where(open_).values(spent=amount)).rowcount)
+
+    def cost(self, attempt: AttemptId) -> Cost | None:
+        row = self.connection.execute(select(spending).where(spending.c.attempt == attempt)).one_or_none()
+        return None if row is None else Cost(row.reserved, row.spent)
+
+    def spent_on(self, key: IssueKey) -> int:
+        mine = and_(
+            spending.c.installation == key.installation, spending.c.repo == key.repo, spending.c.number == key.number
+        )
+        return self._sum(mine)
+
+    def spent_on_waiting(self, repo: RepoKey) -> tuple[tuple[int, int], ...]:
+        """Only of items that may be started: sums over all history would grow for ever."""
+        joined = spending.join(
+            items,
+            and_(
+                items.c.installation == spending.c.installation,
+                items.c.repo == spending.c.repo,
+                items.c.number == spending.c.number,
+            ),
+        )
+        query = (
+            select(spending.c.number, func.sum(_AMOUNT))
+            .select_from(joined)
+            .where(items.c.installation == repo.installation, items.c.repo == repo.repo, items.c.state.in_(_TO_START))
+            .group_by(spending.c.number)
+        )
+        return tuple((int(number), int(total)) for number, total in self.connection.execute(query))
+
+    def spent_since(self, since: datetime, repo: RepoKey | None = None) -> int:
+        when = spending.c.at >= since
+        if repo is not None:
+            when = and_(when, spending.c.installation == repo.installation, spending.c.repo == repo.repo)
+        return self._sum(when)
+
+    def _sum(self, which: ColumnElement[bool]) -> int:
+        return int(self.connection.execute(select(func.coalesce(func.sum(_AMOUNT), 0)).where(which)).scalar_one())
