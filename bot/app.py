@@ -21,6 +21,7 @@ from aiohttp import web
 from bot.backlog import Backlogs
 from bot.bell import Bell
 from bot.bundles import Bundles
+from bot.carried import CarriedService
 from bot.chat_service import ChatService
 from bot.clock import RandomIds, SystemClock
 from bot.domain.budget import micro
@@ -49,6 +50,7 @@ from bot.web.api.attempts import AttemptsApi
 from bot.web.api.backlog import BacklogApi
 from bot.web.api.bundles import BundlesApi
 from bot.web.api.callers import Callers
+from bot.web.api.carried import CarriedApi
 from bot.web.api.chat import ChatApi
 from bot.web.api.ci import CiApi
 from bot.web.api.events import EventsApi
@@ -238,6 +240,7 @@ def routes_of(parts: Parts, session: aiohttp.ClientSession) -> list[list[web.Rou
         OpenApi(lambda: document(ROUTES, version("tgs-bot"))).routes(),
         Runs(engine.runs, oidc, clock, settings.server_url).routes(),
         BundlesApi(engine.runs, parts.bundles, oidc, clock, settings.server_url).routes(),
+        CarriedApi(engine.runs, CarriedService(parts.store, clock)).routes(),
         *_of_people(parts, callers),
     ]
 

@@ -368,6 +368,10 @@ def write_save(tx: Ledger, key: Key, save: Save, now: datetime) -> None:
                 for lock in save.take_locks
             ]
         )
+    for before, question in save.questions:
+        saved = tx.insert_question(question) if before is None else tx.save_question(before, question)
+        if not saved:
+            raise StaleDecision(str(key))
     if save.repo_before != save.repo_after:
         assert save.repo_before is not None
         assert save.repo_after is not None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bot.domain import budget
-from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind
+from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Worker, WorkerKind
 from bot.domain.attempting import lease_of
 from bot.domain.lifecycle import ItemEvent, Refusal, move
 from bot.domain.locks import Lock, conflicts, parse_lock
@@ -92,7 +92,8 @@ def claim(
         branch=last.branch if last is not None else branch_name(key.number, item.title, policy.branch_template),
         claimed_at=now,
         run_id=run_id,
-        base_sha=base_sha,
+        # A conversation goes on where it was; its work stands on the commit that it began with.
+        base_sha=last.base_sha if last is not None and last.outcome is Outcome.ASKED and not item.fresh else base_sha,
         policy_hash=policy.hash,
         # A retry comes from `in-progress`: its ready label was taken long ago.
         ready_removed=item.state is ItemState.IN_PROGRESS,
@@ -110,6 +111,7 @@ def claim(
         fence=attempt.fence,
         not_before=None,
         expedited=False,
+        answered=False,
         waiting=(),
         position=None,
     )

@@ -5,26 +5,37 @@ The run reads this from the bot and never the live issue, so that an edit after 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from bot.domain.asking import hand_answers
 from bot.domain.attempt import Attempt
 from bot.domain.attempting import HEARTBEAT
 from bot.domain.budget import MICRO
 from bot.domain.bundle import (
     AgentPart,
+    Answer,
     ContextBundle,
     Identity,
     LeasePart,
     PreviousFailure,
     RepositoryPart,
+    ResumePart,
     SpecPart,
     ThoughtPart,
 )
+from bot.domain.carried import Carried
 from bot.domain.model import Item
+from bot.domain.questions import Question, QuestionStatus
 from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import for_prompt
 from bot.errors import LostClaim
+from bot.observe import resumable_of
 from bot.policies import policy_of
 from bot.protocols.github import GitHub
 from bot.protocols.ledger import Cost, Ledger, Store
+
+ANSWERS = 30
+"""Answers that an attempt is told of, the newest; a longer conversation belongs into the issue's text."""
 
 
 async def context_bundle(store: Store, github: GitHub, attempt: Attempt, html_url: str) -> ContextBundle:
@@ -34,6 +45,7 @@ async def context_bundle(store: Store, github: GitHub, attempt: Attempt, html_ur
         key = attempt.key
         return tx.repo(key.repo_key), tx.item(key), tx.attempts(key), tx.cost(attempt.id)
 
+    answers, resume = await store.write(lambda tx: _conversation(tx, attempt))
     repo, item, attempts, cost = await store.read(read)
     if repo is None or item is None or item.snapshot is None or attempt.base_sha is None:
         raise LostClaim("the item has no approved text")
@@ -96,6 +108,8 @@ async def context_bundle(store: Store, github: GitHub, attempt: Attempt, html_ur
             for other in attempts
             if other.failure is not None and other.id != attempt.id
         )[-3:],
+        answers=answers,
+        resume=resume,
         notes=for_prompt(item.notes) if item.notes else None,
         protected_paths=policy.protected_paths,
         lease=LeasePart(heartbeat_seconds=HEARTBEAT.total_seconds()),
@@ -106,6 +120,53 @@ async def context_bundle(store: Store, github: GitHub, attempt: Attempt, html_ur
             "report": f"/api/v1/attempts/{attempt.id}/report",
         },
     )
+
+
+def _conversation(tx: Ledger, attempt: Attempt) -> tuple[tuple[Answer, ...], ResumePart | None]:
+    """What people answered so far, and the conversation to go on with. From here on these answers are not changed."""
+    questions = tx.questions(attempt.key)
+    fresh, item = tx.attempt(attempt.id), tx.item(attempt.key)
+    if fresh is None or item is None:
+        return (), None
+    resumable = resumable_of(tx, attempt.key, questions)
+    after, delivered = hand_answers(fresh, questions, resumable, fresh=item.fresh)
+    if after != fresh:
+        tx.save_attempt(fresh, after)
+    known = {question.number: question for question in questions}
+    for question in delivered:
+        tx.save_question(known[question.number], question)
+    answers = tuple(_answer(question) for question in questions if question.status is QuestionStatus.ANSWERED)
+    return answers[-ANSWERS:], _resume(tx, after, questions)
+
+
+def _answer(question: Question) -> Answer:
+    return Answer(question=for_prompt(question.asked.text), answer=for_prompt(question.answer_words))
+
+
+def _resume(tx: Ledger, attempt: Attempt, questions: Sequence[Question]) -> ResumePart | None:
+    asker = tx.attempt(attempt.resumes) if attempt.resumes is not None else None
+    if asker is None or asker.report is None or asker.report.session_id is None:
+        return None
+    transcript, work = tx.carried(asker.id, Carried.TRANSCRIPT), tx.carried(asker.id, Carried.WORK)
+    if transcript is None:
+        return None
+    return ResumePart(
+        session_id=asker.report.session_id,
+        transcript_sha256=transcript.sha256,
+        transcript_bytes=transcript.size,
+        work_sha256=None if work is None else work.sha256,
+        answers={
+            question.asked.id: tuple(_words(question, words) for words in question.answer)
+            for question in questions
+            if question.attempt == asker.id and question.status is QuestionStatus.ANSWERED
+        },
+    )
+
+
+def _words(question: Question, words: str) -> str:
+    """A choice is the agent's own word and goes back as it was; everything else people wrote."""
+    own = any(choice.label == words for choice in question.asked.choices)
+    return words if own else for_prompt(words)
 
 
 def _identity(repo: RepoRecord) -> Identity:

@@ -51,9 +51,14 @@ def _of_the_records(tx: Ledger, key: IssueKey) -> list[str]:
     if live is not None and item.state is not ItemState.IN_PROGRESS and not _over_elsewhere(item):
         found.append(f"an attempt is live while the item is {item.state.value}")
     locked = any(row.issue == key.number for row in tx.locks(key.repo_key))
-    if locked and live is None and (item.pull is None or item.terminal):
-        found.append("locks are held without a live attempt or an open pull request")
+    if locked and live is None and (item.pull is None or item.terminal) and not _asks(item):
+        found.append("locks are held without a live attempt, an open pull request or an open question")
     return found
+
+
+def _asks(item: Item) -> bool:
+    """A question is open, or was answered just now: the item may have kept its locks for going on."""
+    return item.state is ItemState.NEEDS_INPUT or (item.state is ItemState.READY and item.answered)
 
 
 def _over_elsewhere(item: Item) -> bool:

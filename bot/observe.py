@@ -7,13 +7,16 @@ collected; every write names the ledger revision it was decided on, and irrevers
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bot.domain import budget, labels
 from bot.domain.approval import PRIORITY_LABELS, newest
+from bot.domain.asking import reads_replies, resumable
 from bot.domain.attempt import Attempt, AttemptPhase, ClaimMark
 from bot.domain.attempting import ACTIVATION_LIMIT
+from bot.domain.carried import Carried
 from bot.domain.claim_record import ClaimRef
 from bot.domain.facts import (
     CiFacts,
@@ -24,19 +27,21 @@ from bot.domain.facts import (
     LabelEvent,
     Presence,
     PullFacts,
+    Reply,
     RunFacts,
     RunStatus,
 )
 from bot.domain.intents import Intent, IntentSource, body_digest
-from bot.domain.model import TERMINAL_STATES, IssueKey, Item, ItemState, Person, Role
+from bot.domain.model import TERMINAL_STATES, AttemptId, IssueKey, Item, ItemState, Person, Role
 from bot.domain.obey import APPROVING_VERBS, REPLY_PAUSE
+from bot.domain.questions import Question, considered, latest_round
 from bot.domain.repository import RepoRecord
 from bot.domain.sessions import SessionRecord
 from bot.errors import GitHubError, NotFound, RateLimited, Suspended, Unavailable
 from bot.kept import Kept
 from bot.policies import policy_of
 from bot.protocols.clock import Clock
-from bot.protocols.github import GitHub
+from bot.protocols.github import Comment, GitHub
 from bot.protocols.ledger import Ledger, Store
 
 
@@ -55,6 +60,8 @@ class Records:
     session: SessionRecord | None = None
     spent: budget.Spent = budget.NOTHING_SPENT
     reserved: int = 0
+    questions: tuple[Question, ...] = ()
+    resumable: AttemptId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,7 @@ class _Needs:
     pull: bool
     branch: bool
     claims: bool
+    replies: bool
 
 
 class Observer:
@@ -109,7 +117,8 @@ class Observer:
         over = attempt is not None and attempt.live and attempt.external and claims == ()
         events = tuple(await self._github.label_events(key)) if needs.events or over else None
         edits = tuple(await self._github.content_edits(key)) if needs.edits else None
-        roles = await self._roles(records, issue, events, edits)
+        comments = await self._replies(key, records) if needs.replies else []
+        roles = await self._roles(records, issue, events, edits, comments)
         intents = tuple([await self._intent(records, intent, roles) for intent in records.intents])
         run = await self._run(key, attempt) if needs.run else None
         pull, ci = await self._pull(key, item, records, now) if needs.pull else (None, None)
@@ -141,7 +150,26 @@ class Observer:
             claimed_pull=claimed_pull,
             spent=records.spent,
             reserved=records.reserved,
+            questions=records.questions,
+            replies=tuple(
+                Reply(c.id, c.author, c.body, body_digest(c.body), c.created_at, roles.get(c.author.id))
+                for c in comments
+            ),
+            resumable=records.resumable,
         )
+
+    async def _replies(self, key: IssueKey, records: Records) -> list[Comment]:
+        """What people wrote since the last questions, or changed since it was considered."""
+        round_ = latest_round(records.questions)
+        seen = considered(round_)
+        asked_at = min(question.asked_at for question in round_)
+        return [
+            comment
+            for comment in await self._github.comments(key, asked_at)
+            if not comment.author.is_bot
+            and comment.created_at >= asked_at.replace(microsecond=0)
+            and (comment.id, body_digest(comment.body)) not in seen
+        ]
 
     async def _claimed_pull(
         self, key: IssueKey, attempt: Attempt | None, claims: tuple[ClaimRef, ...] | None
@@ -171,6 +199,7 @@ class Observer:
         issue: IssueFacts | None,
         events: tuple[LabelEvent, ...] | None,
         edits: tuple[ContentEdit, ...] | None,
+        comments: Sequence[Comment],
     ) -> dict[int, Role | None]:
         """The roles, read now, of everybody whose role the decision may depend on."""
         people: dict[int, Person] = {}
@@ -192,6 +221,8 @@ class Observer:
                 add(issue.author)
         for edit in edits or ():
             add(edit.editor)
+        for comment in comments:
+            add(comment.author)
         return {person.id: await self._read_role(records, person) for person in people.values()}
 
     async def _read_role(self, records: Records, person: Person) -> Role | None:
@@ -266,8 +297,21 @@ def _records(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
         frozenset(known.id for known in tx.attempts(key) if not known.external) if attempt is not None else frozenset()
     )
     spent, reserved = _money(tx, key, attempt, now) if item is not None else (budget.NOTHING_SPENT, 0)
+    questions = tuple(tx.questions(key)) if item is not None else ()
     return Records(
-        repo, item, attempt, tuple(intents), replied, queue, tx.touched_at(key), own, session, spent, reserved
+        repo,
+        item,
+        attempt,
+        tuple(intents),
+        replied,
+        queue,
+        tx.touched_at(key),
+        own,
+        session,
+        spent,
+        reserved,
+        questions,
+        resumable_of(tx, key, questions),
     )
 
 
@@ -275,6 +319,15 @@ def _money(tx: Ledger, key: IssueKey, attempt: Attempt | None, now: datetime) ->
     cost = tx.cost(attempt.id) if attempt is not None else None
     spent = budget.Spent(((key.number, tx.spent_on(key)),), tx.spent_since(budget.day_start(now), key.repo_key))
     return spent, cost.reserved if cost is not None else 0
+
+
+def resumable_of(tx: Ledger, key: IssueKey, questions: Sequence[Question]) -> AttemptId | None:
+    """The attempt whose conversation is kept for the next one of the item."""
+    round_ = latest_round(questions)
+    if not round_:
+        return None
+    asker = round_[0].attempt
+    return resumable(tx.attempts(key), asker if tx.carried(asker, Carried.TRANSCRIPT) is not None else None)
 
 
 def _labelled(issue: IssueFacts) -> bool:
@@ -333,7 +386,8 @@ def _needs(records: Records, issue: IssueFacts | None, now: datetime) -> _Needs:
         and not (live is not None and live.report is not None and item.pull.fence == live.fence)
     )
     branch = live is not None and live.report is not None and live.report.succeeded
-    return _Needs(events, edits, run, pull, branch, _needs_claims(records, issue, live))
+    replies = issue is not None and item is not None and reads_replies(item, records.questions)
+    return _Needs(events, edits, run, pull, branch, _needs_claims(records, issue, live), replies)
 
 
 def _needs_claims(records: Records, issue: IssueFacts | None, live: Attempt | None) -> bool:

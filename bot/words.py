@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from bot.domain.effects import Say
-from bot.domain.model import IssueKey, Item
-from bot.domain.notes import Note, from_json
+from bot.domain.model import AttemptId, IssueKey, Item
+from bot.domain.notes import Note, NoteCode, from_json
 from bot.domain.policy_model import Policy
 from bot.domain.repository import RepoRecord
 from bot.errors import Forbidden, Invalid, NotFound
@@ -82,6 +82,8 @@ class Words:
 
         def keep(tx: Ledger, comment: Comment) -> None:
             forward_to_chat(tx, key, once, said, comment)
+            if said.code is NoteCode.QUESTION:
+                tx.note_question_comment(key, AttemptId(said.get("attempt")), comment.id)
 
         return await self._comment(once, key, markers.say(once), body, keep)
 

@@ -467,6 +467,37 @@ class RunByHand:
         self.end(Conclusion.FAILURE)
         await self.world.settle()
 
+    async def ask(
+        self, *questions: Mapping[str, object], session: str | None = "s-1", transcript: bytes = b"hello\n"
+    ) -> None:
+        """The agent's job hands in its conversation, ends with questions, and the run ends."""
+        if session is not None:
+            status, _ = await self.send("transcript", transcript)
+            assert status == 200
+        status, body = await self.call(
+            "POST", f"/attempts/{self.attempt}/report", self.token,
+            {"fence": self.fence, "succeeded": False, "asked": questions, "session_id": session},
+        )  # fmt: skip
+        assert status == 200, body
+        self.end(Conclusion.SUCCESS)
+        await self.world.settle()
+
+    async def send(self, kind: str, data: bytes) -> tuple[int, Any]:
+        """What this attempt leaves for the next."""
+        return await self._file("PUT", kind, data)
+
+    async def fetch(self, kind: str) -> tuple[int, Any]:
+        """What the attempt before has left."""
+        return await self._file("GET", kind, None)
+
+    async def _file(self, method: str, kind: str, data: bytes | None) -> tuple[int, Any]:
+        assert self.world.http is not None
+        url = f"{self.world.url}/api/v1/attempts/{self.attempt}/{kind}"
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with self.world.http.request(method, url, data=data, headers=headers) as answer:
+            plain = answer.content_type == "application/octet-stream"
+            return answer.status, await (answer.read() if plain else answer.json(content_type=None))
+
     def end(self, conclusion: Conclusion) -> None:
         self.world.hub.actions.finish(self.run, conclusion)
 

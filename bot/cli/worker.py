@@ -144,6 +144,9 @@ def run(
             loop.add_signal_handler(number, interrupt.set)
         async with aiohttp.ClientSession() as session:
             outcome = await run_attempt(settings, Api(session, server), _now, Outputs(os.environ), interrupt)
+        if outcome.asked:
+            print("The agent asks people; the issue has the question, and another run goes on with the answer.")
+            return Exit.OK
         if outcome.reason is None:
             print("Done: the result goes to the publishing job.")
             return Exit.OK

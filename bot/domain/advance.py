@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from bot.domain.approval import follow_thought, read_labels, recheck_snapshot, request_cancel
+from bot.domain.asking import mind_questions, withdraw_questions
 from bot.domain.attempting import pursue
 from bot.domain.claiming import follow_claims, release_claim
 from bot.domain.draft import Draft
@@ -33,6 +34,7 @@ def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
         return draft.finish()
     if facts.presence is not Presence.HERE:
         _gone(draft, policy, facts.presence)
+        withdraw_questions(draft)
         release_claim(draft)
         return draft.finish()
     if draft.item is not None:
@@ -44,10 +46,12 @@ def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
         _closed(draft)
     obey(draft, policy)
     read_labels(draft, policy)
+    mind_questions(draft, policy)
     recheck_snapshot(draft, policy)
     follow_thought(draft)
     pursue(draft, policy)
     finish(draft)
+    withdraw_questions(draft)
     project(draft, policy)
     release_claim(draft)
     return draft.finish()

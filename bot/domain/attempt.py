@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from bot.domain.model import AttemptId, Failure, FailureReason, IssueKey, Person
+from bot.domain.questions import AskedQuestion
 from bot.domain.usage import Usage
 
 
@@ -39,9 +40,13 @@ class WorkerKind(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How an attempt ended. Published: with a result that counts, a branch or a person's word that none is needed."""
+    """How an attempt ended. Published: with a result that counts, a branch or a person's word that none is needed.
+
+    Asked: with questions for people; it goes on as another attempt when they have answered.
+    """
 
     PUBLISHED = "published"
+    ASKED = "asked"
     FAILED = "failed"
     CANCELLED = "cancelled"
     LOST = "lost"
@@ -108,7 +113,8 @@ class WorkerReport:
     """What the worker said at its end: a hint that is checked against GitHub, never the truth itself.
 
     `retryable` overrides what the reason of a failure means. `no_code` is the word of the person `by`, who may merge,
-    that the item is done without a change; only a call that has checked the person sets it.
+    that the item is done without a change; only a call that has checked the person sets it. With `asked` it ends with
+    questions; `session_id` is the agent's own name of the conversation. `usage` counts this attempt alone.
     """
 
     succeeded: bool
@@ -122,12 +128,17 @@ class WorkerReport:
     retryable: bool | None = None
     no_code: str | None = None
     by: str | None = None
+    asked: tuple[AskedQuestion, ...] = ()
+    session_id: str | None = None
     usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One claim of one item. `id` doubles as the correlation id in the run's name."""
+    """One claim of one item. `id` doubles as the correlation id in the run's name.
+
+    `resumes` is the earlier attempt whose conversation with the agent this one goes on with.
+    """
 
     id: AttemptId
     key: IssueKey
@@ -163,6 +174,7 @@ class Attempt:
     claim_mark: ClaimMark | None = None
     claim_ref: str | None = None
     claim_oid: str | None = None
+    resumes: AttemptId | None = None
 
     @property
     def external(self) -> bool:

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from bot.domain import budget
 from bot.domain.approval import EVENT_LAG
+from bot.domain.asking import await_answer, too_many
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, WorkerReport
 from bot.domain.draft import BOT, Draft
 from bot.domain.effects import OpenPull, RevokeToken
@@ -29,6 +30,25 @@ def conclude(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRepor
     """The worker said it is done: believe it only as far as GitHub shows it."""
     item = draft.item
     assert item is not None
+    if report.asked and attempt.cancel_requested_at is not None:
+        reason = attempt.cancel_reason or FailureReason.CANCELLED_BY_PERSON
+        after_end(draft, policy, Outcome.CANCELLED, Proof.WORKER_REPORTED, reason, "")
+        return
+    if report.asked and not too_many(draft, policy, attempt):
+        await_answer(draft, policy, attempt, report)
+        return
+    if report.asked:
+        detail = f"the agent asked more than {policy.questions.max_rounds} times"
+        after_end(
+            draft,
+            policy,
+            Outcome.FAILED,
+            Proof.WORKER_REPORTED,
+            FailureReason.AGENT_GAVE_UP,
+            detail,
+            retryable=False,
+        )
+        return
     if not report.succeeded:
         started = attempt.phase is not AttemptPhase.DISPATCHING or attempt.run_id is not None
         after_end(

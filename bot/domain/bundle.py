@@ -91,6 +91,20 @@ class Answer(_Part):
     answer: str
 
 
+class ResumePart(_Part):
+    """The conversation of an earlier attempt to go on with: the agent's own id of it, and what the bot keeps.
+
+    `answers` are by the id that the agent gave its question: labels of choices, or words. What is fetched must have
+    these SHA-256 sums (hexadecimal); `work` is a bundle of the commits made so far, if there are any.
+    """
+
+    session_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+    transcript_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    transcript_bytes: Annotated[int, Field(ge=0)] = 0
+    work_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    answers: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+
 class Limits(_Part):
     """What one attempt may add. Bytes are those of all new objects, inflated."""
 
@@ -137,6 +151,7 @@ class ContextBundle(_Part):
     related_docs: tuple[str, ...] = ()
     previous_failures: tuple[PreviousFailure, ...] = ()
     answers: tuple[Answer, ...] = ()
+    resume: ResumePart | None = None
     notes: str | None = None
     limits: Limits = Limits()
     protected_paths: tuple[str, ...] = ()

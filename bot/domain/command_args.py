@@ -83,6 +83,11 @@ class Arguments:
         return float(self.values["amount"])
 
     @property
+    def question(self) -> int:
+        """The number of a question of the issue."""
+        return int(self.values["question"])
+
+    @property
     def until(self) -> datetime | None:
         """The end of a pause, aware UTC."""
         value = self.values.get("until")
@@ -198,6 +203,9 @@ def _value(param: Param, text: str, now: datetime | None) -> str | Mistake:
             number = text.removeprefix("$")
             if re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,2})?", number, re.ASCII) and float(number) > 0:
                 return f"{float(number):.2f}"
+        case Kind.QUESTION:
+            if re.fullmatch(r"#?[1-9][0-9]{0,3}:?", text, re.ASCII):
+                return text.strip("#:")
         case Kind.TEXT:
             return text
         case _:
@@ -243,5 +251,7 @@ def _expected(param: Param) -> str:
             return "an issue, such as `#12`"
         case Kind.AMOUNT:
             return "an amount of US dollars, such as `10` or `2.50`"
+        case Kind.QUESTION:
+            return "the number of the question, such as `1`"
         case _:
             assert_never(param.kind)

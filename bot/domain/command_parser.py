@@ -132,7 +132,7 @@ def _command_lines(lines: list[str]) -> Iterator[int]:
     for index in candidates:
         marked[index] = _CANDIDATE.sub(f"\\g<indent>{_OPEN}{index}{_CLOSE}", marked[index], count=1)
     markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    html = _OpenTags()
+    html = OpenTags()
     in_paragraph = False
     for token in markdown.parse("\n".join(marked)):
         if token.type == "html_block":
@@ -144,7 +144,7 @@ def _command_lines(lines: list[str]) -> Iterator[int]:
             in_paragraph = False
 
 
-def _line_starts(children: list[MarkdownToken], html: _OpenTags, in_paragraph: bool) -> Iterator[int]:
+def _line_starts(children: list[MarkdownToken], html: OpenTags, in_paragraph: bool) -> Iterator[int]:
     at_start = True
     depth = 0
     for child in children:
@@ -161,7 +161,7 @@ def _line_starts(children: list[MarkdownToken], html: _OpenTags, in_paragraph: b
             at_start = False
 
 
-class _OpenTags(HTMLParser):
+class OpenTags(HTMLParser):
     """Counts open HTML elements that quote or hide what stands in them, across the whole comment."""
 
     def __init__(self) -> None:

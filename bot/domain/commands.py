@@ -80,6 +80,7 @@ class Kind(StrEnum):
     PATH = "path"
     ISSUE = "issue"
     AMOUNT = "amount"
+    QUESTION = "question"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,16 @@ COMMANDS: Final = MappingProxyType(
                 Param("notes", Kind.TEXT, required=True),
                 examples=("split this into two plans",),
             ),
-            _later(_V.ANSWER, "<id> <text>", _C.ANSWER, "Answer a question of the agent.", "2 use the second option"),
+            _row(
+                _V.ANSWER,
+                "<id> <text>",
+                _C.ANSWER,
+                "Answer a question of the agent: its number, then a choice or your own words. A plain comment such as "
+                "`2`, or `1: b`, does the same.",
+                Param("question", Kind.QUESTION, required=True),
+                Param("text", Kind.TEXT, required=True),
+                examples=("1 b", "2 use the second option"),
+            ),
             _later(_V.STEER, "<text>", _C.START, "Tell the running agent something.", "keep the old endpoint"),
             _later(_V.PUBLISH, "", _C.APPROVE, "Push a result that waits for somebody to look at it."),
             _row(_V.MERGE, "", _C.MERGE, "Merge the pull request of this issue once its checks have passed."),

@@ -17,6 +17,7 @@ from bot.domain.lifecycle import ItemEvent, Move, Refusal, move
 from bot.domain.locks import Lock
 from bot.domain.model import Failure, FailureReason, IssueKey, Item, ItemState, Key
 from bot.domain.notes import Note
+from bot.domain.questions import Question
 from bot.domain.repository import RepoRecord
 
 BOT = "bot"
@@ -48,6 +49,7 @@ class Draft:
         self._ended: Attempt | None = None
         self._opened: Attempt | None = None
         self._locks: tuple[Lock, ...] = ()
+        self._questions: dict[int, Question] = {question.number: question for question in facts.questions}
 
     # --- state ------------------------------------------------------------------------------------
 
@@ -152,6 +154,21 @@ class Draft:
         self.note_history("external", actor=external.worker.name or "somebody", cause=external.claim_ref or "")
         self.urgent = True
 
+    # --- questions --------------------------------------------------------------------------------
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """Every question of the item, as it stands in this draft, by number."""
+        return tuple(self._questions[number] for number in sorted(self._questions))
+
+    def put_question(self, question: Question) -> None:
+        """A new question, or what became of a known one."""
+        self._questions[question.number] = question
+
+    def _changed_questions(self) -> tuple[tuple[Question | None, Question], ...]:
+        known = {question.number: question for question in self.facts.questions}
+        return tuple((known.get(q.number), q) for q in self.questions if known.get(q.number) != q)
+
     # --- effects ----------------------------------------------------------------------------------
 
     def do(self, act: Effect) -> None:
@@ -191,6 +208,7 @@ class Draft:
             free_locks=self.free_locks,
             wake=tuple(self._wake),
             words=tuple(word for word in self.words if isinstance(word, Say)),
+            questions=self._changed_questions(),
         )
         ordered: list[Effect] = [
             *self.acts,

@@ -18,6 +18,7 @@ from bot.domain.facts import CiFacts
 from bot.domain.locks import Lock
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Key, Waiting
 from bot.domain.notes import Note
+from bot.domain.questions import Question
 from bot.domain.repository import RepoRecord
 
 
@@ -38,7 +39,8 @@ class HistoryLine:
 class Save:
     """The ledger after this decision, written in one transaction and refused whole when anything is stale.
 
-    `opened` is an external attempt that begins with it and takes `take_locks`.
+    `opened` is an external attempt that begins with it and takes `take_locks`. `questions` are (before, after), the
+    first None for a new one.
     """
 
     item_before: Item | None = None
@@ -56,6 +58,7 @@ class Save:
     free_locks: bool = False
     wake: tuple[Key, ...] = ()
     words: tuple[Say, ...] = ()
+    questions: tuple[tuple[Question | None, Question], ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -69,6 +72,7 @@ class Save:
             and not self.retried
             and not self.free_locks
             and not self.wake
+            and not self.questions
         )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from bot.domain.asking import addressee
 from bot.domain.attempt import Attempt, AttemptPhase
 from bot.domain.draft import Draft
 from bot.domain.facts import Ci
 from bot.domain.model import Item, ItemState, Waiting
+from bot.domain.permissions import Capability, needed
 from bot.domain.policy_model import Policy
+from bot.domain.questions import Question, QuestionStatus, latest_round
 from bot.domain.reasons import ReasonCode, waiting
 
 _KNOWN_AT_ONCE = frozenset({ReasonCode.HELD, ReasonCode.HUMAN_OWNED})
@@ -28,9 +31,9 @@ def explain(draft: Draft, policy: Policy) -> tuple[Waiting, ...]:
         case ItemState.IN_PROGRESS:
             if draft.live is None:
                 return _between(draft, item)
-            return (_working(draft.live), *_held(item))
+            return (_working(draft.live), *_afresh(draft, draft.live), *_asked(draft, policy), *_held(item))
         case ItemState.NEEDS_INPUT:
-            return _queued(item)
+            return _asks(draft, item, policy)
         case ItemState.IN_REVIEW:
             return _reviewed(draft, item)
         case ItemState.DONE:
@@ -41,6 +44,42 @@ def explain(draft: Draft, policy: Policy) -> tuple[Waiting, ...]:
             return (waiting(ReasonCode.CANCELLED, reason=item.last_failure.reason.value if item.last_failure else ""),)
         case _:
             assert_never(item.state)
+
+
+def _asks(draft: Draft, item: Item, policy: Policy) -> tuple[Waiting, ...]:
+    """What stands in the way of an answer first: who holds it, then what is asked of whom."""
+    owned = (waiting(ReasonCode.HUMAN_OWNED),) if item.human_owned else ()
+    return (*owned, *_held(item), *_paused(draft), *_asked(draft, policy))
+
+
+def _asked(draft: Draft, policy: Policy) -> tuple[Waiting, ...]:
+    return tuple(_question(draft, question, policy) for question in latest_round(draft.questions) if question.waits)
+
+
+def _question(draft: Draft, question: Question, policy: Policy) -> Waiting:
+    return waiting(
+        ReasonCode.QUESTION,
+        number=question.number,
+        approver=addressee(draft.item, policy) or "",
+        role=needed(Capability.ANSWER, policy.roles).name.lower(),
+        until=question.deadline,
+        text=question.asked.text[:300],
+        expired="yes" if question.status is QuestionStatus.EXPIRED else "",
+    )
+
+
+def _afresh(draft: Draft, live: Attempt) -> tuple[Waiting, ...]:
+    """It was answered, and the conversation that asked could not go on."""
+    told = any(question.delivered == live.id and question.attempt != live.id for question in draft.questions)
+    return (waiting(ReasonCode.AFRESH),) if told and live.resumes is None else ()
+
+
+def _paused(draft: Draft) -> tuple[Waiting, ...]:
+    pause = draft.repo.pause
+    if pause is None or not pause.active(draft.now):
+        return ()
+    until = pause.until.isoformat() if pause.until else ""
+    return (waiting(ReasonCode.PAUSED, by=pause.by, reason=pause.reason, until=until),)
 
 
 def _held(item: Item) -> tuple[Waiting, ...]:
@@ -91,11 +130,7 @@ def _working(attempt: Attempt) -> Waiting:
 def _reviewed(draft: Draft, item: Item) -> tuple[Waiting, ...]:
     number = item.pull.number if item.pull else ""
     ci, pull = draft.facts.ci, draft.facts.pull
-    found = list(_held(item))
-    pause = draft.repo.pause
-    if pause is not None and pause.active(draft.now):
-        until = pause.until.isoformat() if pause.until else ""
-        found.append(waiting(ReasonCode.PAUSED, by=pause.by, reason=pause.reason, until=until))
+    found = [*_held(item), *_paused(draft)]
     if ci is not None and ci.state is Ci.FAILED:
         found.append(waiting(ReasonCode.CI_FAILED, pull=number, checks=", ".join(name for name, _ in ci.failed[:5])))
     elif ci is not None and ci.state is Ci.PENDING:

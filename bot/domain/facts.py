@@ -14,7 +14,8 @@ from bot.domain.attempt import Attempt
 from bot.domain.budget import NOTHING_SPENT, Spent
 from bot.domain.claim_record import ClaimRef
 from bot.domain.intents import Intent
-from bot.domain.model import IssueKey, Item, Person, Role
+from bot.domain.model import AttemptId, IssueKey, Item, Person, Role
+from bot.domain.questions import Question
 from bot.domain.repository import RepoRecord
 from bot.domain.sessions import SessionRecord
 
@@ -27,6 +28,18 @@ class IntentFacts:
     role: Role | None
     unchanged: bool = True
     replied_recently: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A person's comment that was not considered yet, or was changed since. `digest` is that of its words."""
+
+    id: int
+    author: Person
+    body: str
+    digest: str
+    at: datetime
+    role: Role | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +159,8 @@ class ItemFacts:
 
     `claims` are the item's claim refs (None: not read), `own_claims` the ids of our attempts of the item, and
     `claimed_pull` the pull request of an external attempt's branch. `reserved` is what the attempt may spend, in
-    micro-dollars; while it lives `spent` contains it.
+    micro-dollars; while it lives `spent` contains it. `questions` are all that the item ever had, `replies` what people
+    wrote since the latest, and `resumable` the attempt whose conversation is kept for it.
     """
 
     key: IssueKey
@@ -172,6 +186,9 @@ class ItemFacts:
     claimed_pull: PullFacts | None = None
     spent: Spent = NOTHING_SPENT
     reserved: int = 0
+    questions: tuple[Question, ...] = ()
+    replies: tuple[Reply, ...] = ()
+    resumable: AttemptId | None = None
 
     def role_of(self, person: Person | None) -> Role | None:
         """The role read for this person now; None when nobody is named or it could not be read."""

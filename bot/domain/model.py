@@ -257,7 +257,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One issue in the backlog. `labels` are those of the issue that are not ours, sorted."""
+    """One issue in the backlog. `labels` are those of the issue that are not ours, sorted.
+
+    `answered`: people have answered its agent and it goes on before others of its kind.
+    """
 
     key: IssueKey
     node_id: str
@@ -295,6 +298,7 @@ class Item:
     projection: Projection = field(default_factory=Projection)
     accepted_labels: frozenset[str] = frozenset()
     refused_events: frozenset[int] = frozenset()
+    answered: bool = False
     # Set by the ledger when the item is first written; no rule looks at it.
     created_at: datetime | None = field(default=None, compare=False)
 

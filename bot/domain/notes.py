@@ -34,7 +34,12 @@ class NoteCode(StrEnum):
     COST = "cost"
     MERGE_REFUSED = "merge_refused"
     MERGED = "merged"
+    ANSWERED = "answered"
+    ANSWER_UNCLEAR = "answer_unclear"
+    ANSWER_LATE = "answer_late"
     # a person must act
+    QUESTION = "question"
+    REMINDER = "reminder"
     FAILED = "failed"
     CI_FAILED = "ci_failed"
     REVIEW_WANTED = "review_wanted"

@@ -166,6 +166,15 @@ class Session(_Section):
     )
 
 
+class Questions(_Section):
+    """Questions that the agent asks people."""
+
+    max_rounds: int = Field(10, ge=0, le=100, description="How often one item may ask before it is given up.")
+    inline_wait: int = Field(
+        60, ge=0, le=60, description="Seconds that a pull worker waits for an answer before it hands the item back."
+    )
+
+
 class Agent(_Section):
     """The agent that does the work."""
 
@@ -225,6 +234,7 @@ class Policy(_Section):
         "for a minute for a pull worker that is free, then goes to Actions. People may always claim items themselves.",
     )
     session: Session = Field(default_factory=Session)
+    questions: Questions = Field(default_factory=Questions)
     attempts: int = Field(3, ge=1, le=20, description="Attempts of one item before it is given up.")
     agent: Agent = Field(default_factory=Agent)
     allow_unisolated: bool = Field(False, description="Accept workers that cannot run the agent as another user.")

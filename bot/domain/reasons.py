@@ -47,6 +47,7 @@ class ReasonCode(StrEnum):
     CLAIMED = "claimed"
     STARTING = "starting"
     RUNNING = "running"
+    AFRESH = "afresh"
     QUESTION = "question"
     CI_FAILED = "ci_failed"
     CI_PENDING = "ci_pending"
@@ -87,7 +88,8 @@ PARAMS: Final = MappingProxyType(
         ReasonCode.CLAIMED: ("attempt",),
         ReasonCode.STARTING: ("attempt", "run"),
         ReasonCode.RUNNING: ("attempt", "run"),
-        ReasonCode.QUESTION: ("number",),
+        ReasonCode.AFRESH: (),
+        ReasonCode.QUESTION: ("number", "approver", "role", "until", "text", "expired"),
         ReasonCode.CI_FAILED: ("pull", "checks"),
         ReasonCode.CI_PENDING: ("pull",),
         ReasonCode.CONFLICT: ("pull",),

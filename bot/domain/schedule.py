@@ -56,7 +56,7 @@ class Plan:
 
 def order(item: Item) -> tuple[int, int, int, datetime, int]:
     """The sort key of the queue; smaller comes first."""
-    resumed = item.state is ItemState.IN_PROGRESS
+    resumed = item.state is ItemState.IN_PROGRESS or item.answered
     return (
         0 if item.expedited else 1,
         0 if resumed else 1,
@@ -98,7 +98,8 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime, taker: Taker = DIS
                 wake = until if wake is None else min(wake, until)
         if not reasons:
             # Work that was started before is not new: it may go on while pull requests wait for review.
-            if item.state is ItemState.READY and unreviewed + len(start) >= policy.max_unreviewed_prs:
+            new = item.state is ItemState.READY and not item.answered
+            if new and unreviewed + len(start) >= policy.max_unreviewed_prs:
                 count = unreviewed + len(start)
                 reasons.append(waiting(ReasonCode.UNREVIEWED, count=count, limit=policy.max_unreviewed_prs))
             if len(start) >= slots:

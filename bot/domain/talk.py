@@ -88,10 +88,15 @@ def type_of(code: NoteCode) -> MessageType:
             | NoteCode.COST
             | NoteCode.MERGE_REFUSED
             | NoteCode.MERGED
+            | NoteCode.ANSWERED
+            | NoteCode.ANSWER_UNCLEAR
+            | NoteCode.ANSWER_LATE
         ):
             return MessageType.RESPONSE
         case (
-            NoteCode.FAILED
+            NoteCode.QUESTION
+            | NoteCode.REMINDER
+            | NoteCode.FAILED
             | NoteCode.CI_FAILED
             | NoteCode.REVIEW_WANTED
             | NoteCode.PULL_CLOSED

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from bot.domain import budget
 from bot.domain.approval import approve, request_cancel
+from bot.domain.asking import answer_by_command
 from bot.domain.command_args import Arguments, arguments
 from bot.domain.commands import Verb
 from bot.domain.draft import Draft
@@ -361,6 +362,13 @@ def _reject(ask: Ask) -> Answer:
     return _done(ask, "sent_back")
 
 
+def _answer(ask: Ask) -> Answer:
+    if ask.draft.item is None:
+        return note(NoteCode.NOT_TRACKED, verb="answer")
+    said = answer_by_command(ask.draft, ask.args.question, ask.args.text("text") or "", ask.intent.actor)
+    return _cannot(ask, "no_question", number=ask.args.question) if said is None else said
+
+
 def _merge(ask: Ask) -> Answer:
     draft = ask.draft
     if draft.item is None:
@@ -454,6 +462,7 @@ HANDLERS: dict[Verb, Callable[[Ask], Answer]] = {
     Verb.PRIORITY: _priority,
     Verb.APPROVE: _approve,
     Verb.REJECT: _reject,
+    Verb.ANSWER: _answer,
     Verb.MERGE: _merge,
     Verb.LOCK: _lock,
     Verb.UNLOCK: _unlock,

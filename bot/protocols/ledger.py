@@ -13,9 +13,11 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from bot.domain.attempt import Attempt
+from bot.domain.carried import Carried
 from bot.domain.intake import Intake
 from bot.domain.intents import Intent
 from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, Key, RepoKey
+from bot.domain.questions import Question
 from bot.domain.repository import RepoRecord
 from bot.domain.sessions import SessionRecord
 from bot.domain.talk import Message, SenderType
@@ -95,6 +97,17 @@ class Cost:
 
     reserved: int
     spent: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedRow:
+    """What an attempt left for the next: the SHA-256 of the bytes in hexadecimal, and how many they are."""
+
+    attempt: AttemptId
+    kind: Carried
+    sha256: str
+    size: int
+    at: datetime
 
 
 class DuplicateLiveAttempt(Exception):
@@ -177,6 +190,25 @@ class Ledger(Protocol):
 
     def put_log(self, attempt: AttemptId, text: str, at: datetime) -> None: ...
     def log(self, attempt: AttemptId) -> tuple[str, datetime] | None: ...
+
+    # questions of agents, and what attempts leave for the next
+    def questions(self, key: IssueKey) -> list[Question]: ...
+    def waiting_questions(self, repo: RepoKey) -> list[Question]:
+        """What waits for an answer in the repository."""
+        ...
+
+    def insert_question(self, question: Question) -> bool:
+        """False when the item has a question of that number."""
+        ...
+
+    def save_question(self, before: Question, after: Question) -> bool: ...
+    def note_question_comment(self, key: IssueKey, attempt: AttemptId, comment_id: int) -> None: ...
+    def put_carried(self, row: CarriedRow, data: bytes) -> None:
+        """Replaces what the attempt left before of this kind."""
+        ...
+
+    def carried(self, attempt: AttemptId, kind: Carried) -> CarriedRow | None: ...
+    def carried_bytes(self, attempt: AttemptId, kind: Carried) -> bytes | None: ...
 
     # locks
     def locks(self, repo: RepoKey) -> list[LockRow]: ...

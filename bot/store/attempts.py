@@ -61,6 +61,7 @@ def attempt_values(attempt: Attempt) -> dict[str, Any]:
         "claim_mark": attempt.claim_mark,
         "claim_ref": attempt.claim_ref,
         "claim_oid": attempt.claim_oid,
+        "resumes": attempt.resumes,
     }
 
 
@@ -101,6 +102,7 @@ def attempt_of(row: Row[Any]) -> Attempt:
         claim_mark=row.claim_mark,
         claim_ref=row.claim_ref,
         claim_oid=row.claim_oid,
+        resumes=None if row.resumes is None else AttemptId(row.resumes),
     )
 
 

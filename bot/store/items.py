@@ -54,6 +54,7 @@ def item_values(item: Item) -> dict[str, Any]:
         "thought_gone": item.thought_gone,
         "implemented": item.implemented,
         "noted": item.noted,
+        "answered": item.answered,
     }
 
 
@@ -101,6 +102,7 @@ def item_of(row: Row[Any]) -> Item:
         thought_gone=row.thought_gone,
         implemented=row.implemented,
         noted=row.noted,
+        answered=row.answered,
         created_at=row.created_at,
     )
 

@@ -13,6 +13,7 @@ from bot.store.items import ItemVerbs
 from bot.store.keyrows import KeyVerbs
 from bot.store.messages import MessageVerbs
 from bot.store.outbox import HistoryVerbs, OutboxVerbs
+from bot.store.questions import CarriedVerbs, QuestionVerbs
 from bot.store.repos import RepoVerbs
 from bot.store.sessions import SessionVerbs
 from bot.store.spending import SpendingVerbs
@@ -38,5 +39,7 @@ class SqlLedger(
     WorkerVerbs,
     SessionVerbs,
     BundleVerbs,
+    QuestionVerbs,
+    CarriedVerbs,
 ):
     """`bot.protocols.ledger.Ledger` in SQL."""

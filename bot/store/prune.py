@@ -18,6 +18,7 @@ from bot.store.ledger import SqlLedger
 from bot.store.tables import (
     attempts,
     bundles,
+    carried,
     conversations,
     deliveries,
     events,
@@ -30,6 +31,7 @@ from bot.store.tables import (
     logs,
     messages,
     outbox,
+    questions,
     replies,
     repos,
     sessions,
@@ -58,6 +60,9 @@ KEEP_REPLIES = timedelta(days=1)
 # Long enough to look into a failure after a holiday; the reason itself stays in the history.
 KEEP_LOGS = timedelta(days=30)
 
+# A question that nobody has answered by then is answered to a fresh conversation.
+KEEP_CARRIED = timedelta(days=30)
+
 # What a session did is in the history of its items; the session itself is of no use to anybody after a week.
 KEEP_SESSIONS = timedelta(days=7)
 
@@ -69,6 +74,7 @@ _OF_TENANT: Sequence[Table] = (
     sessions,
     locks,
     spending,
+    questions,
     attempts,
     items,
     intents,
@@ -106,6 +112,7 @@ async def prune(store: SqlStore, now: datetime) -> Pruned:
         store, lambda ledger: _delete_some(ledger, tokens, tokens.c.sha256, tokens.c.expires_at < expired)
     )
     await _in_chunks(store, lambda ledger: _delete_some(ledger, logs, logs.c.attempt, logs.c.at < now - KEEP_LOGS))
+    await _in_chunks(store, lambda ledger: ledger.drop_carried(now - KEEP_CARRIED, CHUNK))
     ended = sessions.c.terminated_at < now - KEEP_SESSIONS
     await _in_chunks(store, lambda ledger: _delete_some(ledger, sessions, sessions.c.id, ended))
     used += await _in_chunks(store, lambda ledger: _delete_some(ledger, jtis, jtis.c.jti, jtis.c.expires_at < expired))
@@ -150,7 +157,7 @@ def _purge_removed(ledger: SqlLedger, before: datetime) -> int:
     found = list(ledger.connection.execute(query).scalars())
     for installation in found:
         of_attempts = select(attempts.c.id).where(attempts.c.installation == installation)
-        for of_attempt in (tokens, bundles, logs):
+        for of_attempt in (tokens, bundles, logs, carried):
             ledger.connection.execute(delete(of_attempt).where(of_attempt.c.attempt.in_(of_attempts)))
         for table in _OF_TENANT:
             ledger.connection.execute(delete(table).where(table.c.installation == installation))

@@ -41,6 +41,7 @@ def _sentence(code: ReasonCode, given: Mapping[str, str]) -> str:
             | ReasonCode.CLAIMED
             | ReasonCode.STARTING
             | ReasonCode.RUNNING
+            | ReasonCode.AFRESH
             | ReasonCode.QUESTION
             | ReasonCode.CI_FAILED
             | ReasonCode.CI_PENDING
@@ -171,8 +172,10 @@ def _moving(code: ReasonCode, given: Mapping[str, str]) -> str:
             return f"The run is starting{attempt}."
         case ReasonCode.RUNNING:
             return f"The agent is working{attempt}."
+        case ReasonCode.AFRESH:
+            return "The conversation that asked is not kept any more; a fresh one was told of question and answer."
         case ReasonCode.QUESTION:
-            return "The agent has a question and waits for the answer."
+            return _question(given)
         case ReasonCode.CI_FAILED:
             checks = listing(given.get("checks", "").split(", "))
             return f"Checks failed on the pull request{pull}{f': {checks}' if checks else ''}."
@@ -214,6 +217,19 @@ def _budget(given: Mapping[str, str]) -> str:
             )
         case _:
             return f"A budget is used up.{until}"
+
+
+def _question(given: Mapping[str, str]) -> str:
+    number = f"question {for_inline(given['number'])}" if given.get("number") else "a question"
+    text = f" ({code_span(given['text'], 160)})" if given.get("text") else ""
+    asked = f" It was asked of {name(given['approver'])}." if given.get("approver") else ""
+    role = given.get("role")
+    who = f" People with the role {for_inline(role)} may answer." if role else ""
+    if given.get("expired"):
+        late = "; nobody gave one in time, and one still counts"
+        return f"The agent waits for the answer to {number}{text}{late}.{asked}{who}"
+    until = f" Reminders end at {at(given['until'])}." if given.get("until") else ""
+    return f"The agent waits for the answer to {number}{text}.{asked}{who}{until}"
 
 
 def _small(text: str) -> str:

@@ -16,7 +16,7 @@ from bot.domain.policy_model import Policy
 from bot.domain.reasons import in_order
 from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import MAX_TEXT, cap, code_span
-from bot.texts import attention, reasons, replies
+from bot.texts import attention, questions, reasons, replies
 from bot.texts import help as help_text
 from bot.texts.phrases import issue
 from bot.texts.states import headline
@@ -77,6 +77,16 @@ def _words(note: Note, context: RenderContext) -> str:
             return replies.merge_refused(note)
         case NoteCode.MERGED:
             return replies.merged(note)
+        case NoteCode.ANSWERED:
+            return questions.taken(note)
+        case NoteCode.ANSWER_UNCLEAR:
+            return questions.unclear(note)
+        case NoteCode.ANSWER_LATE:
+            return questions.late(note)
+        case NoteCode.QUESTION:
+            return questions.asked(note)
+        case NoteCode.REMINDER:
+            return questions.reminder(note)
         case NoteCode.FAILED:
             return attention.failed(note, context.item, context.policy, context.html_url, context.repo.full_name)
         case NoteCode.CI_FAILED:

@@ -131,6 +131,7 @@ CANNOT: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "public": lambda _: "Costs are not shown on public repositories.",
         "itself": lambda _: "An issue cannot wait for itself.",
         "too_many": lambda n: f"There would be more than {for_inline(n.get('limit', '50'))}; take one away first.",
+        "no_question": lambda n: f"The agent has no question {for_inline(n.get('number', ''))} here that waits.",
         "past_date": lambda n: f"{at(n.get('until'))} is in the past.",
     }
 )

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from bot.clock import RandomIds
 from bot.domain.bundle import ContextBundle, bundle_cap
+from bot.domain.carried import Carried, cap_of
 from bot.domain.identity import RunSecret
 from bot.worker.wire import ApiDown, ApiError, Bearer, Wire, parse
 
@@ -135,6 +136,15 @@ class Api:
         """Hands the bundle to the bot; the SHA-256 of what arrived there."""
         answer = await self.wire.send_file(f"/attempts/{attempt}/bundle", bearer, bundle)
         return str(answer.get("sha256", "")) if isinstance(answer, dict) else ""
+
+    async def leave(self, attempt: str, bearer: Bearer, kind: Carried, file: Path) -> str:
+        """Hands the bot what the next attempt shall get; the SHA-256 of what arrived there."""
+        answer = await self.wire.send_file(f"/attempts/{attempt}/{kind.value}", bearer, file)
+        return str(answer.get("sha256", "")) if isinstance(answer, dict) else ""
+
+    async def take_up(self, attempt: str, bearer: Bearer, kind: Carried, target: Path) -> None:
+        """Gets what an earlier attempt has left for this one."""
+        await self.wire.receive_file(f"/attempts/{attempt}/{kind.value}", bearer, target, cap_of(kind))
 
     async def download(self, attempt: str, fence: int, bearer: Bearer, target: Path, max_bytes: int) -> None:
         """Gets the bundle that a pull worker uploaded. `max_bytes` is the limit of its contents."""

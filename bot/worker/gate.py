@@ -89,6 +89,27 @@ async def inspect(bundle: Path, repository: Path, context: ContextBundle) -> Ver
     Raises GitError only when the repository itself is unusable; whatever is wrong with the bundle is a verdict.
     """
     git = Git(repository)
+    found = await _judged(bundle, git, context)
+    if isinstance(found, RefusedBundle):
+        return found
+    head, commits = found
+    try:
+        return await _accept(git, context, head, commits)
+    except _Refusal as refusal:
+        return refusal.verdict
+
+
+async def inspect_work(bundle: Path, repository: Path, context: ContextBundle) -> str | RefusedBundle:
+    """Judges work that is not finished, which an earlier attempt left: the same rules, without those about a result.
+
+    The head commit, which the repository then holds under `CANDIDATE_REF`. Raises GitError as `inspect` does.
+    """
+    found = await _judged(bundle, Git(repository), context)
+    return found if isinstance(found, RefusedBundle) else found[0]
+
+
+async def _judged(bundle: Path, git: Git, context: ContextBundle) -> tuple[str, tuple[str, ...]] | RefusedBundle:
+    """The head and its commits, oldest first, when nothing is wrong with what they hold."""
     limits = GateLimits(context.limits.max_files, context.limits.max_bytes, context.limits.max_commits)
     try:
         head = await _unpack(bundle, git, context.start_sha, limits)
@@ -97,13 +118,13 @@ async def inspect(bundle: Path, repository: Path, context: ContextBundle) -> Ver
         await _check_paths(git, context, changes)
         _check_count(changes, limits)
         await check_blobs(git, [(c.path, c.old, c.new) for c in changes if c.new_mode != ABSENT], limits.max_bytes)
-        return await _accept(git, context, head, commits)
     except _Refusal as refusal:
         return refusal.verdict
     except ContentProblem as problem:
         return RefusedBundle(problem.reason, problem.detail)
     except BundleError as error:
         return RefusedBundle(FailureReason.SECURITY_BUNDLE, str(error))
+    return head, commits
 
 
 async def _unpack(bundle: Path, git: Git, start: str, limits: GateLimits) -> str:

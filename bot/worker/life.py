@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -23,12 +23,22 @@ from pydantic import SecretStr
 
 from bot.domain.bundle import ContextBundle
 from bot.domain.model import FailureReason
+from bot.domain.questions import (
+    MAX_ASKED_TEXT,
+    MAX_CHOICES,
+    MAX_DESCRIPTION,
+    MAX_LABEL,
+    MAX_QUESTIONS,
+    AskedQuestion,
+)
+from bot.domain.usage import Usage
 from bot.errors import LostClaim, TgsError, UserError
 from bot.worker import workspace as workspaces
 from bot.worker.adapters import adapter_named
-from bot.worker.adapters.base import AgentResult, Session
+from bot.worker.adapters.base import AgentResult, Resume, Session
 from bot.worker.api import Api
 from bot.worker.bundle import BUNDLE_FILE, NothingToTake, commit_leftovers, take_bundle
+from bot.worker.conversation import leave, take_up
 from bot.worker.gate import Accepted, RefusedBundle, inspect
 from bot.worker.git import Git, GitError
 from bot.worker.heartbeat import Heart, StopCause
@@ -91,7 +101,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """How the work ended. `bundle_digest` is there exactly when it succeeded."""
+    """How the work ended. `bundle_digest` is there exactly when it succeeded; `asked` when people must answer first."""
 
     succeeded: bool
     reason: FailureReason | None = None
@@ -99,6 +109,9 @@ class RunOutcome:
     summary: str = ""
     bundle_digest: str | None = None
     isolation: Isolation | None = None
+    asked: tuple[AskedQuestion, ...] = ()
+    session_id: str | None = None
+    usage: Usage | None = None
 
 
 class AttemptFailed(Exception):
@@ -124,7 +137,7 @@ async def live(task: Task, api: Api, log: RunLog, interrupt: asyncio.Event) -> R
         launcher, isolation = await choose(context.attempt, place.private / "probe", place.root, task.agent_user)
         log.info("isolation", isolation=isolation.value)
         try:
-            outcome = await _work(task, place, launcher, isolation, heart, log)
+            outcome = await _work(task, place, launcher, isolation, heart, log, api)
             if outcome.succeeded and heart.cause is None:
                 await _patiently(task, heart.stop, lambda: task.hand_on(task.out / BUNDLE_FILE))
         except AttemptFailed as failed:
@@ -142,6 +155,8 @@ async def live(task: Task, api: Api, log: RunLog, interrupt: asyncio.Event) -> R
             outcome = _stopped(heart.cause, task.interrupted, isolation)
     if outcome.succeeded:
         log.info("accepted by the gate", digest=outcome.bundle_digest)
+    elif outcome.asked:
+        log.info("asks people", questions=len(outcome.asked), session=outcome.session_id)
     else:
         log.warning("failed", reason=outcome.reason, detail=outcome.detail)
     await _patiently(task, asyncio.Event(), lambda: _tell(api, task, outcome, log))
@@ -203,7 +218,7 @@ async def _tell(api: Api, task: Task, outcome: RunOutcome, log: RunLog) -> None:
         }
         await api.fail(task.context.attempt, task.bearer, failure)
         return
-    report = {
+    report: dict[str, object] = {
         "fence": task.context.fence,
         "succeeded": outcome.succeeded,
         "reason": outcome.reason.value if outcome.reason is not None else None,
@@ -212,11 +227,36 @@ async def _tell(api: Api, task: Task, outcome: RunOutcome, log: RunLog) -> None:
         "bundle_digest": outcome.bundle_digest,
         "isolation": outcome.isolation.value if outcome.isolation is not None else None,
     }
+    if outcome.asked:
+        report |= {"asked": [question_form(question) for question in outcome.asked], "session_id": outcome.session_id}
+    if outcome.usage is not None:
+        report["usage"] = asdict(outcome.usage)
     await api.report(task.context.attempt, task.bearer, report)
 
 
+def question_form(question: AskedQuestion) -> dict[str, object]:
+    """A question as the bot takes it, within its limits."""
+    return {
+        "id": question.id[:64],
+        "text": question.text[:MAX_ASKED_TEXT],
+        "header": question.header[:MAX_LABEL],
+        "choices": [
+            {"label": choice.label[:MAX_LABEL], "description": choice.description[:MAX_DESCRIPTION]}
+            for choice in question.choices[:MAX_CHOICES]
+        ],
+        "several": question.several,
+        "default": None if question.default is None else question.default[:MAX_LABEL],
+    }
+
+
 async def _work(
-    task: Task, place: Workspace, launcher: Launcher, isolation: Isolation, heart: Heart, log: RunLog
+    task: Task,
+    place: Workspace,
+    launcher: Launcher,
+    isolation: Isolation,
+    heart: Heart,
+    log: RunLog,
+    api: Api,
 ) -> RunOutcome:
     if isolation is Isolation.NONE and not (task.context.allow_unisolated or task.allow_unisolated):
         raise AttemptFailed(
@@ -227,24 +267,36 @@ async def _work(
     try:
         async with task.source() as source:
             await _base_for_the_gate(place, source)
-            await workspaces.fill(place, task.context, source, launcher)
-        session = _session(task, place, launcher, heart, log)
+            taken = await take_up(task.context, place, _gate_folder(place), api, task.bearer, log)
+            await workspaces.fill(place, task.context, source, launcher, taken.begun)
+        if task.context.resume is not None and taken.resume is None:
+            heart.progress(0, 0, "The earlier conversation is gone; it begins afresh with question and answer.")
+        session = _session(task, place, launcher, heart, log, taken.resume)
         result = await adapter_named(task.context.agent.adapter, place.work).run(session)
         if heart.stop.is_set():
             return RunOutcome(False)
+        if result.asked:
+            session_id = await leave(session, result, place.private / "leave", api, task.bearer, log)
+            asked = result.asked[:MAX_QUESTIONS]
+            return RunOutcome(False, isolation=isolation, asked=asked, session_id=session_id, usage=result.usage)
         if result.reason is not None:
             raise AttemptFailed(result.reason, result.detail, result.summary)
         digest = await _take(task, session, log, result)
     except NothingToTake as nothing:
         raise AttemptFailed(nothing.reason, nothing.detail) from None
+    except LostClaim:
+        heart.end(StopCause.LOST)
+        return RunOutcome(False)
     except UserError as error:
         raise AttemptFailed(FailureReason.AGENT_CRASH, str(error)) from None
     except (GitError, OSError, TgsError) as error:
         raise AttemptFailed(FailureReason.AGENT_CRASH, f"The workspace could not be used: {error}") from None
-    return RunOutcome(True, None, "", log.clean(result.summary)[:_TEXT], digest, isolation)
+    return RunOutcome(True, None, "", log.clean(result.summary)[:_TEXT], digest, isolation, usage=result.usage)
 
 
-def _session(task: Task, place: Workspace, launcher: Launcher, heart: Heart, log: RunLog) -> Session:
+def _session(
+    task: Task, place: Workspace, launcher: Launcher, heart: Heart, log: RunLog, resume: Resume | None
+) -> Session:
     context = task.context
     limit = context.agent.timeout_minutes * 60
     budget = limit - min(RESERVE_SECONDS, limit * RESERVE_SHARE)
@@ -263,6 +315,7 @@ def _session(task: Task, place: Workspace, launcher: Launcher, heart: Heart, log
         progress=heart.progress,
         on_line=lambda line: log.info("agent", text=line),
         graces=graces,
+        resume=resume,
     )
 
 

@@ -257,7 +257,9 @@ class Machine:
             with contextlib.suppress(TgsError):
                 await self._hand_back(offer, secret, f"The worker could not go on: {type(error).__name__}.")
         else:
-            if outcome.reason is None:
+            if outcome.asked:
+                self._say(f"{what}: the agent asks people; whoever is free goes on with the answer.")
+            elif outcome.reason is None:
                 self._error = None
                 self._say(f"{what}: done and uploaded; a run publishes it.")
             else:

@@ -65,6 +65,11 @@ class Workspace:
         return self.box / "result.json"
 
     @property
+    def transcript_file(self) -> Path:
+        """The conversation to go on with, where the agent can read it."""
+        return self.box / "transcript.jsonl"
+
+    @property
     def steer_file(self) -> Path:
         return self.box / "steer.jsonl"
 
@@ -105,11 +110,22 @@ def create(parent: Path | None = None, name: str | None = None) -> Workspace:
     return workspace
 
 
-async def fill(workspace: Workspace, context: ContextBundle, source: Path, launcher: Launcher) -> None:
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Work that an earlier attempt left, judged: the bare repository that holds it, and its head commit."""
+
+    repository: Path
+    ref: str
+    head: str
+
+
+async def fill(
+    workspace: Workspace, context: ContextBundle, source: Path, launcher: Launcher, begun: Begun | None = None
+) -> None:
     """Puts branch and files into `work`, from the checkout at `source`, and gives it to the agent.
 
-    `source` is absolute. Raises UserError when the pinned commit is not in the checkout (fetched too shallow, or
-    rewritten since).
+    `source` is absolute. Work that was `begun` stands on the branch. Raises UserError when the pinned commit is not in
+    the checkout (fetched too shallow, or rewritten since).
     """
     git = Git(workspace.work)
     await git.run("init", "--quiet", "--template=")
@@ -126,6 +142,9 @@ async def fill(workspace: Workspace, context: ContextBundle, source: Path, launc
         await git.run("checkout", "--quiet", "-b", context.branch, context.start_sha)
     except GitError as error:
         raise TgsError(f"the branch {context.branch} could not be checked out: {error.stderr}") from None
+    if begun is not None:
+        await git.run("fetch", "--quiet", "--no-tags", str(begun.repository), f"+{begun.ref}:refs/source/begun")
+        await git.run("reset", "--quiet", "--hard", begun.head)
     for name, value in (("user.name", context.identity.name), ("user.email", context.identity.email)):
         await git.run("config", name, value)
     workspace.context_file.write_text(context.model_dump_json(indent=2), encoding="utf-8")

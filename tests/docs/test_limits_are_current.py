@@ -36,7 +36,7 @@ def test_policy_settings_without_effect_are_read_nowhere() -> None:
         for path in (ROOT / "bot").rglob("*.py")
         if path.name != "policy_model.py" and "localhub" not in path.parts
     )
-    for name in ("keep_locks", "ci_trust"):
+    for name in ("ci_trust",):
         assert name in LIMITS
         assert not re.search(rf"\.{name}\b", code), f"{name} {COME_TRUE}"
 

@@ -36,6 +36,8 @@ def values(param: Param) -> st.SearchStrategy[str]:
             return st.sampled_from(["src/auth/**", "read:docs/a file.md", "**", '"odd".txt', "-x"])
         case Kind.AMOUNT:
             return st.decimals(min_value="0.01", max_value="99999.99", places=2).map(lambda amount: f"{amount:.2f}")
+        case Kind.QUESTION:
+            return st.integers(1, 9_999).map(str)
         case Kind.ISSUE:
             return st.integers(1, 999_999_999).map(lambda number: f"#{number}")
 

@@ -18,6 +18,7 @@ from bot.store.tables.work import (
     items,
     locks,
     outbox,
+    questions,
     replies,
     repos,
     spending,
@@ -25,6 +26,7 @@ from bot.store.tables.work import (
 )
 from bot.store.tables.workers import (
     bundles,
+    carried,
     conversations,
     jtis,
     logs,
@@ -39,6 +41,7 @@ __all__ = [
     "METADATA",
     "attempts",
     "bundles",
+    "carried",
     "conversations",
     "deliveries",
     "events",
@@ -53,6 +56,7 @@ __all__ = [
     "messages",
     "meta",
     "outbox",
+    "questions",
     "replies",
     "repos",
     "sessions",

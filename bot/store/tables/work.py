@@ -12,6 +12,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -31,6 +32,7 @@ from bot.domain.model import (
     Waiting,
     WorkSpec,
 )
+from bot.domain.questions import AskedQuestion, QuestionStatus
 from bot.domain.repository import Pause
 from bot.store.tables.base import METADATA, SERIAL, known, of_item, of_repo, tenant
 from bot.store.types import Json, OneOf, UtcTime
@@ -125,6 +127,7 @@ items = Table(
     Column("thought_gone", Boolean, nullable=False),
     Column("implemented", Boolean, nullable=False),
     Column("noted", Text),
+    Column("answered", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("installation", "repo", "number"),
     of_repo(),
     known("state", ItemState),
@@ -178,6 +181,7 @@ attempts = Table(
     Column("claim_mark", OneOf(ClaimMark)),
     Column("claim_ref", String),
     Column("claim_oid", String),
+    Column("resumes", String),
     of_item(),
     known("phase", AttemptPhase),
     known("kind", AttemptKind),
@@ -214,6 +218,36 @@ spending = Table(
     of_item(),
     Index("ix_spending_item", "installation", "repo", "number"),
     Index("ix_spending_day", "at"),
+)
+
+questions = Table(
+    "questions",
+    METADATA,
+    *tenant(),
+    Column("number", BigInteger, nullable=False, autoincrement=False),
+    # The question's own number on its issue.
+    Column("ordinal", Integer, nullable=False, autoincrement=False),
+    Column("attempt", String, nullable=False),
+    Column("asked", Json(AskedQuestion), nullable=False),
+    Column("asked_at", UtcTime, nullable=False),
+    Column("deadline", UtcTime),
+    Column("seconds_left", BigInteger, nullable=False),
+    Column("status", OneOf(QuestionStatus), nullable=False),
+    Column("answer", Json(tuple[str, ...]), nullable=False),
+    Column("answered_by", Json(Person)),
+    Column("answered_at", UtcTime),
+    Column("answer_comment", BigInteger),
+    Column("delivered", String),
+    Column("reminded", Integer, nullable=False),
+    Column("reminded_at", UtcTime),
+    Column("comment_id", BigInteger),
+    Column("seen", Json(tuple[tuple[int, str], ...]), nullable=False),
+    Column("told_late", Boolean, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    PrimaryKeyConstraint("installation", "repo", "number", "ordinal"),
+    of_item(),
+    known("status", QuestionStatus),
+    Index("ix_questions_status", "installation", "repo", "status"),
 )
 
 locks = Table(

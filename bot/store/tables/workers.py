@@ -9,6 +9,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     PrimaryKeyConstraint,
     String,
     Table,
@@ -16,6 +17,7 @@ from sqlalchemy import (
 )
 
 from bot.domain.attempt import WorkerKind
+from bot.domain.carried import Carried
 from bot.domain.model import (
     Person,
     RepoId,
@@ -139,6 +141,20 @@ bundles = Table(
     Column("sha256", String, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("uploaded_at", UtcTime, nullable=False),
+)
+
+carried = Table(
+    "carried",
+    METADATA,
+    Column("attempt", String, nullable=False),
+    Column("kind", OneOf(Carried), nullable=False),
+    # Of the bytes as they were sent; they are stored compressed.
+    Column("sha256", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("attempt", "kind"),
+    known("kind", Carried),
 )
 
 logs = Table(

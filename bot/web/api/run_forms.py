@@ -9,6 +9,7 @@ import msgspec
 
 from bot.domain.bundle import ContextBundle
 from bot.domain.identity import RunSecret, secret_pattern
+from bot.domain.questions import MAX_ASKED_TEXT, MAX_CHOICES, MAX_DESCRIPTION, MAX_LABEL, MAX_QUESTIONS
 
 EXAMPLE_CODE = "tgh_" + "0" * 48
 EXAMPLE_TOKEN = "tga_" + "0" * 48
@@ -45,7 +46,45 @@ class HeartbeatBody(msgspec.Struct, forbid_unknown_fields=True):
     progress: ProgressBody | None = None
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+Label = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_LABEL)]
+SessionId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+
+
+class ChoiceBody(msgspec.Struct, forbid_unknown_fields=True):
+    label: Label
+    description: Annotated[str, msgspec.Meta(max_length=MAX_DESCRIPTION)] = ""
+
+
+class QuestionBody(msgspec.Struct, forbid_unknown_fields=True):
+    """`id` is the agent's own, unique in its ask. `default` is the label of a choice. Without choices words answer."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ASKED_TEXT)]
+    header: Annotated[str, msgspec.Meta(max_length=MAX_LABEL)] = ""
+    choices: Annotated[list[ChoiceBody], msgspec.Meta(max_length=MAX_CHOICES)] = []
+    several: bool = False
+    default: str | None = None
+
+
+QuestionBodies = Annotated[list[QuestionBody], msgspec.Meta(max_length=MAX_QUESTIONS)]
+
+
+class UsageBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What this attempt alone used; money in millionths of a US dollar."""
+
+    turns: Count = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cache_read_tokens: Count = 0
+    cache_write_tokens: Count = 0
+    cost_microusd: Count = 0
+    model: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
 class ReportBody(msgspec.Struct, forbid_unknown_fields=True):
+    """With `asked` the attempt ends with questions for people; `session_id` names the agent's conversation."""
+
     fence: int
     succeeded: bool
     reason: str | None = None
@@ -53,6 +92,9 @@ class ReportBody(msgspec.Struct, forbid_unknown_fields=True):
     summary: str = ""
     bundle_digest: str | None = None
     isolation: str | None = None
+    asked: QuestionBodies = []
+    session_id: SessionId | None = None
+    usage: UsageBody | None = None
 
 
 class PublishBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -7,6 +7,8 @@ else may call anything here. Every call may be repeated by its caller when the a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 from aiohttp import web
 
@@ -15,7 +17,9 @@ from bot.domain.attempting import HEARTBEAT, handed_in
 from bot.domain.bundle import ContextBundle
 from bot.domain.identity import RunIdentity
 from bot.domain.model import FailureReason
-from bot.domain.sanitise import for_comment, redact
+from bot.domain.questions import AskedQuestion, Choice
+from bot.domain.sanitise import for_comment, redact, visible
+from bot.domain.usage import Usage
 from bot.protocols.clock import Clock
 from bot.run_service import RunService
 from bot.web.api.bodies import answer, body_of, query_of
@@ -35,11 +39,16 @@ from bot.web.api.run_forms import (
     Noted,
     PublishBody,
     PublishedBody,
+    QuestionBody,
     RefusedBody,
     ReportBody,
     ScanStarted,
+    UsageBody,
 )
 from bot.web.oidc import OidcVerifier
+
+MAX_REPORT = 400_000
+"""Bytes of a report: the largest are those with many long questions."""
 
 MAX_WORDS = 8_000
 """Characters of a text of a worker; more would not be read in a comment."""
@@ -125,7 +134,8 @@ class Runs:
 
     async def report(self, request: web.Request) -> web.Response:
         token = _bearer(request)
-        body = await body_of(request, ReportBody)
+        body = await body_of(request, ReportBody, MAX_REPORT)
+        asked = questions_of(body.asked)
         if token.count(".") == 2:
             attempt, final = await self._publishing(request, body.fence), True
         else:
@@ -134,13 +144,16 @@ class Runs:
             attempt.id,
             body.fence,
             WorkerReport(
-                succeeded=body.succeeded and not final,
+                succeeded=body.succeeded and not final and not asked,
                 at=self._clock.now(),
                 reason=_reason(body.reason),
                 detail=_words(body.detail),
                 summary=_words(body.summary),
                 bundle_digest=body.bundle_digest,
                 isolation=body.isolation,
+                asked=() if final else asked,
+                session_id=body.session_id,
+                usage=_usage(body.usage),
             ),
             final=final,
         )
@@ -225,6 +238,51 @@ def _reason(text: str | None) -> FailureReason | None:
         return FailureReason.AGENT_CRASH
 
 
+def questions_of(bodies: Sequence[QuestionBody]) -> tuple[AskedQuestion, ...]:
+    """The questions as they are kept: nothing invisible, no secrets, no default that is no choice.
+
+    Raises ApiProblem for two of one id and for one without words.
+    """
+    if len({body.id for body in bodies}) != len(bodies):
+        raise ApiProblem(Code.INVALID, "Two questions have the same id.")
+    found: list[AskedQuestion] = []
+    for body in bodies:
+        text = _kept(body.text)
+        if not text:
+            raise ApiProblem(Code.INVALID, f"Question {body.id!r} has no words.")
+        choices = {_kept(choice.label): _kept(choice.description) for choice in body.choices}
+        default = None if body.default is None else _kept(body.default)
+        found.append(
+            AskedQuestion(
+                body.id,
+                text,
+                _kept(body.header),
+                tuple(Choice(label, description) for label, description in choices.items() if label),
+                body.several,
+                default if default in choices else None,
+            )
+        )
+    return tuple(found)
+
+
+def _kept(text: str) -> str:
+    return redact(visible(text)).strip()
+
+
+def _usage(body: UsageBody | None) -> Usage | None:
+    if body is None:
+        return None
+    return Usage(
+        body.turns,
+        body.input_tokens,
+        body.output_tokens,
+        body.cache_read_tokens,
+        body.cache_write_tokens,
+        body.cost_microusd,
+        _kept(body.model),
+    )
+
+
 def _words(text: str) -> str:
     return redact(for_comment(text[:MAX_WORDS]))
 
@@ -278,7 +336,8 @@ DESCRIBED = (
         "POST",
         f"{ATTEMPT}/report",
         (Caller.ATTEMPT, Caller.PUBLISH),
-        "Say how the work ended. From the publishing job only failures are taken.",
+        "Say how the work ended, or with `asked` that people must answer first. From the publishing job only failures "
+        "are taken.",
         {200: Noted},
         body=ReportBody,
         example=Example(

@@ -13,8 +13,13 @@ A step is one key with its value, and optionally `on_attempts: [n, …]`:
       - run: python -m unittest
       - commit: Add a
       - wait: 0.5
+      - ask: [{id: greeting, text: Which greeting?, choices: [{label: Hello}, {label: Moin}]}]
+      - write: {path: greeting.txt, content: "{{answer:greeting}}"}
       - fail: {reason: agent.gave_up, detail: first try}
         on_attempts: [1]
+
+What people answered stands for `{{answer:<id>}}` in what is written and run. An answered question is not asked again,
+neither in the same conversation, which goes on after it, nor in a fresh one that is told of the answer.
 
 All files are touched by processes of the agent's user, so isolation and its refusals are as real as with other agents.
 """
@@ -22,12 +27,16 @@ All files are touched by processes of the agent's user, so isolation and its ref
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bot.domain.model import FailureReason
+from bot.domain.questions import AskedQuestion, Choice
 from bot.errors import UserError
 from bot.worker.adapters.base import AgentResult, Session
 from bot.worker.adapters.command import progress_lines
@@ -35,8 +44,10 @@ from bot.worker.process import Ending
 from bot.worker.workspace import read_agent_file
 
 MAX_SCRIPT: Final = 256_000  # bytes
+TRANSCRIPT: Final = "scripted-session.json"  # where this agent writes down its conversation, in its home
 NAMES: Final = ("script.yml", "script.yaml", "script.json")
-_STEPS: Final = frozenset({"write", "append", "delete", "run", "commit", "fail", "wait", "progress"})
+_STEPS: Final = frozenset({"write", "append", "delete", "run", "commit", "fail", "wait", "progress", "ask"})
+_ANSWER: Final = re.compile(r"\{\{answer:([\w.-]+)\}\}")
 
 
 class _Part(BaseModel):
@@ -65,6 +76,28 @@ class ProgressStep(_Part):
     text: str = ""
 
 
+class ChoiceStep(_Part):
+    """One answer that is offered."""
+
+    label: str
+    description: str = ""
+
+
+class QuestionStep(_Part):
+    """A question to people."""
+
+    id: str
+    text: str
+    header: str = ""
+    choices: tuple[ChoiceStep, ...] = ()
+    several: bool = False
+    default: str | None = None
+
+    def asked(self) -> AskedQuestion:
+        choices = tuple(Choice(choice.label, choice.description) for choice in self.choices)
+        return AskedQuestion(self.id, self.text, self.header, choices, self.several, self.default)
+
+
 class Step(_Part):
     """One step: exactly one of the actions. `wait` is in seconds."""
 
@@ -76,6 +109,7 @@ class Step(_Part):
     fail: FailStep | None = None
     wait: float | None = Field(default=None, ge=0)
     progress: ProgressStep | None = None
+    ask: tuple[QuestionStep, ...] | None = None
     on_attempts: tuple[int, ...] | None = None
 
     @model_validator(mode="after")
@@ -109,15 +143,36 @@ class ScriptedAdapter:
 
     async def run(self, session: Session) -> AgentResult:
         script = self._load(session)
-        for step in script.steps:
+        answers, begin = _resumed(session)
+        for index, step in enumerate(script.steps[begin:], begin):
             if session.stop.is_set():
                 break
             if step.on_attempts is not None and session.context.number not in step.on_attempts:
                 continue
-            failed = await self._step(session, step)
+            if step.ask is not None:
+                open_ = [question for question in step.ask if not _known(session, question, answers)]
+                if open_:
+                    return await self._ask(session, open_, answers, index)
+                continue
+            failed = await self._step(session, _filled(step, answers))
             if failed is not None:
                 return failed
         return AgentResult(script.summary)
+
+    async def _ask(
+        self, session: Session, questions: list[QuestionStep], answers: Mapping[str, str], index: int
+    ) -> AgentResult:
+        """Ends with the questions, and writes down where the conversation stands."""
+        record = json.dumps({"next": index, "answers": dict(answers)}).encode()
+        file = session.workspace.home / TRANSCRIPT
+        await session.run(["sh", "-c", 'cat > "$1"', "sh", str(file)], stdin=record)
+        return AgentResult(
+            asked=tuple(question.asked() for question in questions),
+            transcript=file,
+            session_id=session.resume.session_id
+            if session.resume is not None
+            else f"scripted-{session.context.attempt}",
+        )
 
     def _load(self, session: Session) -> Script:
         command, thought = session.context.agent.command, session.context.thought
@@ -158,6 +213,48 @@ class ScriptedAdapter:
             if session.seconds_left <= 0:
                 return AgentResult("", FailureReason.AGENT_TIMEOUT, "The script did not end within its time limit.")
         return None
+
+
+def _resumed(session: Session) -> tuple[dict[str, str], int]:
+    """What was answered, and the step to go on with. Raises UserError for a conversation that is none of ours."""
+    if session.resume is None:
+        return {}, 0
+    raw = read_agent_file(session.resume.transcript)
+    try:
+        record = json.loads(raw or b"")
+        answers = {str(key): str(value) for key, value in record["answers"].items()}
+        begin = int(record["next"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UserError("The conversation to go on with is not one of the scripted agent.") from None
+    return answers | {key: ", ".join(words) for key, words in session.resume.answers.items()}, begin
+
+
+def _known(session: Session, question: QuestionStep, answers: dict[str, str]) -> bool:
+    """Whether it was answered, in this conversation or an earlier one that the context tells of."""
+    if question.id not in answers:
+        told = next((known.answer for known in session.context.answers if known.question == question.text), None)
+        if told is None:
+            return False
+        answers[question.id] = told
+    return True
+
+
+def _filled(step: Step, answers: Mapping[str, str]) -> Step:
+    """The step with the answers in their places."""
+
+    def fill(text: str) -> str:
+        return _ANSWER.sub(lambda match: answers.get(match[1], ""), text)
+
+    changes: dict[str, Any] = {}
+    for name in ("write", "append"):
+        file: FileStep | None = getattr(step, name)
+        if file is not None:
+            changes[name] = file.model_copy(update={"content": fill(file.content)})
+    for name in ("run", "commit"):
+        text: str | None = getattr(step, name)
+        if text is not None:
+            changes[name] = fill(text)
+    return step.model_copy(update=changes)
 
 
 def _commands(step: Step) -> list[tuple[list[str], bytes]]:

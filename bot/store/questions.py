@@ -1,0 +1,138 @@
+"""Questions of agents, and what attempts leave for the next. Saved only on the revision that was decided on."""
+
+from __future__ import annotations
+
+import zlib
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, and_, delete, select, update
+
+from bot.domain.carried import Carried
+from bot.domain.model import AttemptId, IssueKey, RepoKey
+from bot.domain.questions import Question, QuestionStatus
+from bot.protocols.ledger import CarriedRow
+from bot.store.dialect import insert_new
+from bot.store.items import issue_key_of
+from bot.store.tables import carried, questions
+from bot.store.verbs import Verbs, in_repo, of_issue, update_changed
+
+
+def question_values(question: Question) -> dict[str, Any]:
+    """The columns of a record, without its key, number and revision."""
+    return {
+        "attempt": question.attempt,
+        "asked": question.asked,
+        "asked_at": question.asked_at,
+        "deadline": question.deadline,
+        "seconds_left": question.left,
+        "status": question.status,
+        "answer": question.answer,
+        "answered_by": question.answered_by,
+        "answered_at": question.answered_at,
+        "answer_comment": question.answer_comment,
+        "delivered": question.delivered,
+        "reminded": question.reminded,
+        "reminded_at": question.reminded_at,
+        "comment_id": question.comment_id,
+        "seen": question.seen,
+        "told_late": question.told_late,
+    }
+
+
+def question_of(row: Row[Any]) -> Question:
+    """The record of a row."""
+    return Question(
+        key=issue_key_of(row),
+        number=row.ordinal,
+        attempt=AttemptId(row.attempt),
+        asked=row.asked,
+        asked_at=row.asked_at,
+        deadline=row.deadline,
+        left=row.seconds_left,
+        status=row.status,
+        answer=row.answer,
+        answered_by=row.answered_by,
+        answered_at=row.answered_at,
+        answer_comment=row.answer_comment,
+        delivered=row.delivered,
+        reminded=row.reminded,
+        reminded_at=row.reminded_at,
+        comment_id=row.comment_id,
+        seen=row.seen,
+        told_late=row.told_late,
+        revision=row.revision,
+    )
+
+
+class QuestionVerbs(Verbs):
+    """The verbs of `bot.protocols.ledger.Ledger` about questions."""
+
+    def questions(self, key: IssueKey) -> list[Question]:
+        query = select(questions).where(of_issue(questions, key)).order_by(questions.c.ordinal)
+        return [question_of(row) for row in self.connection.execute(query)]
+
+    def waiting_questions(self, repo: RepoKey) -> list[Question]:
+        waiting = questions.c.status.in_([QuestionStatus.OPEN, QuestionStatus.EXPIRED])
+        query = select(questions).where(in_repo(questions, repo), waiting)
+        return [
+            question_of(row) for row in self.connection.execute(query.order_by(questions.c.number, questions.c.ordinal))
+        ]
+
+    def insert_question(self, question: Question) -> bool:
+        return insert_new(
+            self.connection,
+            questions,
+            {
+                "installation": question.key.installation,
+                "repo": question.key.repo,
+                "number": question.key.number,
+                "ordinal": question.number,
+                "revision": question.revision,
+                **question_values(question),
+            },
+        )
+
+    def save_question(self, before: Question, after: Question) -> bool:
+        if (before.key, before.number) != (after.key, after.number):
+            raise ValueError(f"question {before.number} of {before.key} cannot be saved under another number")
+        where = and_(of_issue(questions, before.key), questions.c.ordinal == before.number)
+        return update_changed(
+            self.connection, questions, where, before.revision, question_values(before), question_values(after)
+        )
+
+    def note_question_comment(self, key: IssueKey, attempt: AttemptId, comment_id: int) -> None:
+        """Beside the revision: where a question stands is no part of any decision about it."""
+        self.connection.execute(
+            update(questions)
+            .where(of_issue(questions, key), questions.c.attempt == attempt, questions.c.comment_id.is_(None))
+            .values(comment_id=comment_id)
+        )
+
+
+class CarriedVerbs(Verbs):
+    """The verbs about what attempts leave for the next. The bytes are compressed: a conversation repeats itself."""
+
+    def put_carried(self, row: CarriedRow, data: bytes) -> None:
+        self.connection.execute(delete(carried).where(carried.c.attempt == row.attempt, carried.c.kind == row.kind))
+        values = {"sha256": row.sha256, "size": row.size, "data": zlib.compress(data, 6), "at": row.at}
+        insert_new(self.connection, carried, {"attempt": row.attempt, "kind": row.kind, **values})
+
+    def carried(self, attempt: AttemptId, kind: Carried) -> CarriedRow | None:
+        columns = (carried.c.attempt, carried.c.kind, carried.c.sha256, carried.c.size, carried.c.at)
+        query = select(*columns).where(carried.c.attempt == attempt, carried.c.kind == kind)
+        row = self.connection.execute(query).one_or_none()
+        return None if row is None else CarriedRow(AttemptId(row.attempt), row.kind, row.sha256, row.size, row.at)
+
+    def carried_bytes(self, attempt: AttemptId, kind: Carried) -> bytes | None:
+        query = select(carried.c.data).where(carried.c.attempt == attempt, carried.c.kind == kind)
+        data = self.connection.execute(query).scalar_one_or_none()
+        return None if data is None else zlib.decompress(data)
+
+    def drop_carried(self, before: datetime, limit: int) -> int:
+        """Forgets what is older, at most so many; how many went."""
+        query = select(carried.c.attempt, carried.c.kind).where(carried.c.at < before).limit(limit)
+        old = self.connection.execute(query).all()
+        for row in old:
+            self.connection.execute(delete(carried).where(carried.c.attempt == row.attempt, carried.c.kind == row.kind))
+        return len(old)
