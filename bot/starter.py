@@ -185,7 +185,7 @@ class Starter:
         found = not_as_approved(item, issue)
         if found is not None:
             return found
-        approver = item.snapshot.approver if item.snapshot is not None else None
+        approver = item.approver
         if approver is None:
             return None
         role: Role | None

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from types import MappingProxyType
 from typing import Final
 
 from bot.client.backlog import Entry, LockHeld, Status
@@ -28,22 +27,13 @@ from bot.domain.repository import RepoRecord
 from bot.domain.schedule import Backlog, Plan, order, schedule, wanted_locks
 from bot.domain.thoughts import branch_name, parse_dir
 from bot.domain.timestamps import iso
+from bot.domain.views import TGS_STATUS
 from bot.domain.workers import Taker
 from bot.texts import markers
 from bot.texts.reasons import sentence
 
-STATUSES: Final[Mapping[ItemState, Status]] = MappingProxyType(
-    {
-        ItemState.PROPOSED: Status.PROPOSED,
-        ItemState.READY: Status.QUEUED,
-        ItemState.IN_PROGRESS: Status.IN_PROGRESS,
-        ItemState.NEEDS_INPUT: Status.IN_PROGRESS,
-        ItemState.IN_REVIEW: Status.IN_PROGRESS,
-        ItemState.DONE: Status.COMPLETED,
-        ItemState.FAILED: Status.FAILED,
-        ItemState.CANCELLED: Status.CANCELLED,
-    }
-)
+STATUSES: Final = {state: Status(word) for state, word in TGS_STATUS.items()}
+"""The words of the backlog file."""
 WORKED_ON: Final = frozenset({ItemState.IN_PROGRESS, ItemState.NEEDS_INPUT})
 SESSION: Final = WorkerKind.INTERACTIVE
 """Who claims without a server is a person's session: it is given what neither Actions nor pull workers are kept for."""

@@ -159,7 +159,6 @@ def after_end(
                 attempts_burnt=step.attempts_burnt,
                 infra_failures=step.infra_failures,
             )
-            approver = item.snapshot.approver if item.snapshot else None
             draft.say(
                 f"failed:{attempt.id}",
                 note(
@@ -168,7 +167,7 @@ def after_end(
                     detail=detail,
                     attempt=attempt.number,
                     run=attempt.run_id,
-                    approver=approver.login if approver else None,
+                    approver=item.approver.login if item.approver else None,
                 ),
             )
         case _:

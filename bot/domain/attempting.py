@@ -7,7 +7,7 @@ claim's steps leave traces (label gone and by whom, run named after the attempt)
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from bot.domain import labels
@@ -84,7 +84,7 @@ def pursue(draft: Draft, policy: Policy) -> None:
         case AttemptPhase.CLAIMED:
             _dispatch(draft, attempt)
         case AttemptPhase.DISPATCHING:
-            _await_start(draft, policy, attempt)
+            _await_run(draft, policy, attempt, attempt.dispatched_at or attempt.claimed_at)
         case AttemptPhase.RUNNING:
             _watch(draft, policy, attempt)
         case AttemptPhase.SUSPECT:
@@ -163,19 +163,7 @@ def handed_in(attempt: Attempt) -> bool:
 def _have_published(draft: Draft, policy: Policy, attempt: Attempt) -> None:
     """Have a run judge and push what a pull worker handed in; that run is then what is watched."""
     assert attempt.gate_report is not None
-    run = draft.facts.run
-    if attempt.run_id is None:
-        draft.do(dispatch_of(draft, attempt))
-        draft.at(draft.now + DISPATCH_LOOK)
-        return
-    if run is not None and run.status in {RunStatus.COMPLETED, RunStatus.GONE}:
-        _ended_without_word(draft, policy, attempt, run)
-        return
-    if draft.now >= attempt.gate_report.at + QUEUED_LIMIT:
-        request_cancel(draft, FailureReason.INFRA_NOT_STARTED, by=BOT)
-        _cancel(draft, policy, draft.attempt or attempt)
-        return
-    draft.at(draft.now + ACTIVATION_LIMIT)
+    _await_run(draft, policy, attempt, attempt.gate_report.at)
 
 
 def dispatch_of(draft: Draft, attempt: Attempt) -> Dispatch:
@@ -204,8 +192,7 @@ def _assignee(draft: Draft, policy: Policy) -> str | None:
         case "none":
             return None
         case "approver":
-            approver = item.snapshot.approver if item.snapshot else None
-            return approver.login if approver is not None else None
+            return item.approver.login if item.approver else None
         case login:
             return login
 
@@ -220,9 +207,9 @@ def _withdrawn(draft: Draft, attempt: Attempt, actor: str) -> None:
     draft.free_locks = True
 
 
-def _await_start(draft: Draft, policy: Policy, attempt: Attempt) -> None:
+def _await_run(draft: Draft, policy: Policy, attempt: Attempt, since: datetime) -> None:
+    """Dispatch a run and wait for it; one that does not come in time from `since` on is called off."""
     run = draft.facts.run
-    since = attempt.dispatched_at or attempt.claimed_at
     if attempt.run_id is None:
         draft.do(dispatch_of(draft, attempt))
         draft.at(draft.now + DISPATCH_LOOK)

@@ -305,3 +305,8 @@ class Item:
     @property
     def terminal(self) -> bool:
         return self.state in TERMINAL_STATES
+
+    @property
+    def approver(self) -> Person | None:
+        """Who approved it; None also when the policy did."""
+        return self.snapshot.approver if self.snapshot is not None else None

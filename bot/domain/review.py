@@ -81,7 +81,6 @@ def _follow_checks(draft: Draft, pull: PullFacts) -> None:
     no_checks_at = item.pull.opened_at + NO_CHECKS_AFTER
     if state is Ci.FAILED and ci is not None:
         names = ", ".join(name for name, _ in ci.failed[:5])
-        approver = item.snapshot.approver if item.snapshot else None
         draft.say(
             f"ci:{ci.sha}",
             note(
@@ -89,7 +88,7 @@ def _follow_checks(draft: Draft, pull: PullFacts) -> None:
                 pull=pull.number,
                 sha=ci.sha[:12],
                 checks=names,
-                approver=approver.login if approver else None,
+                approver=item.approver.login if item.approver else None,
             ),
         )
         draft.note_history_once("ci_failed", cause=ci.sha)
@@ -99,14 +98,13 @@ def _follow_checks(draft: Draft, pull: PullFacts) -> None:
         draft.at(no_checks_at)
     elif pull.draft:
         draft.visible.append(Show(draft.facts.key, ready_pull_node=pull.node_id))
-        approver = item.snapshot.approver if item.snapshot else None
         draft.say(
             f"review:{pull.number}",
             note(
                 NoteCode.REVIEW_WANTED,
                 pull=pull.number,
                 checks="passed" if state is Ci.PASSED else "none",
-                approver=approver.login if approver else None,
+                approver=item.approver.login if item.approver else None,
             ),
         )
 

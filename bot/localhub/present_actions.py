@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bot.localhub import present, present_checks
+from bot.localhub import present, present_checks, present_git
 from bot.localhub.actions_model import (
     Artifact,
     Environment,
@@ -77,14 +77,7 @@ def run(hub: Hub, item: Run) -> Json:
         "rerun_url": f"{api}/rerun",
         "previous_attempt_url": previous,
         "workflow_url": f"{root}/actions/workflows/{item.workflow.id}",
-        "head_commit": {
-            "id": commit.sha,
-            "tree_id": commit.tree,
-            "message": commit.message.rstrip("\n"),
-            "timestamp": present.time(commit.committer.at),
-            "author": {"name": commit.author.name, "email": commit.author.email},
-            "committer": {"name": commit.committer.name, "email": commit.committer.email},
-        },
+        "head_commit": present_git.simple_commit(commit),
         "repository": present.repository(hub, item.repo),
         "head_repository": present.repository(hub, item.repo),
         "head_repository_id": item.repo.id,

@@ -96,14 +96,7 @@ def suite(hub: Hub, item: CheckSuite) -> Json:
         "check_runs_url": f"{out['url']}/check-runs",
         "rerequestable": True,
         "runs_rerequestable": True,
-        "head_commit": {
-            "id": commit.sha,
-            "tree_id": commit.tree,
-            "message": commit.message.rstrip("\n"),
-            "timestamp": present.time(commit.committer.at),
-            "author": {"name": commit.author.name, "email": commit.author.email},
-            "committer": {"name": commit.committer.name, "email": commit.committer.email},
-        },
+        "head_commit": present_git.simple_commit(commit),
     }
 
 

@@ -97,6 +97,18 @@ def commit(hub: Hub, repo: Repository, item: Commit, files: list[FileChange] | N
     return out
 
 
+def simple_commit(item: Commit) -> Json:
+    """A `simple-commit`, as runs and suites show their head."""
+    return {
+        "id": item.sha,
+        "tree_id": item.tree,
+        "message": item.message.rstrip("\n"),
+        "timestamp": present.time(item.committer.at),
+        "author": {"name": item.author.name, "email": item.author.email},
+        "committer": {"name": item.committer.name, "email": item.committer.email},
+    }
+
+
 def file_change(hub: Hub, repo: Repository, sha: str, change: FileChange) -> Json:
     """A `diff-entry`."""
     page = web(hub, repo)

@@ -12,9 +12,8 @@ from bot.domain.mirror import Listed, ListedBecause
 from bot.domain.model import ItemState, ThoughtRef
 from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import code_span, for_title
-from bot.domain.thoughts import PLAN, RESEARCH
 from bot.texts import markers
-from bot.texts.phrases import file_link, plural, problem
+from bot.texts.phrases import plan_links, plural, problem
 
 MAX_LISTED: Final = 50
 """Folders named in the summary; the rest is counted."""
@@ -38,9 +37,7 @@ def mirror_title(view: MirrorInput) -> str:
 
 def mirror_body(view: MirrorInput) -> str:
     """What it is, where plan and research are, and what happens next."""
-    args = (view.html_url, view.repo.full_name, view.thought.commit_sha)
-    plan = file_link(*args, f"{view.thought.dir}/{PLAN}", "plan")
-    research = file_link(*args, f"{view.thought.dir}/{RESEARCH}", "research")
+    plan, research = plan_links(view.html_url, view.repo.full_name, view.thought)
     if view.state is ItemState.READY:
         follows = "It needs no further approval. `/tgs stop` takes it out of the queue, `/tgs hold` keeps it waiting."
     else:

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from bot.domain.model import FailureReason, Problem
+from bot.domain.model import FailureReason, Problem, ThoughtRef
 from bot.domain.sanitise import ZWSP, code_block, code_span, for_comment, for_inline
+from bot.domain.thoughts import PLAN, RESEARCH
 
 
 def mention(login: str | None) -> str:
@@ -60,6 +61,15 @@ def file_link(html_url: str, full_name: str, sha: str, path: str, words: str) ->
     """A link to a file at a pinned commit."""
     safe = re.sub(r"[^A-Za-z0-9._/-]", "", path)
     return f"[{words}]({html_url.rstrip('/')}/{full_name}/blob/{re.sub(r'[^0-9a-f]', '', sha)}/{safe})"
+
+
+def plan_links(html_url: str, full_name: str, thought: ThoughtRef) -> tuple[str, str]:
+    """Links to plan and research as they were approved."""
+    plan, research = (
+        file_link(html_url, full_name, thought.commit_sha, f"{thought.dir}/{file}", words)
+        for file, words in ((PLAN, "plan"), (RESEARCH, "research"))
+    )
+    return plan, research
 
 
 def compare_link(html_url: str, full_name: str, branch: str, words: str) -> str:

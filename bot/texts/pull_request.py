@@ -13,7 +13,7 @@ from bot.domain.policy_model import Policy
 from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import code_span, for_comment, for_title
 from bot.texts import markers
-from bot.texts.phrases import file_link, name, run_link
+from bot.texts.phrases import name, plan_links, run_link
 
 MAX_SUMMARY = 20_000
 """Characters of the agent's own summary; reviewers read the diff, not a novel."""
@@ -60,9 +60,8 @@ def _evidence(view: PullInput, reports: list[WorkerReport]) -> list[str]:
     if attempt.base_sha:
         lines.append(f"built on {code_span(attempt.base_sha[:12], 12)}")
     if item.thought is not None:
-        args = (view.html_url, view.repo.full_name, item.thought.commit_sha)
-        plan = file_link(*args, f"{item.thought.dir}/plan.md", "plan")
-        lines.append(f"{plan} and {file_link(*args, f'{item.thought.dir}/research.md', 'research')} as approved")
+        plan, research = plan_links(view.html_url, view.repo.full_name, item.thought)
+        lines.append(f"{plan} and {research} as approved")
     if item.snapshot is not None:
         who = name(item.snapshot.approver.login) if item.snapshot.approver else "the policy"
         lines.append(f"approved by {who}")

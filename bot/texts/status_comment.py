@@ -20,7 +20,7 @@ from bot.domain.reasons import ReasonCode, code_of, in_order
 from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import code_span, for_inline
 from bot.texts import failures, markers, reasons
-from bot.texts.phrases import compare_link, details, file_link, issue, name, plural, run_link
+from bot.texts.phrases import compare_link, details, issue, name, plan_links, plural, run_link
 from bot.texts.states import headline
 
 BAR = 10
@@ -250,9 +250,7 @@ def _settings(view: StatusInput) -> str:
         limit = budget.usd(budget.item_limit(spec, policy.budgets))
         lines.append(f"- cost: {budget.usd(view.spent)} of at most {limit} USD")
     if item.thought is not None:
-        args = (view.html_url, view.repo.full_name, item.thought.commit_sha)
-        plan = file_link(*args, f"{item.thought.dir}/plan.md", "plan")
-        research = file_link(*args, f"{item.thought.dir}/research.md", "research")
+        plan, research = plan_links(view.html_url, view.repo.full_name, item.thought)
         lines.append(f"- {plan} and {research} at {code_span(item.thought.commit_sha[:12], 12)}")
     if item.snapshot is not None:
         who = name(item.snapshot.approver.login) if item.snapshot.approver else "the policy"

@@ -247,7 +247,6 @@ def attempt_view(attempt: Attempt, repo: RepoRecord) -> AttemptView:
 
 
 def _full(item: Item, line: Listed) -> ItemView:
-    approver = item.snapshot.approver if item.snapshot is not None else None
     return ItemView(
         **line,
         since=iso(item.since),
@@ -257,7 +256,7 @@ def _full(item: Item, line: Listed) -> ItemView:
         depends_on=list(item.spec.depends_on),
         needs=list(item.spec.needs),
         held_by=item.held_by,
-        approved_by=approver.login if approver is not None else None,
+        approved_by=item.approver.login if item.approver else None,
         approved_at=iso(item.snapshot.approved_at) if item.snapshot is not None else None,
         last_failure=item.last_failure.reason.value if item.last_failure is not None else None,
         findings=[FoundProblem(code=f.code, what=f.what, remedy=f.remedy) for f in item.findings],

@@ -9,8 +9,8 @@ tries is refused by its `Origin` as well.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import msgspec
@@ -53,19 +53,13 @@ async def server_sent(
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
-    try:
+    with _until_gone(request, hub, connection):
         await response.prepare(request)
         await _bounded(response.write(_event("hello", {"after": connection.cursor}, connection.cursor)))
         async for found in frames:
             data = b": still here\n\n" if found is None else _event("", found.data, found.id)
             await _bounded(response.write(data))
         await _bounded(response.write(_event("end", {"why": connection.ended or Ended.GONE}, None)))
-    except TimeoutError:
-        _cut(request, connection)
-    except ConnectionResetError:
-        connection.end(Ended.GONE)
-    finally:
-        hub.disconnect(connection)
     return response
 
 
@@ -86,7 +80,7 @@ async def socket(
 ) -> web.StreamResponse:
     """Write frames as messages of a WebSocket until the connection ends; what comes in goes to `on_text`."""
     ws = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=MAX_MESSAGE)
-    try:
+    with _until_gone(request, hub, connection):
         await ws.prepare(request)
         listener = asyncio.create_task(_listen(ws, connection, on_text))
         try:
@@ -99,12 +93,6 @@ async def socket(
             listener.cancel()
             with suppress(asyncio.CancelledError):
                 await listener
-    except TimeoutError:
-        _cut(request, connection)
-    except ConnectionResetError:
-        connection.end(Ended.GONE)
-    finally:
-        hub.disconnect(connection)
     return ws
 
 
@@ -133,6 +121,19 @@ async def _listen(
 async def _bounded(sending: Awaitable[object]) -> None:
     async with asyncio.timeout(SEND_SECONDS):
         await sending
+
+
+@contextmanager
+def _until_gone(request: web.Request, hub: ConnectionManager, connection: Connection) -> Iterator[None]:
+    """What is written in here goes to a follower who may leave or be too slow; the hub forgets them at the end."""
+    try:
+        yield
+    except TimeoutError:
+        _cut(request, connection)
+    except ConnectionResetError:
+        connection.end(Ended.GONE)
+    finally:
+        hub.disconnect(connection)
 
 
 def _cut(request: web.Request, connection: Connection) -> None:
