@@ -6,7 +6,7 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check bench build run lock install install-dev clean
+.PHONY: help demo test test-agent lint check bench build run lock install install-dev clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,10 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@touch $@
 
+$(VENV)/.agent: requirements/agent.lock $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/agent.lock
+	@touch $@
+
 install: $(VENV)/.runtime ## Install the product into .venv
 install-dev: $(VENV)/.dev ## Install the product and the tools of its developers
 
@@ -36,6 +40,9 @@ run: install ## Start the bot (settings from the environment, see docs/operating
 test: install-dev ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
+test-agent: $(VENV)/.agent ## Test with the real agent program (installs it)
+	TGS_REQUIRE_AGENT=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/agent
+
 lint: install-dev ## Style, types, layers, workflow files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,7 +50,7 @@ lint: install-dev ## Style, types, layers, workflow files
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_generated.py
 
-check: test lint ## Everything that must hold before a change lands
+check: test test-agent lint ## Everything that must hold before a change lands
 
 bench: install-dev ## Measure; the table goes to docs/performance.md
 	$(BIN)/python -m tests.benchmarks

@@ -98,6 +98,8 @@ async def context_bundle(store: Store, github: GitHub, attempt: Attempt, html_ur
             adapter=spec.agent or policy.agent.adapter,
             command=policy.agent.command,
             model=spec.model or policy.agent.model,
+            fallbacks=policy.agent.fallbacks,
+            tools=policy.agent.tools,
             max_turns=policy.agent.max_turns,
             timeout_minutes=policy.agent.timeout_minutes,
         ),

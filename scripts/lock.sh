@@ -9,3 +9,5 @@ lock() {
 # The server's lock has the driver of the other database too; workers install the wheel without it.
 lock --extra postgresql -o requirements/runtime.lock
 lock --extra postgresql --group dev -c requirements/runtime.lock -o requirements/dev.lock
+# What the tests of the real agent need on top: never in the image.
+lock --extra postgresql --extra claude --group dev -c requirements/dev.lock -o requirements/agent.lock

@@ -7,9 +7,12 @@ wanted. Nothing is published; the commits stay where they are made.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -70,8 +73,10 @@ async def _run(bundle: ContextBundle, name: str, work: Path) -> dict[str, object
     from bot.worker.adapters import adapter_named
     from bot.worker.adapters.base import Session
     from bot.worker.isolation import SameUser
+    from bot.worker.model_proxy import ModelLimits, access_from, open_door
 
     place = workspaces.create()
+    model = access_from(os.environ)
     try:
         place.context_file.write_text(bundle.model_dump_json(indent=2), encoding="utf-8")
         session = Session(
@@ -85,7 +90,11 @@ async def _run(bundle: ContextBundle, name: str, work: Path) -> dict[str, object
             progress=lambda step, total, text: print(f"{step}/{total} {text}", file=sys.stderr),
             on_line=lambda line: print(line, file=sys.stderr),
         )
-        result = await adapter_named(name, work).run(session)
+        async with contextlib.AsyncExitStack() as stack:
+            if model is not None:
+                door = await stack.enter_async_context(open_door(model, ModelLimits(cost_usd=bundle.spec.budget_usd)))
+                session = replace(session, model=door, environment={**session.environment, **door.environment})
+            result = await adapter_named(name, work).run(session)
     finally:
         shutil.rmtree(place.root, ignore_errors=True)
     return {

@@ -56,6 +56,7 @@ async def work(server: str, wishes: Wishes) -> Exit:
 
     from bot.worker.machine import Machine, MachineSettings, Stop
     from bot.worker.machine_api import MachineApi
+    from bot.worker.model_proxy import access_from
 
     token = _token()
     for repo in wishes.repos:
@@ -63,6 +64,7 @@ async def work(server: str, wishes: Wishes) -> Exit:
             raise UserError(f"{repo!r} is no repository.", "Write --repo owner/name.")
     if not wishes.repos:
         raise UserError("No repository is named.", "Give --repo owner/name, once for each, or set TGS_REPOS.")
+    model = access_from(os.environ)
     settings = MachineSettings(
         name=wishes.name or socket.gethostname(),
         repos=wishes.repos,
@@ -72,8 +74,10 @@ async def work(server: str, wishes: Wishes) -> Exit:
         once=wishes.once,
         allow_unisolated=wishes.allow_unisolated,
         logs=wishes.logs.absolute() if wishes.logs else None,
+        model=model,
         hide=(
             token.get_secret_value(),
+            *([model.key.get_secret_value()] if model is not None else []),
             *(value for name, value in os.environ.items() if value and _SECRET_NAME.fullmatch(name)),
         ),
     )

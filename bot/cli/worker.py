@@ -122,12 +122,14 @@ def run(
         import aiohttp
 
         from bot.worker.api import Api
+        from bot.worker.model_proxy import access_from
         from bot.worker.outputs import Outputs
         from bot.worker.run import RunSettings, run_attempt
 
         handoff = os.environ.pop("TGS_HANDOFF", "")
         if not handoff:
             raise UserError("TGS_HANDOFF is empty.", "It comes from the start job; start the workflow as a whole.")
+        model = access_from(os.environ)
         hide = tuple(v for name in list(os.environ) if _is_secret(name) and (v := os.environ.pop(name)))
         settings = RunSettings(
             attempt=attempt,
@@ -137,6 +139,7 @@ def run(
             out=job_out,
             allow_unisolated=allow_unisolated,
             hide=hide,
+            model=model,
         )
         interrupt = asyncio.Event()
         loop = asyncio.get_running_loop()

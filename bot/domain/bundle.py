@@ -51,7 +51,7 @@ class RepositoryPart(_Part):
 
 
 class SpecPart(_Part):
-    """The effective wishes for the item, already limited by policy."""
+    """The effective wishes for the item, already limited by policy. `budget_usd` bounds this attempt."""
 
     type: str = "feature"
     locks: tuple[str, ...] = ()
@@ -67,11 +67,16 @@ class SpecPart(_Part):
 
 
 class AgentPart(_Part):
-    """Which agent works, and its bounds. `timeout_minutes` counts from the start of the agent job."""
+    """Which agent works, and its bounds. `timeout_minutes` counts from the start of the agent job.
+
+    `fallbacks` are models for when the first one is overloaded; `tools` is what it may use.
+    """
 
     adapter: str = "command"
     command: tuple[str, ...] = ()
     model: str | None = None
+    fallbacks: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
     max_turns: int | None = None
     timeout_minutes: Annotated[float, Field(gt=0)] = 330
 

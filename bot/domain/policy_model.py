@@ -22,6 +22,8 @@ HARD_MAX_PARALLEL: Final = 25
 """Attempts at once in one repository; more was never tested."""
 MAX_LOGIN_LENGTH: Final = 39
 """Characters; GitHub's limit for account names."""
+DEFAULT_TOOLS: Final = ("Bash", "Edit", "Glob", "Grep", "NotebookEdit", "Read", "Task", "TodoWrite", "Write")
+"""What work on code needs. Nothing that reaches the web by itself, and nothing that works on after the end."""
 
 
 def _role(value: object) -> object:
@@ -52,6 +54,12 @@ def _lock(text: str) -> str:
 def _name(text: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", text) is None:
         raise ValueError("must be a plain name of letters, digits and . _ : / @ -")
+    return text
+
+
+def _tool(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*(\([^()\x00-\x1f]+\))?", text) is None:
+        raise ValueError("must be the name of a tool, with at most one rule in parentheses")
     return text
 
 
@@ -86,6 +94,7 @@ PathPattern = Annotated[str, AfterValidator(_lock)]
 Usd = Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_name)]
 BranchName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_branch)]
+ToolName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_tool)]
 Login = Annotated[str, Field(max_length=MAX_LOGIN_LENGTH), AfterValidator(_login)]
 Template = Annotated[str, Field(max_length=100), AfterValidator(_template)]
 
@@ -188,6 +197,15 @@ class Agent(_Section):
     model: Name | None = Field(None, description="Model; empty: the adapter's own default.")
     models: tuple[Name, ...] = Field((), max_length=20, description="Further models that a plan may ask for.")
     adapters: tuple[Name, ...] = Field((), max_length=10, description="Further adapters that a plan may ask for.")
+    fallbacks: tuple[Name, ...] = Field(
+        (), max_length=5, description="Models to use, in this order, while the first one is overloaded."
+    )
+    tools: tuple[ToolName, ...] = Field(
+        DEFAULT_TOOLS,
+        max_length=50,
+        description="What `claude-code` may use without asking; everything else is denied. A rule may follow a name: "
+        "`Bash(npm test *)`.",
+    )
     max_turns: int = Field(100, ge=1, le=1000, description="Turns of the agent in one attempt.")
     timeout_minutes: int = Field(330, ge=5, le=350, description="Minutes from start to end of one attempt.")
 

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -44,6 +44,7 @@ from bot.worker.git import Git, GitError
 from bot.worker.heartbeat import Heart, StopCause
 from bot.worker.isolation import AGENT_USER, Isolation, Launcher, choose
 from bot.worker.log import RunLog
+from bot.worker.model_proxy import ModelAccess, ModelDoor, ModelLimits, open_door
 from bot.worker.process import Ending, Graces
 from bot.worker.wire import ApiDown
 from bot.worker.workspace import Workspace
@@ -55,6 +56,8 @@ POLITE: Final = Graces()
 ACCEPTANCE_LINES: Final = 15  # last lines of a failed check that the report quotes
 AGAIN_SECONDS: Final = 15.0  # between two attempts to reach a bot that is down, beyond the retries of one call
 LOG_BYTES: Final = 90_000  # of a failed attempt's log that the bot gets: its end, where the trouble is
+DEFAULT_TURNS: Final = 100  # for a context that names none; what the policy says when nobody changes it
+REQUESTS_PER_TURN: Final = 20  # to the model: subagents, summaries and repetitions come on top of the main loop
 _TEXT: Final = 4_000  # characters of summary and detail in a report
 
 
@@ -77,7 +80,8 @@ class Task:
     `source` gives a repository that holds the pinned commit, for as long as its block runs; it raises AttemptFailed
     when there is none. `hand_on` takes the accepted bundle further. `hands_in_log`: the bot keeps the log of a failure,
     for nobody here keeps it as an artifact. `out` is the folder for the bundle. `patience` is for how many seconds a
-    bot that is down is waited for before the result is given up. `parent` is where the workspace is made.
+    bot that is down is waited for before the result is given up. `parent` is where the workspace is made. `model`
+    is the way to the model with its key, which stays in this process; None: this place has none.
     """
 
     context: ContextBundle
@@ -93,6 +97,7 @@ class Task:
     graces: Graces = POLITE
     agent_user: str = AGENT_USER
     parent: Path | None = None
+    model: ModelAccess | None = None
 
     async def bearer(self) -> SecretStr:
         """The credential of every call about the attempt."""
@@ -272,7 +277,10 @@ async def _work(
         if task.context.resume is not None and taken.resume is None:
             heart.progress(0, 0, "The earlier conversation is gone; it begins afresh with question and answer.")
         session = _session(task, place, launcher, heart, log, taken.resume)
-        result = await adapter_named(task.context.agent.adapter, place.work).run(session)
+        adapter = adapter_named(task.context.agent.adapter, place.work)
+        async with _door(task, log) as door:
+            with_model = {} if door is None else door.environment
+            result = await adapter.run(replace(session, model=door, environment={**session.environment, **with_model}))
         if heart.stop.is_set():
             return RunOutcome(False)
         if result.asked:
@@ -292,6 +300,22 @@ async def _work(
     except (GitError, OSError, TgsError) as error:
         raise AttemptFailed(FailureReason.AGENT_CRASH, f"The workspace could not be used: {error}") from None
     return RunOutcome(True, None, "", log.clean(result.summary)[:_TEXT], digest, isolation, usage=result.usage)
+
+
+@contextlib.asynccontextmanager
+async def _door(task: Task, log: RunLog) -> AsyncIterator[ModelDoor | None]:
+    """The agent's way to the model while it works: bounded by its turns and its budget."""
+    if task.model is None:
+        yield None
+        return
+    log.hide(task.model.key.get_secret_value())
+    agent = task.context.agent
+    limits = ModelLimits(REQUESTS_PER_TURN * (agent.max_turns or DEFAULT_TURNS), task.context.spec.budget_usd)
+    async with open_door(task.model, limits) as door:
+        log.hide(door.token)
+        yield door
+        passed = door.passed
+        log.info("model", requests=passed.requests, read=passed.input_tokens, written=passed.output_tokens)
 
 
 def _session(

@@ -35,6 +35,7 @@ from bot.worker.life import POLITE, AttemptFailed, Interrupted, RunOutcome, Task
 from bot.worker.log import RunLog, log_name
 from bot.worker.machine_api import WAIT_SECONDS, MachineApi, Offer
 from bot.worker.machine_folder import MachineFolder
+from bot.worker.model_proxy import ModelAccess
 from bot.worker.process import Graces
 from bot.worker.redaction import redact
 from bot.worker.wire import ApiDown, ApiError
@@ -54,7 +55,8 @@ T = TypeVar("T")
 class MachineSettings:
     """How this machine works. `root` is absolute; `hide` are values that must not appear in a log.
 
-    `logs` is where the logs of attempts go (default: under `root`). `beat_seconds` and `wait_seconds` are for tests.
+    `model` is the way to the model; its key stays in this process. `logs` is where the logs of attempts go (default:
+    under `root`). `beat_seconds` and `wait_seconds` are for tests.
     """
 
     name: str
@@ -67,6 +69,7 @@ class MachineSettings:
     logs: Path | None = None
     hide: tuple[str, ...] = ()
     graces: Graces = POLITE
+    model: ModelAccess | None = None
     beat_seconds: float = BEAT_SECONDS
     wait_seconds: float = WAIT_SECONDS
 
@@ -318,6 +321,7 @@ class Machine:
                     patience=PATIENCE,
                     allow_unisolated=settings.allow_unisolated,
                     graces=settings.graces,
+                    model=settings.model,
                     agent_user=_agent_user(settings.name, slot),
                     parent=self._folder.work,
                 )

@@ -160,25 +160,29 @@ async def _read(descriptor: int, on_output: Callable[[bytes], None]) -> None:
 class LineSplitter:
     """Cuts chunks into text lines of bounded length and gives each to `on_line`."""
 
-    def __init__(self, on_line: Callable[[str], None]) -> None:
+    def __init__(self, on_line: Callable[[str], None], limit: int = MAX_LINE) -> None:
         self._on_line = on_line
-        self._rest = b""
+        self._limit = limit
+        self._rest = bytearray()
 
     def feed(self, chunk: bytes) -> None:
         """Takes a chunk; complete lines are handed on at once."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
+        *ended, rest = chunk.split(b"\n")
+        for part in ended:
+            self._rest += part
+            line, self._rest = bytes(self._rest), bytearray()
             self._emit(line)
-        while len(self._rest) > MAX_LINE:
-            self._emit(self._rest[:MAX_LINE])
-            self._rest = self._rest[MAX_LINE:]
+        self._rest += rest
+        while len(self._rest) > self._limit:
+            self._emit(bytes(self._rest[: self._limit]))
+            del self._rest[: self._limit]
 
     def close(self) -> None:
         """Hands on a last line that had no end."""
         if self._rest:
-            self._emit(self._rest)
-            self._rest = b""
+            self._emit(bytes(self._rest))
+            self._rest = bytearray()
 
     def _emit(self, line: bytes) -> None:
-        for start in range(0, max(1, len(line)), MAX_LINE):
-            self._on_line(line[start : start + MAX_LINE].decode("utf-8", "replace").rstrip("\r"))
+        for start in range(0, max(1, len(line)), self._limit):
+            self._on_line(line[start : start + self._limit].decode("utf-8", "replace").rstrip("\r"))

@@ -22,6 +22,7 @@ from bot.errors import LostClaim
 from bot.worker.api import Api
 from bot.worker.life import POLITE, Interrupted, RunOutcome, Task, live
 from bot.worker.log import RunLog, log_name
+from bot.worker.model_proxy import ModelAccess
 from bot.worker.outputs import Outputs
 from bot.worker.process import Graces
 
@@ -40,6 +41,7 @@ class RunSettings:
     allow_unisolated: bool = False
     hide: tuple[str, ...] = ()
     graces: Graces = POLITE
+    model: ModelAccess | None = None
 
 
 async def run_attempt(
@@ -67,6 +69,7 @@ async def run_attempt(
         interrupted=CANCELLED,
         allow_unisolated=settings.allow_unisolated,
         graces=settings.graces,
+        model=settings.model,
     )
     log = RunLog(settings.out / "log" / log_name(context.label, clock()), clock)
     try:

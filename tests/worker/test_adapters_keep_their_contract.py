@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from bot.domain.bundle import ContextBundle
 from bot.worker.adapters.command import OWN_REASONS
-from tests.docs.pages import ROOT, blocks
-from tests.worker.support import BASE_FILES, Origin, context, make_origin
+from tests.docs.pages import ROOT, Block, blocks
+from tests.worker.support import BASE_FILES, Origin, context, git, make_origin
 from tests.worker.test_commands_of_the_jobs import Ran, tgs
 
 FAKE = """\
@@ -46,12 +47,14 @@ def repository(tmp_path: Path) -> Origin:
     return origin
 
 
-async def exec_(origin: Origin, tmp_path: Path, adapter: str, command: list[str]) -> tuple[Ran, ContextBundle]:
+async def exec_(
+    origin: Origin, tmp_path: Path, adapter: str, command: list[str], **env: str
+) -> tuple[Ran, ContextBundle]:
     bundle = context(origin, agent={"adapter": "scripted", "command": command}, allow_unisolated=False)
     file = tmp_path / "context.json"
     file.write_text(bundle.model_dump_json())
     args = ("exec", "--context", str(file), "--adapter", adapter, "--work", str(origin.source), "--allow-unisolated")
-    return await tgs("agent", *args, env={"GITHUB_TOKEN": "ghp_must-not-pass-0123456789"}, cwd=tmp_path), bundle
+    return await tgs("agent", *args, env={"GITHUB_TOKEN": "ghp_must-not-pass-0123456789", **env}, cwd=tmp_path), bundle
 
 
 @pytest.mark.parametrize(("adapter", "command"), WAYS.values(), ids=WAYS.keys())
@@ -136,3 +139,31 @@ def test_the_gate_keeps_attempts_away_from_the_adapters() -> None:
     assert rules.rule_for("tgs/adapters/notes.sh") is not None
     assert rules.rule_for("TGS/Adapters/notes.sh") is not None
     assert rules.rule_for("src/tgs/adapters/notes.sh") is None
+
+
+AGENTS = [block for block in blocks("sh") if block.mark.startswith("agent ")]
+PROGRAM = """\
+#!/bin/sh
+[ "$1" = {first} ] || exit 3
+{{ cat; printf '%s' "$@"; }} | grep -q '"title": "Add search"' || exit 4
+echo 'work' > made.txt && git add made.txt && git commit -qm 'Work of {name}'
+"""
+
+
+@pytest.mark.parametrize("block", AGENTS, ids=lambda block: block.mark)
+async def test_the_scripts_for_other_agents_start_them_with_the_context(block: Block, tmp_path: Path) -> None:
+    """A stand-in for the program; the script, the contract and the repository are real."""
+    name = block.mark.removeprefix("agent ")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    program = programs / name
+    program.write_text(PROGRAM.format(name=name, first={"codex": "exec", "amp": "--execute"}[name]))
+    program.chmod(0o755)
+    origin = make_origin(tmp_path / "hub", {**BASE_FILES, f"tgs/adapters/{name}.sh": block.text})
+    ran, _ = await exec_(origin, tmp_path, name, [], PATH=f"{programs}:{os.environ['PATH']}")
+    assert (ran.code, json.loads(ran.out)["succeeded"]) == (0, True), ran
+    assert git(origin.source, "log", "-1", "--format=%s") == f"Work of {name}"
+
+
+def test_codex_and_amp_are_shown() -> None:
+    assert [block.mark for block in AGENTS] == ["agent codex", "agent amp"]

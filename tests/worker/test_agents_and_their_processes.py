@@ -77,9 +77,9 @@ async def world(origin: Origin, tmp_path: Path) -> AsyncIterator[World]:
 
 
 def test_the_table_of_adapters_is_what_errors_name(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"command, scripted; or add tgs/adapters/magic\.sh"):
+    with pytest.raises(UserError, match=r"claude-code, command, scripted; or add tgs/adapters/magic\.sh"):
         adapter_named("magic", tmp_path)
-    assert set(ADAPTERS) == {"command", "scripted"}
+    assert set(ADAPTERS) == {"claude-code", "command", "scripted"}
 
 
 async def test_a_command_gets_the_context_by_stdin_and_file_and_a_bare_environment(

@@ -16,10 +16,13 @@ from typing import Final
 
 from bot.errors import UserError
 from bot.worker.adapters.base import Adapter
+from bot.worker.adapters.claude_code import ClaudeCodeAdapter
 from bot.worker.adapters.command import CommandAdapter
 from bot.worker.adapters.scripted import ScriptedAdapter
 
-ADAPTERS: Final[Mapping[str, Adapter]] = MappingProxyType({"command": CommandAdapter(), "scripted": ScriptedAdapter()})
+ADAPTERS: Final[Mapping[str, Adapter]] = MappingProxyType(
+    {"claude-code": ClaudeCodeAdapter(), "command": CommandAdapter(), "scripted": ScriptedAdapter()}
+)
 
 SCRIPTS: Final = "tgs/adapters"
 """Where a repository keeps adapters of its own."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +19,8 @@ from bot.domain.model import FailureReason
 from bot.domain.questions import AskedQuestion
 from bot.domain.usage import Usage
 from bot.worker.isolation import Launcher
-from bot.worker.process import Finished, Graces, LineSplitter, run
+from bot.worker.model_proxy import ModelDoor
+from bot.worker.process import MAX_LINE, Finished, Graces, LineSplitter, run
 from bot.worker.workspace import Workspace
 
 ProgressSink = Callable[[int, int, str], None]
@@ -30,7 +32,8 @@ class AgentResult:
 
     `asked` ends the attempt with questions for people. `session_id` and `transcript` (a file in the workspace) are what
     the same conversation needs to go on later, on another machine too; the worker hands them to the bot. `usage` counts
-    this run alone.
+    this run alone. `not_before` (aware UTC): when a spent quota is filled again. `prompt_version`: SHA-256 of
+    the prompt's file.
     """
 
     summary: str = ""
@@ -40,6 +43,8 @@ class AgentResult:
     transcript: Path | None = None
     session_id: str | None = None
     usage: Usage | None = None
+    not_before: datetime | None = None
+    prompt_version: str = ""
 
     @property
     def succeeded(self) -> bool:
@@ -68,7 +73,7 @@ class Session:
     """One run of an agent. `deadline` is in seconds of the running loop's clock.
 
     `resume`: go on with that conversation instead of beginning one. `steer` gives what people said to the running agent
-    since it was last called, oldest first.
+    since it was last called, oldest first. `model` is the way to the model that holds no key; None: there is none.
     """
 
     context: ContextBundle
@@ -83,16 +88,25 @@ class Session:
     graces: Callable[[], Graces] = Graces
     resume: Resume | None = None
     steer: Callable[[], Sequence[str]] = no_words
+    model: ModelDoor | None = None
 
     @property
     def seconds_left(self) -> float:
         return max(0.0, self.deadline - asyncio.get_running_loop().time())
 
     async def run(
-        self, argv: Sequence[str], *, stdin: bytes = b"", on_line: Callable[[str], None] | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        on_line: Callable[[str], None] | None = None,
+        max_line: int = MAX_LINE,
     ) -> Finished:
-        """Runs one process to its end. Raises OSError when it cannot be started."""
-        lines = LineSplitter(on_line or self.on_line)
+        """Runs one process to its end; lines of more than `max_line` bytes are cut.
+
+        Raises OSError when it cannot be started.
+        """
+        lines = LineSplitter(on_line or self.on_line, max_line)
         finished = await run(
             self.launcher,
             argv,
