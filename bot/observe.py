@@ -366,7 +366,8 @@ def _needs(records: Records, issue: IssueFacts | None, now: datetime) -> _Needs:
     run = (
         live is not None
         and live.run_id is not None
-        and live.report is None
+        # What a worker says while it is being stopped proves nothing about its run.
+        and (live.report is None or live.phase is AttemptPhase.CANCELLING)
         and (
             live.phase in {AttemptPhase.SUSPECT, AttemptPhase.CANCELLING}
             or live.run_hint == "completed"

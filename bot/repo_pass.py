@@ -32,6 +32,7 @@ from bot.domain.mirror import (
 from bot.domain.model import IssueKey, Item, ItemState, RepoKey
 from bot.domain.policy import MAX_POLICY_CHARS, POLICY_PATH
 from bot.domain.policy_model import Policy
+from bot.domain.questions import QuestionStatus
 from bot.domain.repository import RepoRecord
 from bot.domain.schedule import schedule
 from bot.domain.survey import CHECK_AGAIN, ENVIRONMENTS, RepoChecks, check, checks_due, take_policy
@@ -115,6 +116,7 @@ class RepoPass:
             wake += [set_up_at] if set_up_at is not None else []
         session_at = await self._sessions.keep(repo)
         wake += [session_at] if session_at is not None else []
+        await self._mind_questions(repo, now)
         wake_at = await self._schedule(repo, policy, now)
         wake += [wake_at] if wake_at is not None else []
         if not repo.preflight_ok:
@@ -292,6 +294,29 @@ class RepoPass:
                 tx.mark(key)
 
         await self._store.write(write)
+
+    async def _mind_questions(self, repo: RepoRecord, now: datetime) -> None:
+        """A pause, and its end, are looked at by every item whose agent waits for an answer: its time stands still."""
+        paused = repo.pause is not None and repo.pause.active(now)
+
+        def other_than(tx: Ledger) -> list[IssueKey]:
+            open_ = [q for q in tx.waiting_questions(repo.key) if q.status is QuestionStatus.OPEN]
+            found = {q.key for q in open_ if (q.deadline is None) is not paused}
+            items = {item.key: item for item in tx.items(repo.key, states=[ItemState.NEEDS_INPUT.value])}
+            return [
+                key
+                for key in found
+                if key in items and (paused or (items[key].held_by is None and not items[key].human_owned))
+            ]
+
+        found = await self._store.read(other_than)
+
+        def mark(tx: Ledger) -> None:
+            for key in sorted(found):
+                tx.mark(key)
+
+        if found:
+            await self._store.write(mark)
 
     # --- queue -------------------------------------------------------------------------------------
 

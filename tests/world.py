@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -482,7 +483,7 @@ class RunByHand:
         self.end(Conclusion.SUCCESS)
         await self.world.settle()
 
-    async def send(self, kind: str, data: bytes) -> tuple[int, Any]:
+    async def send(self, kind: str, data: bytes | io.BytesIO) -> tuple[int, Any]:
         """What this attempt leaves for the next."""
         return await self._file("PUT", kind, data)
 
@@ -490,7 +491,7 @@ class RunByHand:
         """What the attempt before has left."""
         return await self._file("GET", kind, None)
 
-    async def _file(self, method: str, kind: str, data: bytes | None) -> tuple[int, Any]:
+    async def _file(self, method: str, kind: str, data: bytes | io.BytesIO | None) -> tuple[int, Any]:
         assert self.world.http is not None
         url = f"{self.world.url}/api/v1/attempts/{self.attempt}/{kind}"
         headers = {"Authorization": f"Bearer {self.token}"}
