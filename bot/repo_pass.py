@@ -44,6 +44,7 @@ from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub, RepoView
 from bot.protocols.ledger import Ledger, Store
+from bot.resync import Resync
 from bot.session_service import SessionService
 from bot.setup_issue import SetUpIssue
 from bot.starter import Claimer, Starter
@@ -80,6 +81,7 @@ class RepoPass:
         set_up: SetUpIssue,
         serves: Callable[[int], bool],
         sessions: SessionService,
+        resync: Resync,
     ) -> None:
         self._github = github
         self._store = store
@@ -89,6 +91,7 @@ class RepoPass:
         self._set_up = set_up
         self._serves = serves
         self._sessions = sessions
+        self._resync = resync
         self._thoughts = ThoughtReader(github, store)
         self._views: LRUCache[RepoKey, tuple[RepoView, datetime]] = LRUCache(VIEWS_KEPT)
 
@@ -103,7 +106,9 @@ class RepoPass:
             log.info("repository_gone", repo=repo.full_name)
             await self._save(repo, replace(repo, active=False))
             return Look()
-        repo, head = await self._facts(repo, view, now)
+        repo, head = await self._facts(await self._resync.listen(repo), view, now)
+        if repo.resync_asked_at is not None and not repo.archived:
+            repo = await self._resync.look(repo)
         policy = policy_of(repo)
         wake: list[datetime] = []
         listed: tuple[Listed, ...] = ()

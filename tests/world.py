@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import aiohttp
@@ -42,8 +41,6 @@ from bot.localhub.core import Role as HubRole
 from bot.localhub.registry import fresh_key
 from bot.localhub.runner import ManualRunner
 from bot.settings import Settings
-from bot.store.migrate import prepare
-from bot.store.sqlite import create_file
 from bot.web.api.problems import problems
 from bot.workflows import render_run_workflow
 from tests.contract.api_answers import around
@@ -168,8 +165,6 @@ class World:
         await asyncio.sleep(0)
 
     async def start_bot(self) -> None:
-        if self.database_url is None:
-            put_ledger(self.tmp / "data" / "tgs.db")
         session = open_session(self.around_requests)
         outside = Outside(
             clock=self.clock,
@@ -251,6 +246,14 @@ class World:
             await self.settle()
         self.clock.advance(max(end - self.clock.now(), timedelta(0)))
         await self.settle()
+
+    async def polls(self, by: timedelta) -> None:
+        """Time passes as `after`, and the bot sweeps when it would by itself."""
+        end = self.clock.now() + by
+        while self.clock.now() < end:
+            pause = await self.parts.engine.sweep.tick()
+            await self.settle()
+            await self.after(min(max(pause, timedelta(seconds=1)), end - self.clock.now()))
 
     # --- people ------------------------------------------------------------------------------------
 
@@ -573,22 +576,6 @@ async def _watched() -> AsyncIterator[list[str]]:
 
 FRESH_DATABASE: Callable[[], str] | None = None
 """Gives every world a database of its own, where the tests are to run on another one than SQLite."""
-
-
-@cache
-def migrated() -> bytes:
-    """A new ledger as the migrations leave it; copying it spares each world forty milliseconds."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "tgs.db"
-        prepare(f"sqlite:///{file.as_posix()}", FakeClock())
-        return file.read_bytes()
-
-
-def put_ledger(file: Path) -> None:
-    """A migrated ledger, where there is none yet."""
-    if not file.exists():
-        create_file(file)
-        file.write_bytes(migrated())
 
 
 @cache

@@ -59,6 +59,11 @@ def _one(draft: Draft, policy: Policy, facts: IntentFacts) -> None:
     if not facts.unchanged:
         _answer(draft, intent, note(NoteCode.COMMENT_CHANGED, actor=intent.actor.login), refused=True)
         return
+    since = draft.repo.listening_since
+    if intent.source is IntentSource.COMMENT and since is not None and intent.created_at < since:
+        old = note(NoteCode.TOO_OLD, actor=intent.actor.login, verb=intent.verb)
+        _answer(draft, intent, old, refused=True, words=not (facts.replied_recently and _reader(facts.role)))
+        return
     if intent.error is not None:
         _answer(
             draft,

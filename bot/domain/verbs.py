@@ -297,7 +297,7 @@ def _state_params(ask: Ask) -> tuple[tuple[str, str], ...]:
 
 def _sync(ask: Ask) -> Answer:
     ask.draft.wake(ask.draft.facts.key.repo_key)
-    ask.draft.repo = replace(ask.draft.repo, head_sha=None, preflight_head=None)
+    ask.draft.repo = replace(ask.draft.repo, head_sha=None, preflight_head=None, resync_asked_at=ask.draft.now)
     return done(ask, "synced")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +51,12 @@ def _config(connection: Connection | None = None) -> Config:
     return config
 
 
-@cache
-def _revisions() -> tuple[str, ...]:
-    """The revisions of this version, newest first. Read once: they do not change while the process lives."""
-    found = tuple(step.revision for step in ScriptDirectory.from_config(_config()).walk_revisions())
-    if not found:
-        raise SettingsError(f"No migrations were found in {MIGRATIONS}.", "Install the package again.")
-    return found
-
-
 def head() -> str:
     """The revision that this version of the code needs."""
-    return _revisions()[0]
+    found = ScriptDirectory.from_config(_config()).get_current_head()
+    if found is None:
+        raise SettingsError(f"No migrations were found in {MIGRATIONS}.", "Install the package again.")
+    return found
 
 
 def revision_of(connection: Connection) -> str | None:
@@ -71,8 +64,13 @@ def revision_of(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def _known(revision: str | None) -> bool:
+    script = ScriptDirectory.from_config(_config())
+    return revision is None or any(step.revision == revision for step in script.walk_revisions())
+
+
 def _refuse_newer(revision: str | None, where: str) -> None:
-    if revision is not None and revision not in _revisions():
+    if not _known(revision):
         raise SchemaTooNew(
             f"The database {where} is at schema revision {revision}, which this version does not know "
             f"(its newest is {head()}): a newer version wrote it.",
