@@ -171,7 +171,9 @@ WORKING: dict[str, tuple[Step, Act, Seen]] = {
 async def test_each_kind_of_news_is_found_without_its_webhook(
     tmp_path: Path, kinds: dict[str, tuple[Step, Act, Seen]]
 ) -> None:
-    async with scene(tmp_path, policy="max_parallel: 25\nmax_unreviewed_prs: 100\nbudgets:\n  per_day: 1000\n") as world:
+    async with scene(
+        tmp_path, policy="max_parallel: 25\nmax_unreviewed_prs: 100\nbudgets:\n  per_day: 1000\n"
+    ) as world:
         if kinds is WAITING:
             await queued(world, "Holds up the others")
         items = {kind: await step(world, kind) for kind, (step, _, _) in kinds.items()}
