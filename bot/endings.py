@@ -18,9 +18,11 @@ from bot.backlog import Listed, listed
 from bot.claim_tokens import holder_of
 from bot.domain.attempt import Attempt, WorkerKind, WorkerReport
 from bot.domain.attempting import handed_in
+from bot.domain.failures import bounded_reset
 from bot.domain.model import FailureReason, Item, ItemState, Role
 from bot.domain.permissions import Capability, needed
 from bot.domain.repository import RepoRecord
+from bot.domain.usage import Usage
 from bot.errors import Forbidden, LostClaim, NotFound, Refused, UserError
 from bot.policies import policy_of
 from bot.protocols.clock import Clock
@@ -87,8 +89,13 @@ class Endings:
         *,
         retryable: bool | None = None,
         log: str | None = None,
+        usage: Usage | None = None,
+        retry_at: datetime | None = None,
     ) -> Settled:
-        """The work failed. `retryable` None: the reason decides. Raises LostClaim, UserError for an unknown reason."""
+        """The work failed. `retryable` None: the reason decides; `retry_at`: when a spent quota is filled again.
+
+        Raises LostClaim, UserError for an unknown reason.
+        """
         attempt, _, _ = await self._store.read(lambda tx: self._mine(tx, attempt_id, token, fence))
         why = _reason(reason)
         if attempt.report is not None and attempt.report.succeeded:
@@ -96,7 +103,10 @@ class Endings:
         if not attempt.live and attempt.report is None:
             raise LostClaim(LOST)
         if attempt.report is None:
-            report = WorkerReport(False, self._clock.now(), why, detail=message, retryable=retryable)
+            now = self._clock.now()
+            report = WorkerReport(
+                False, now, why, detail=message, retryable=retryable, usage=usage, retry_at=bounded_reset(retry_at, now)
+            )
             await self._report(attempt, report, log)
         return await self._settled(attempt)
 

@@ -462,17 +462,19 @@ class RunByHand:
             "POST", f"/attempts/{self.attempt}/heartbeat", self.token, {"fence": self.fence, "progress": progress}
         )
 
-    async def report(self, *, succeeded: bool = True, reason: str | None = None, detail: str = "") -> int:
+    async def report(
+        self, *, succeeded: bool = True, reason: str | None = None, detail: str = "", **more: object
+    ) -> int:
         status, _ = await self.call(
             "POST", f"/attempts/{self.attempt}/report", self.token,
             {"fence": self.fence, "succeeded": succeeded, "reason": reason, "detail": detail,
-             "summary": "Did it.", "bundle_digest": "0" * 64 if succeeded else None, "isolation": "none"},
+             "summary": "Did it.", "bundle_digest": "0" * 64 if succeeded else None, "isolation": "none", **more},
         )  # fmt: skip
         return status
 
-    async def fail(self, reason: str, detail: str = "") -> None:
+    async def fail(self, reason: str, detail: str = "", **more: object) -> None:
         """The agent's job reports a failure and the run ends."""
-        assert await self.report(succeeded=False, reason=reason, detail=detail) == 200
+        assert await self.report(succeeded=False, reason=reason, detail=detail, **more) == 200
         self.end(Conclusion.FAILURE)
         await self.world.settle()
 

@@ -115,6 +115,7 @@ class WorkerReport:
     `retryable` overrides what the reason of a failure means. `no_code` is the word of the person `by`, who may merge,
     that the item is done without a change; only a call that has checked the person sets it. With `asked` it ends with
     questions; `session_id` is the agent's own name of the conversation. `usage` counts this attempt alone.
+    `retry_at` is when a spent quota is filled again. `prompt` is the SHA-256 of the prompt that the agent began with.
     """
 
     succeeded: bool
@@ -131,6 +132,8 @@ class WorkerReport:
     asked: tuple[AskedQuestion, ...] = ()
     session_id: str | None = None
     usage: Usage | None = None
+    retry_at: datetime | None = None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

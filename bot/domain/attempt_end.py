@@ -59,6 +59,7 @@ def conclude(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRepor
             report.reason or FailureReason.AGENT_CRASH,
             report.detail,
             retryable=report.retryable,
+            reset_at=report.retry_at,
         )
         return
     if report.no_code is not None:
@@ -122,6 +123,7 @@ def after_end(
     detail: str,
     *,
     retryable: bool | None = None,
+    reset_at: datetime | None = None,
 ) -> None:
     """End the attempt and decide from the typed reason what becomes of the item."""
     item = draft.item
@@ -137,7 +139,7 @@ def after_end(
         event = ItemEvent.WITHDRAWN if reason is FailureReason.CANCELLED_WITHDRAWN else ItemEvent.CANCELLED
         draft.move(event, actor=attempt.cancel_by or "GitHub", cause=reason.value, last_failure=attempt.failure)
         return
-    step = next_step(item, reason, policy, draft.now, jitter(attempt.id), retryable=retryable)
+    step = next_step(item, reason, policy, draft.now, jitter(attempt.id), reset_at, retryable)
     failure = attempt.failure
     if isinstance(step, Retry) and _money_is_gone(draft, policy, attempt):
         detail = f"The last attempt failed ({reason.value}), and another one is more than this issue may cost."

@@ -24,6 +24,8 @@ BACKOFF_CAP: Final = timedelta(minutes=30)
 """Longest delay: an outage of hours should not make an item wait a day after its end."""
 BACKOFF_FLOOR: Final = timedelta(seconds=5)
 """Shortest delay: full jitter may draw zero, and a retry within the same pass would meet the same trouble."""
+RESET_CAP: Final = timedelta(days=8)
+"""Longest wait for a quota: providers count by the week at most, and a wrong clock must not stop an item for years."""
 INFRA_CAP: Final = 5
 """Failures of infrastructure in a row before a person is asked: after about an hour it is no hiccup."""
 
@@ -238,6 +240,11 @@ def next_step(
     if again or (rule.burns and burnt >= attempts_allowed(item, policy)):
         return GiveUp(burnt, infra)
     return Retry(_when(rule, item, now, jitter, reset_at), burnt, infra, rule.fresh)
+
+
+def bounded_reset(at: datetime | None, now: datetime) -> datetime | None:
+    """When a quota is filled again, as far as a worker is believed: never later than `RESET_CAP` from now."""
+    return None if at is None else min(at, now + RESET_CAP)
 
 
 def _when(rule: FailureRule, item: Item, now: datetime, jitter: float, reset_at: datetime | None) -> datetime:

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -24,14 +24,8 @@ from pydantic import SecretStr
 from bot.domain.bundle import ContextBundle
 from bot.domain.model import FailureReason
 from bot.domain.questions import (
-    MAX_ASKED_TEXT,
-    MAX_CHOICES,
-    MAX_DESCRIPTION,
-    MAX_LABEL,
     MAX_QUESTIONS,
-    AskedQuestion,
 )
-from bot.domain.usage import Usage
 from bot.errors import LostClaim, TgsError, UserError
 from bot.worker import workspace as workspaces
 from bot.worker.adapters import adapter_named
@@ -45,6 +39,7 @@ from bot.worker.heartbeat import Heart, StopCause
 from bot.worker.isolation import AGENT_USER, Isolation, Launcher, choose
 from bot.worker.log import RunLog
 from bot.worker.model_proxy import ModelAccess, ModelDoor, ModelLimits, open_door
+from bot.worker.outcome import RunOutcome, counted_form, report_form
 from bot.worker.process import Ending, Graces
 from bot.worker.wire import ApiDown
 from bot.worker.workspace import Workspace
@@ -104,21 +99,6 @@ class Task:
         return self.token
 
 
-@dataclass(frozen=True, slots=True)
-class RunOutcome:
-    """How the work ended. `bundle_digest` is there exactly when it succeeded; `asked` when people must answer first."""
-
-    succeeded: bool
-    reason: FailureReason | None = None
-    detail: str = ""
-    summary: str = ""
-    bundle_digest: str | None = None
-    isolation: Isolation | None = None
-    asked: tuple[AskedQuestion, ...] = ()
-    session_id: str | None = None
-    usage: Usage | None = None
-
-
 class AttemptFailed(Exception):
     """The attempt ends here, for a reason that the bot shall know."""
 
@@ -141,8 +121,9 @@ async def live(task: Task, api: Api, log: RunLog, interrupt: asyncio.Event) -> R
     async with _background(heart, interrupt):
         launcher, isolation = await choose(context.attempt, place.private / "probe", place.root, task.agent_user)
         log.info("isolation", isolation=isolation.value)
+        told: list[AgentResult] = []
         try:
-            outcome = await _work(task, place, launcher, isolation, heart, log, api)
+            outcome = await _work(task, place, launcher, isolation, heart, log, api, told)
             if outcome.succeeded and heart.cause is None:
                 await _patiently(task, heart.stop, lambda: task.hand_on(task.out / BUNDLE_FILE))
         except AttemptFailed as failed:
@@ -158,6 +139,11 @@ async def live(task: Task, api: Api, log: RunLog, interrupt: asyncio.Event) -> R
             await launcher.remove(place.root)
         if heart.cause is not None:
             outcome = _stopped(heart.cause, task.interrupted, isolation)
+    for result in told:
+        # Whatever became of the attempt: what its agent used is used.
+        outcome = replace(
+            outcome, usage=result.usage, not_before=result.not_before, prompt_version=result.prompt_version
+        )
     if outcome.succeeded:
         log.info("accepted by the gate", digest=outcome.bundle_digest)
     elif outcome.asked:
@@ -220,38 +206,11 @@ async def _tell(api: Api, task: Task, outcome: RunOutcome, log: RunLog) -> None:
             "reason": reason.value,
             "message": outcome.detail,
             "log": await asyncio.to_thread(log.tail, LOG_BYTES),
+            **counted_form(outcome),
         }
         await api.fail(task.context.attempt, task.bearer, failure)
         return
-    report: dict[str, object] = {
-        "fence": task.context.fence,
-        "succeeded": outcome.succeeded,
-        "reason": outcome.reason.value if outcome.reason is not None else None,
-        "detail": outcome.detail,
-        "summary": outcome.summary,
-        "bundle_digest": outcome.bundle_digest,
-        "isolation": outcome.isolation.value if outcome.isolation is not None else None,
-    }
-    if outcome.asked:
-        report |= {"asked": [question_form(question) for question in outcome.asked], "session_id": outcome.session_id}
-    if outcome.usage is not None:
-        report["usage"] = asdict(outcome.usage)
-    await api.report(task.context.attempt, task.bearer, report)
-
-
-def question_form(question: AskedQuestion) -> dict[str, object]:
-    """A question as the bot takes it, within its limits."""
-    return {
-        "id": question.id[:64],
-        "text": question.text[:MAX_ASKED_TEXT],
-        "header": question.header[:MAX_LABEL],
-        "choices": [
-            {"label": choice.label[:MAX_LABEL], "description": choice.description[:MAX_DESCRIPTION]}
-            for choice in question.choices[:MAX_CHOICES]
-        ],
-        "several": question.several,
-        "default": None if question.default is None else question.default[:MAX_LABEL],
-    }
+    await api.report(task.context.attempt, task.bearer, report_form(task.context.fence, outcome))
 
 
 async def _work(
@@ -262,6 +221,7 @@ async def _work(
     heart: Heart,
     log: RunLog,
     api: Api,
+    told: list[AgentResult],
 ) -> RunOutcome:
     if isolation is Isolation.NONE and not (task.context.allow_unisolated or task.allow_unisolated):
         raise AttemptFailed(
@@ -281,12 +241,13 @@ async def _work(
         async with _door(task, log) as door:
             with_model = {} if door is None else door.environment
             result = await adapter.run(replace(session, model=door, environment={**session.environment, **with_model}))
+        told.append(result)
         if heart.stop.is_set():
             return RunOutcome(False)
         if result.asked:
             session_id = await leave(session, result, place.private / "leave", api, task.bearer, log)
             asked = result.asked[:MAX_QUESTIONS]
-            return RunOutcome(False, isolation=isolation, asked=asked, session_id=session_id, usage=result.usage)
+            return RunOutcome(False, isolation=isolation, asked=asked, session_id=session_id)
         if result.reason is not None:
             raise AttemptFailed(result.reason, result.detail, result.summary)
         digest = await _take(task, session, log, result)
@@ -299,7 +260,7 @@ async def _work(
         raise AttemptFailed(FailureReason.AGENT_CRASH, str(error)) from None
     except (GitError, OSError, TgsError) as error:
         raise AttemptFailed(FailureReason.AGENT_CRASH, f"The workspace could not be used: {error}") from None
-    return RunOutcome(True, None, "", log.clean(result.summary)[:_TEXT], digest, isolation, usage=result.usage)
+    return RunOutcome(True, None, "", log.clean(result.summary)[:_TEXT], digest, isolation)
 
 
 @contextlib.asynccontextmanager

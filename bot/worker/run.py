@@ -20,9 +20,10 @@ from pydantic import SecretStr
 from bot.domain.model import FailureReason
 from bot.errors import LostClaim
 from bot.worker.api import Api
-from bot.worker.life import POLITE, Interrupted, RunOutcome, Task, live
+from bot.worker.life import POLITE, Interrupted, Task, live
 from bot.worker.log import RunLog, log_name
 from bot.worker.model_proxy import ModelAccess
+from bot.worker.outcome import RunOutcome
 from bot.worker.outputs import Outputs
 from bot.worker.process import Graces
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from bot.localhub.actions_model import Conclusion
 from bot.worker.api import Api
-from bot.worker.life import RunOutcome
+from bot.worker.outcome import RunOutcome
 from bot.worker.outputs import Outputs
 from bot.worker.run import RunSettings, run_attempt
 from tests.scenarios.steps import dispatched, scene

@@ -148,6 +148,18 @@ async def test_a_retry_command_does_not_wait_for_the_delay(tmp_path: Path) -> No
         assert len(world.runs()) == 2
 
 
+async def test_a_spent_quota_is_waited_for_until_it_is_back_and_burns_no_attempt(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        number = await running(world)
+        back = world.clock.now() + 3 * HOUR
+        await world.run().fail("quota.provider", "limit reached", retry_at=back.isoformat(), prompt="a" * 64)
+        await world.after(2 * HOUR + HOUR / 2)
+        assert len(world.runs()) == 1
+        await world.after(HOUR)
+        assert len(world.runs()) == 2
+        assert (await item_of(world, number)).attempts_burnt == 0
+
+
 # --- set-up ------------------------------------------------------------------------------------------
 
 

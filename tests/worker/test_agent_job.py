@@ -18,7 +18,7 @@ from bot.domain.model import FailureReason
 from bot.errors import LostClaim
 from bot.worker.api import Api
 from bot.worker.isolation import Isolation
-from bot.worker.life import RunOutcome
+from bot.worker.outcome import RunOutcome
 from bot.worker.outputs import Outputs
 from bot.worker.process import Graces
 from bot.worker.run import RunSettings, run_attempt

@@ -19,6 +19,7 @@ from bot.web.api.bodies import answer, body_of
 from bot.web.api.callers import bearer
 from bot.web.api.described import ATTEMPT, SHOWN_ATTEMPT, Caller, Example, Row
 from bot.web.api.problems import ApiProblem, Code
+from bot.web.api.run_forms import RetryAt, UsageBody, usage_of
 
 MAX_WORDS = 8_000
 """Characters of a text of a worker; more would not be read in a comment."""
@@ -47,6 +48,8 @@ class FailBody(msgspec.Struct, forbid_unknown_fields=True):
     message: Words = ""
     retryable: bool | None = None
     log: str | None = None
+    usage: UsageBody | None = None
+    retry_at: RetryAt | None = None
 
 
 class QueueCompleteBody(CompleteBody, forbid_unknown_fields=True, kw_only=True):
@@ -113,7 +116,15 @@ class AttemptsApi:
         message = redact(for_comment(body.message))
         return _ended(
             await self._endings.fail(
-                attempt, token, body.fence, body.reason, message, retryable=body.retryable, log=_kept(body.log)
+                attempt,
+                token,
+                body.fence,
+                body.reason,
+                message,
+                retryable=body.retryable,
+                log=_kept(body.log),
+                usage=usage_of(body.usage),
+                retry_at=body.retry_at,
             )
         )
 

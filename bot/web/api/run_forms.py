@@ -10,6 +10,8 @@ import msgspec
 from bot.domain.bundle import ContextBundle
 from bot.domain.identity import RunSecret, secret_pattern
 from bot.domain.questions import MAX_ASKED_TEXT, MAX_CHOICES, MAX_DESCRIPTION, MAX_LABEL, MAX_QUESTIONS
+from bot.domain.sanitise import redact, visible
+from bot.domain.usage import Usage
 
 EXAMPLE_CODE = "tgh_" + "0" * 48
 EXAMPLE_TOKEN = "tga_" + "0" * 48
@@ -82,8 +84,32 @@ class UsageBody(msgspec.Struct, forbid_unknown_fields=True):
     model: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
+def usage_of(body: UsageBody | None) -> Usage | None:
+    """What an agent used, as a value."""
+    if body is None:
+        return None
+    model = redact(visible(body.model)).strip()
+    return Usage(
+        body.turns,
+        body.input_tokens,
+        body.output_tokens,
+        body.cache_read_tokens,
+        body.cache_write_tokens,
+        body.cost_microusd,
+        model,
+    )
+
+
+RetryAt = Annotated[
+    datetime, msgspec.Meta(tz=True, description="When a spent quota is filled again; at most eight days are waited.")
+]
+
+
 class ReportBody(msgspec.Struct, forbid_unknown_fields=True):
-    """With `asked` the attempt ends with questions for people; `session_id` names the agent's conversation."""
+    """With `asked` the attempt ends with questions for people; `session_id` names the agent's conversation.
+
+    `prompt` is the SHA-256 of the prompt that the agent began with.
+    """
 
     fence: int
     succeeded: bool
@@ -95,6 +121,8 @@ class ReportBody(msgspec.Struct, forbid_unknown_fields=True):
     asked: QuestionBodies = []
     session_id: SessionId | None = None
     usage: UsageBody | None = None
+    retry_at: RetryAt | None = None
+    prompt: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
 
 
 class PublishBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -15,11 +15,11 @@ from aiohttp import web
 from bot.domain.attempt import Attempt, WorkerReport
 from bot.domain.attempting import HEARTBEAT, handed_in
 from bot.domain.bundle import ContextBundle
+from bot.domain.failures import bounded_reset
 from bot.domain.identity import RunIdentity
 from bot.domain.model import FailureReason
 from bot.domain.questions import AskedQuestion, Choice
 from bot.domain.sanitise import for_comment, redact, visible
-from bot.domain.usage import Usage
 from bot.protocols.clock import Clock
 from bot.run_service import RunService
 from bot.web.api.bodies import answer, body_of, query_of
@@ -43,7 +43,7 @@ from bot.web.api.run_forms import (
     RefusedBody,
     ReportBody,
     ScanStarted,
-    UsageBody,
+    usage_of,
 )
 from bot.web.oidc import OidcVerifier
 
@@ -153,7 +153,9 @@ class Runs:
                 isolation=body.isolation,
                 asked=() if final else asked,
                 session_id=body.session_id,
-                usage=_usage(body.usage),
+                usage=usage_of(body.usage),
+                retry_at=bounded_reset(body.retry_at, self._clock.now()),
+                prompt=body.prompt,
             ),
             final=final,
         )
@@ -267,20 +269,6 @@ def questions_of(bodies: Sequence[QuestionBody]) -> tuple[AskedQuestion, ...]:
 
 def _kept(text: str) -> str:
     return redact(visible(text)).strip()
-
-
-def _usage(body: UsageBody | None) -> Usage | None:
-    if body is None:
-        return None
-    return Usage(
-        body.turns,
-        body.input_tokens,
-        body.output_tokens,
-        body.cache_read_tokens,
-        body.cache_write_tokens,
-        body.cost_microusd,
-        _kept(body.model),
-    )
 
 
 def _words(text: str) -> str:
