@@ -6,7 +6,7 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-agent lint check bench build run lock install install-dev clean
+.PHONY: help demo test test-agent redteam lint check bench build run lock install install-dev clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ test: install-dev ## Run all tests
 
 test-agent: $(VENV)/.agent ## Test with the real agent program (installs it)
 	TGS_REQUIRE_AGENT=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/agent
+
+redteam: install-dev ## Play all attacks by text and by bundle; print how far they got
+	$(BIN)/python -m pytest -q -n 2 $(PYTEST_ARGS) tests/redteam tests/worker/test_gate_refuses_hostile_bundles.py
 
 lint: install-dev ## Style, types, layers, workflow files
 	$(BIN)/ruff check .

@@ -7,12 +7,14 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 
 from tests import world
 from tests.databases import PostgresqlServer, postgresql_server
+from tests.redteam.report import PROPERTY, summary
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory, where the system has one
 ROOM = 4 << 30
@@ -42,6 +44,14 @@ def pytest_configure(config: pytest.Config) -> None:
     found = os.statvfs(MEMORY)
     if not found.f_flag & os.ST_NOEXEC and found.f_bavail * found.f_frsize >= ROOM:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How far attacks got, over all tests that were run."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    found = [str(value) for report in reports for name, value in report.user_properties if name == PROPERTY]
+    for line in summary(found):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,6 +19,8 @@ from typing import Final
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from bot.domain.hidden import fence_line, strip_hidden, without_comments
+
 MAX_TEXT: Final = 60_000
 """Characters of a comment, body or prompt part; GitHub's limit is 65,536 and our own lines come on top."""
 MAX_TITLE: Final = 200
@@ -49,21 +51,7 @@ _LINE_ENDS = re.compile("\r\n?|\u2028|\u2029|\x85|\x0b|\x0c")
 _LONG_FENCE = re.compile(r"`{9,}|~{9,}")
 _EXPRESSION = re.compile(r"\$(?=\{\{)")
 
-# (how something hidden begins, how it ends, what is put in its place)
-_COMMENT = re.compile("<!--"), "-->", ""
-_HIDDEN = (
-    _COMMENT,
-    (re.compile(r"<\?"), "?>", ""),
-    (re.compile(r"<!\[CDATA\["), "]]>", ""),
-    (re.compile(r"<![A-Za-z]"), ">", ""),
-    (re.compile(r"<(?:img|picture|source|svg|video|audio|iframe|object|embed)\b", re.IGNORECASE), ">", "(image)"),
-)
-_OPEN_COMMENT_BLOCK = re.compile(r"^[ \t]{0,3}<!--.*\Z", re.DOTALL | re.MULTILINE)
-_OPEN_COMMENT = re.compile(r"<!--")
-_HTML_ATTRIBUTES = re.compile(r"<([A-Za-z][A-Za-z0-9-]*)\s(?=[^<>=]*=)[^<>]*+>")
-_IMAGE = re.compile(r"!\[[^\[\]\n]*\](?:\([^()\n]*\)|\[[^\[\]\n]*\])?")
 _IMAGE_START = re.compile(r"!(?=\[)")
-_REFERENCE_TITLE = re.compile(r"^([ ]{0,3}\[[^\]\n]+\]:[ \t]*\S+)[ \t]+[\"'(][^\n]*$", re.MULTILINE)
 
 _MENTION = re.compile(r"@(?=[A-Za-z0-9_-])")
 _CLOSING = re.compile(
@@ -77,6 +65,10 @@ _SKIP_CI = re.compile(
 )
 _SKIP_OTHER = re.compile(r"\*{3}[ \t]*(NO_CI)[ \t]*\*{3}", re.IGNORECASE)
 _SKIP_TRAILER = re.compile(r"\bskip-checks(?=[ \t]*:)", re.IGNORECASE)
+_OPENING = re.compile("<!--")
+_CREDIT = re.compile(
+    r"^([ \t]*(?:co-authored|signed-off|reviewed|acked|tested)-by)(?=[ \t]*:)", re.IGNORECASE | re.MULTILINE
+)
 _HTML = re.compile(r"<(?=[A-Za-z/!?])")
 
 _CLOSING_WORD = re.compile(r"\b(c|f|r)(?=(?:lose[sd]?|ix(?:e[sd])?|esolve[sd]?)\b\W{0,8}#?\w)", re.IGNORECASE)
@@ -102,28 +94,14 @@ def cap(text: str, limit: int = MAX_TEXT, mark: str = SHORTENED) -> str:
 def for_prompt(text: str, limit: int = MAX_TEXT) -> str:
     """What an agent may read of a text by people: only what people see on the page.
 
-    Hidden comments, hidden attributes and images go; fenced code keeps its content. Repeated until nothing changes,
+    What `bot/domain/hidden.py` knows to be unseen goes; fenced code keeps its content. Repeated until nothing changes,
     because removing one thing can uncover another.
     """
 
     def once(current: str) -> str:
-        return _EXPRESSION.sub("$ ", _outside_code(visible(current), _strip_hidden))
+        return _EXPRESSION.sub("$ ", _outside_code(visible(current), strip_hidden, fence_line))
 
-    return cap(_fixpoint(text, once, last=lambda t: _EXPRESSION.sub("$ ", _strip_hidden(visible(t)))).strip(), limit)
-
-
-def _strip_hidden(text: str) -> str:
-    def once(current: str) -> str:
-        current = _OPEN_COMMENT_BLOCK.sub("", _cut(current, *_COMMENT))
-        current = _OPEN_COMMENT.sub("&lt;!--", current)
-        for hidden in _HIDDEN:
-            current = _cut(current, *hidden)
-        # What still begins like an image has brackets inside its hidden text; at least it does not look like words.
-        current = _IMAGE_START.sub("(image)", _IMAGE.sub("(image)", current))
-        current = _HTML_ATTRIBUTES.sub(r"<\1>", current)
-        return _REFERENCE_TITLE.sub(r"\1", current)
-
-    return _fixpoint(text, once)
+    return cap(_fixpoint(text, once, last=lambda t: _EXPRESSION.sub("$ ", strip_hidden(visible(t)))).strip(), limit)
 
 
 def for_comment(text: str, limit: int = MAX_TEXT) -> str:
@@ -144,6 +122,7 @@ def _defuse(text: str) -> str:
     text = _SKIP_CI.sub(r"(\1)", text)
     text = _SKIP_OTHER.sub(r"(\1)", text)
     text = _SKIP_TRAILER.sub(lambda m: m[0] + ZWSP, text)
+    text = _CREDIT.sub(lambda m: m[1] + ZWSP, text)
     text = _MENTION.sub("@" + ZWSP, text)
     text = _CLOSING.sub(lambda m: m[1] + ZWSP, text)
     text = _LINE_COMMAND.sub(lambda m: f"{m[1]}{ZWSP}/", text)
@@ -153,7 +132,7 @@ def _defuse(text: str) -> str:
 
 def one_line(text: str) -> str:
     """The visible text on one line, spaces collapsed, hidden comments removed."""
-    shown = _fixpoint(visible(text), lambda t: _OPEN_COMMENT_BLOCK.sub("", _cut(t, *_COMMENT)))
+    shown = _fixpoint(visible(text), without_comments)
     return " ".join(shown.split())
 
 
@@ -192,7 +171,9 @@ def code_span(text: str, limit: int = MAX_INLINE) -> str:
 
 def code_block(text: str, limit: int = MAX_TEXT, language: str = "") -> str:
     """A foreign text as a fenced block of its own lines."""
-    body = cap(visible(text), limit).strip("\n")
+    # GitHub leaves code alone; bots that look for commands or marks line by line do not.
+    body = _LINE_COMMAND.sub(lambda m: f"{m[1]}{ZWSP}/", cap(visible(text), limit).strip("\n"))
+    body = _OPENING.sub("<" + ZWSP + "!--", body)
     longest = max((len(run) for run in re.findall(r"`+", body)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{body}\n{fence}"
@@ -213,21 +194,6 @@ def for_terminal(text: str, limit: int = MAX_TEXT) -> str:
 # --- helpers
 
 
-def _cut(text: str, begin: re.Pattern[str], end: str, instead: str) -> str:
-    """Replaces everything from `begin` to the next `end`. One pass: a regular expression would look for a missing end
-    again at every beginning, which built text makes very slow.
-    """
-    parts: list[str] = []
-    at = 0
-    while (start := begin.search(text, at)) is not None:
-        stop = text.find(end, start.end())
-        if stop < 0:
-            break
-        parts += [text[at : start.start()], instead]
-        at = stop + len(end)
-    return "".join(parts) + text[at:]
-
-
 def _fixpoint(text: str, step: Callable[[str], str], last: Callable[[str], str] | None = None) -> str:
     """Applies `step` until nothing changes. After 20 rounds (only built texts need more) `last` ends it."""
     for _ in range(20):
@@ -243,15 +209,17 @@ def _fixpoint(text: str, step: Callable[[str], str], last: Callable[[str], str] 
     return text
 
 
-def _outside_code(text: str, change: Callable[[str], str]) -> str:
-    """Applies `change` to every stretch of lines that is not a code block at the top level of the Markdown."""
+def _outside_code(text: str, change: Callable[[str], str], opening: Callable[[str], str] = str) -> str:
+    """Applies `change` to every stretch of lines that is not a code block at the top level of the Markdown, and
+    `opening` to the first line of each block.
+    """
     lines = text.split("\n")
     parts: list[str] = []
     at = 0
     for start, end in _code_blocks(text):
         if start > at:
             parts.append(change("\n".join(lines[at:start])))
-        parts.append("\n".join(lines[start:end]))
+        parts.append("\n".join([opening(lines[start]), *lines[start + 1 : end]]))
         at = end
     if at < len(lines) or not parts:
         parts.append(change("\n".join(lines[at:])))

@@ -156,7 +156,6 @@ class CommentShape(Shape):
     created_at: datetime
     updated_at: datetime
     html_url: str
-    issue_url: str = ""
     body: str | None = None
     user: UserShape | None = None
 

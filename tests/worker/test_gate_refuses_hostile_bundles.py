@@ -11,6 +11,7 @@ import pytest
 
 from bot.domain.model import FailureReason
 from bot.worker.gate import RefusedBundle, inspect
+from tests.redteam.report import Reached, Record, Technique, judge
 from tests.worker.hostile import Forge, entry, pack
 from tests.worker.support import BASE_FILES, THOUGHT, context, git, make_origin
 
@@ -288,14 +289,17 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_the_gate_refuses(case: Case, tmp_path: Path) -> None:
+async def test_the_gate_refuses(case: Case, tmp_path: Path, record_property: Record) -> None:
     origin = make_origin(tmp_path / "hub")
     forge = Forge(origin, tmp_path / "forge.git")
     bundle = case.build(forge)
     repository = tmp_path / "gate.git"
     git(tmp_path, "clone", "-q", "--bare", str(origin.source), str(repository))
     verdict = await inspect(bundle, repository, context(origin, **(case.context or {})))
-    assert isinstance(verdict, RefusedBundle), verdict
+    through = not isinstance(verdict, RefusedBundle)
+    leaked = through and case.reason is SECRET
+    judge(record_property, Technique.FILE_CONTENT, Reached(credential=leaked, write=through), verdict)
+    assert isinstance(verdict, RefusedBundle)
     assert verdict.reason is case.reason, verdict.detail
     assert case.words in verdict.detail
     assert verdict.detail.isprintable()
