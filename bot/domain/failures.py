@@ -294,6 +294,8 @@ EXCEPTIONS: Final = MappingProxyType(
         errors.Invalid: Handling.GIVE_UP,
         errors.Suspended: Handling.GIVE_UP,
         errors.LostClaim: Handling.GIVE_UP,
+        # The other run does what is to be done.
+        errors.Superseded: Handling.GIVE_UP,
         errors.TgsError: Handling.RETRY,
     }
 )
