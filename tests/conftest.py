@@ -32,6 +32,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(YOUNG, 20, 20)
 
 
+def pytest_runtest_logfinish() -> None:
+    """A test that is over is forgotten."""
+    world.forget_applications()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Puts the folders of tests into memory where that is possible and nothing else was asked for.
 

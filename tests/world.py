@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 import pytest
-from aiohttp import web
+from aiohttp import web, web_app
 from aiohttp.typedefs import Middleware
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
@@ -96,6 +96,7 @@ class Bot:
         await self.runner.cleanup()
         await self.parts.store.close()
         await self.session.close()
+        forget_applications()
 
 
 @dataclass
@@ -569,6 +570,11 @@ async def _watched() -> AsyncIterator[list[str]]:
 
 FRESH_DATABASE: Callable[[], str] | None = None
 """Gives every world a database of its own, where the tests are to run on another one than SQLite."""
+
+
+def forget_applications() -> None:
+    """aiohttp remembers the handlers of a thousand applications of a process, and with them every world ever built."""
+    web_app._cached_build_middleware.cache_clear()
 
 
 @cache
