@@ -50,20 +50,16 @@ def explored(setting: Setting) -> Explored:
     return claims.explorer().explore(claims.start())
 
 
-def documented() -> dict[str, tuple[int, int, int]]:
-    """What the page says: setting → states, steps, the longest of the shortest ways."""
-    row = re.compile(r"^\| (?P<what>[^|]+?) \| (?P<figures>[\d,]+ \| [\d,]+ \| [\d,]+) \|$", re.MULTILINE)
-    found = {}
-    for match in row.finditer(PAGE.read_text("utf-8")):
-        states, steps, depth = (int(figure.replace(",", "")) for figure in match["figures"].split(" | "))
-        found[match["what"]] = (states, steps, depth)
-    return found
+def documented() -> set[str]:
+    """The settings of which the page tells figures."""
+    return set(re.findall(r"^\| ([^|]+?) \| [\d,]+ \| [\d,]+ \| \d+ \|$", PAGE.read_text("utf-8"), re.MULTILINE))
 
 
 def holds(what: str, setting: Setting) -> None:
     found = explored(setting)
     assert found.flaw is None, str(found.flaw)
-    assert (found.states, found.steps, found.depth) == documented().get(what)
+    row = f"| {what} | {found.states:,} | {found.steps:,} | {found.depth} |"
+    assert row in PAGE.read_text("utf-8"), f"write the new figures into docs/claims.md:\n{row}"
 
 
 @pytest.mark.parametrize("what", QUICK)
@@ -78,7 +74,7 @@ def test_no_order_of_steps_breaks_a_rule_in_the_large_settings(what: str) -> Non
 
 
 def test_the_page_names_every_setting_and_no_other() -> None:
-    assert set(documented()) == {*QUICK, *LARGE}
+    assert documented() == {*QUICK, *LARGE}
 
 
 NEEDED: dict[str, tuple[Setting, str, int]] = {

@@ -9,9 +9,10 @@ Time does not pass here, because every order of steps is tried: whatever a timer
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, get_origin, get_type_hints
 
 from bot.domain.attempt import Attempt
 from bot.domain.claim_record import ClaimRecord, ClaimRef
@@ -20,13 +21,17 @@ from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, ItemStat
 from bot.domain.repository import RepoRecord
 from bot.errors import Conflict
 from bot.github.batch import ZERO_OID
-from bot.protocols.ledger import DuplicateLiveAttempt, OutboxRow
+from bot.protocols import ledger as ledger_module
+from bot.protocols.ledger import DuplicateLiveAttempt, Ledger, OutboxRow
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 PLANNED = NOW - timedelta(hours=1)
 """An act written ahead is always old enough to be judged; that GitHub shows it by then is assumed."""
 KEY = IssueKey(InstallationId(1), RepoId(1), 1)
 BOT_ID, MARIA = 99, Person(7, "maria")
+
+EMPTY: dict[Any, Callable[[], Any]] = {int: int, bool: bool, list: list, dict: dict, tuple: tuple}
+"""What an empty ledger answers, by the type of the answer; None for everything else."""
 
 ITEM = Item(
     KEY,
@@ -143,19 +148,11 @@ class Tx:
             return None
         return OutboxRow(key, "dispatch", KEY, KEY.repo_key, None, PLANNED, NOW if done else None, None, 1)
 
-    def _nothing(self, *_args: object, **_named: object) -> tuple[()]:
-        return ()
-
-    open_intents = locks = _nothing
-
-    def _none(self, *_args: object, **_named: object) -> None:
-        return None
-
-    touched_at = session_of = attempt_of_run = _none
-    take_locks = free_locks = audit = mark = outbox_retry = _none
-
-    def count_dispatches(self, repo: object, since: datetime) -> int:
-        return 0
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Of everything else this ledger knows nothing: whoever asks gets what an empty one would answer."""
+        wanted = get_type_hints(getattr(Ledger, name), vars(ledger_module)).get("return")
+        nothing = EMPTY.get(get_origin(wanted) or wanted)
+        return lambda *_args, **_named: nothing() if nothing is not None else None
 
     # --- writing
 
