@@ -24,14 +24,15 @@ from rich.table import Table
 
 from bot.cli.exits import Exit
 from bot.demo.project import ANOTHER_FOLDER, ANOTHER_PLAN, ISSUE_BODY, ISSUE_TITLE, thoughts
-from bot.demo.stage import Stage, set_stage
-from bot.demo.story import Seen, span, told
+from bot.demo.stage import DemoAgent, Stage, set_stage
+from bot.demo.story import Seen, questions, span, told
 from bot.domain.attempt import AttemptPhase
 from bot.domain.facts import Ci
 from bot.domain.model import InstallationId, IssueKey, Item, ItemState, RepoId, RepoKey
-from bot.errors import Unavailable
+from bot.errors import Unavailable, UserError
 from bot.localhub.model import Issue
 from bot.protocols.ledger import Ledger
+from bot.worker.adapters.claude_code import find_program
 
 LOOK_SECONDS = 0.25
 """How often the narrator looks; short enough to see every state."""
@@ -73,6 +74,7 @@ class Play:
         self.began = time.monotonic()
         self.seen: dict[int, Seen] = {}
         self.merging: set[int] = set()
+        self.replied: set[str] = set()
         self.asked_why = False
 
     def say(self, text: str, *, who: str = "bot") -> None:
@@ -171,6 +173,7 @@ class Play:
                 self.say(f"Maria asks on #{number}: /tgs why", who="maria")
                 self.stage.comment(issue, "/tgs why")
                 await self._answer(issue)
+            await self._reply(issue, seen)
             pull = seen.item.pull
             if pull is None or seen.item.state is not ItemState.IN_REVIEW or number in self.merging:
                 continue
@@ -179,6 +182,20 @@ class Play:
                 self.merging.add(number)
                 self.say(f"Maria reads pull request #{pull.number} and types on #{number}: /tgs merge", who="maria")
                 self.stage.comment(issue, "/tgs merge")
+
+    async def _reply(self, issue: Issue, seen: Seen) -> None:
+        """Answer the agent's question, once for each attempt that asks."""
+        newest = seen.newest
+        if seen.item.state is not ItemState.NEEDS_INPUT or newest is None or newest.id in self.replied:
+            return
+        asked = next((c.body for c in reversed(issue.comments) if questions(c.body)), None)
+        if asked is None:
+            return
+        self.replied.add(newest.id)
+        for line in questions(asked):
+            self.say(f"    the bot asks: {line}")
+        self.say(f"Maria answers on #{issue.number}: 2", who="maria")
+        self.stage.comment(issue, "2")
 
     async def _answer(self, issue: Issue) -> None:
         """Show the bot's answer to the question."""
@@ -231,15 +248,20 @@ class Play:
         return len(entries), sum(1 for entry in entries if entry.is_write)
 
 
-async def play(*, once: bool) -> int:
-    """Perform; the process's exit code. `once`: end with the story even on a terminal."""
+async def play(*, once: bool, agent: DemoAgent = DemoAgent.SCRIPTED) -> int:
+    """Perform; the process's exit code. `once`: end with the story even on a terminal.
+
+    Raises UserError when the agent is not on this machine.
+    """
+    if agent is DemoAgent.CLAUDE_CODE and find_program() is None:
+        raise UserError("Claude Code is not on this machine.", "Install it: pip install 'tgs-bot[claude]'.")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else PIPE_WIDTH)
     with tempfile.TemporaryDirectory(prefix="tgs-demo-") as folder:
-        async with set_stage(Path(folder)) as stage:
+        async with set_stage(Path(folder), agent) as stage:
             performance = Play(stage, console, stop)
             ending = await performance.run()
             match ending:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,6 +23,8 @@ from aiohttp import web
 
 from bot.app import PARTS, Parts, World, create_app
 from bot.clock import RandomIds
+from bot.demo.claude import KEY, answers, claude_policy
+from bot.demo.model_api import Conversation, Script, ScriptedModel
 from bot.demo.project import project
 from bot.domain.attempt_end import jitter
 from bot.localhub.core import Account, Actor, ActorKind, App, Hub, Installation, Repository
@@ -37,6 +41,8 @@ WRITE_SPACING = 0.05
 
 JOBS = 3
 """Jobs of the local runner at once: two attempts and one CI run on a small machine."""
+
+NO_FILES: Mapping[str, str] = MappingProxyType({})
 
 SHORT_SPREAD = 0.1
 """The largest spread of a retry on the stage, as a part of the product's one minute: nobody watches a longer wait."""
@@ -74,6 +80,7 @@ class Stage:
     installation: Installation
     maintainer: Account
     bot_url: str
+    model: ScriptedModel | None = None
 
     @property
     def maria(self) -> Actor:
@@ -108,9 +115,38 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class DemoAgent(StrEnum):
+    """Who does the work on the stage."""
+
+    SCRIPTED = "scripted"
+    CLAUDE_CODE = "claude-code"
+
+
 @asynccontextmanager
-async def set_stage(root: Path) -> AsyncIterator[Stage]:
-    """Everything running, the App installed; plans and issues are for the play."""
+async def set_stage(
+    root: Path,
+    agent: DemoAgent = DemoAgent.SCRIPTED,
+    choose: Callable[[Conversation], Script] = answers,
+    more: Mapping[str, str] = NO_FILES,
+) -> AsyncIterator[Stage]:
+    """Everything running, the App installed; plans and issues are for the play.
+
+    With Claude Code a scripted model runs beside it, which answers by `choose`; its key and address are what the
+    repository's environment `tgs-agent` holds. `more` files lie in the repository from the beginning.
+    """
+    if agent is DemoAgent.SCRIPTED:
+        async with _set(root, more) as stage:
+            yield stage
+        return
+    model = ScriptedModel(choose)
+    async with model.serve() as url, _set(root, {".tgs/policy.yml": claude_policy(), **more}, url, model) as stage:
+        yield stage
+
+
+@asynccontextmanager
+async def _set(
+    root: Path, more: Mapping[str, str], model_url: str = "", model: ScriptedModel | None = None
+) -> AsyncIterator[Stage]:
     port = free_port()
     bot_url = f"http://127.0.0.1:{port}"
     secret = secrets.token_hex(20)
@@ -137,12 +173,15 @@ async def set_stage(root: Path) -> AsyncIterator[Stage]:
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", port).start()
-            files = project() | {".github/workflows/tgs-server-run.yml": await _workflow(bot_url)}
+            files = project() | dict(more) | {".github/workflows/tgs-server-run.yml": await _workflow(bot_url)}
             repo = hub.create_repo(owner, "greeter", files=files, roles={"maria": HubRole.MAINTAIN})
             for name in ("tgs-agent", "tgs-publish"):
-                hub.actions.environment(repo, name)
+                environment = hub.actions.environment(repo, name)
+                if model_url and name == "tgs-agent":
+                    environment.secrets["ANTHROPIC_API_KEY"] = KEY
+                    environment.variables["ANTHROPIC_BASE_URL"] = model_url
             installation = hub.install(app, owner, [repo], by=maria)
-            yield Stage(hub, runner.app[PARTS], repo, app, installation, maria, bot_url)
+            yield Stage(hub, runner.app[PARTS], repo, app, installation, maria, bot_url, model)
         finally:
             await runner.cleanup()
 

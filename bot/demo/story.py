@@ -61,7 +61,8 @@ def _attempt_lines(name: str, before: Seen | None, now: Seen) -> list[str]:
             lines.append(f"{name}: run {attempt.run_id} proved who it is and started to work.")
         if attempt.progress is not None and (was is None or was.progress != attempt.progress):
             step = attempt.progress
-            lines.append(f"{name}: step {step.step} of {step.total}, {step.text}.")
+            place = f"step {step.step} of {step.total}, " if step.total > 0 else ""
+            lines.append(f"{name}: {place}{step.text.rstrip('.')}.")
         ended = attempt.phase is AttemptPhase.ENDED and (was is None or was.phase is not AttemptPhase.ENDED)
         if ended and attempt.failure is not None:
             why = failure_sentence(attempt.failure.reason)
@@ -75,6 +76,8 @@ def _state_lines(name: str, now: Seen) -> list[str]:
         case ItemState.IN_REVIEW:
             number = item.pull.number if item.pull is not None else "?"
             return [f"{name}: the bot opened pull request #{number}; the repository's own tests run on it."]
+        case ItemState.NEEDS_INPUT:
+            return [f"{name}: the agent has a question; its run has ended, and the bot asks on the issue."]
         case ItemState.DONE:
             return [f"{name} is merged and done."]
         case ItemState.FAILED:
@@ -101,6 +104,14 @@ def _ci_lines(name: str, ci: Ci) -> list[str]:
             return [f"{name}: the tests of the repository fail on its branch."]
         case Ci.PENDING | Ci.NONE:
             return []
+
+
+def questions(comment: str) -> list[str]:
+    """The question and its choices in a comment of the bot."""
+    if "question" not in comment:
+        return []
+    lines = [line.strip() for line in comment.splitlines()]
+    return [line.lstrip("> ") for line in lines if line.startswith("> ") or line[:2] in {"1.", "2."}]
 
 
 def span(begin: datetime | None, end: datetime | None) -> str:

@@ -55,10 +55,14 @@ Usage: tgs demo [OPTIONS]
   Plans are pushed, claimed, built, tested and merged, with real git,
   processes and HTTP, all on this machine; it takes about a minute. On a
   terminal it then serves on, to look around and to push plans, until Ctrl-C.
+  With `--agent claude-code` Claude Code itself does the work (`pip install
+  'tgs-bot[claude]'`); nothing is paid for.
 
 Options:
-  --once      End when all work is done instead of serving on.
-  -h, --help  Show this message and exit.
+  --once         End when all work is done instead of serving on.
+  --agent <str>  `scripted`, or `claude-code`: the real program with a
+                 scripted model.  [default: scripted]
+  -h, --help     Show this message and exit.
 """
 
 WHOLE = {"serve": SERVE, "demo": DEMO}

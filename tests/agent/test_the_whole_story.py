@@ -1,0 +1,98 @@
+"""From a plan to its merge, and from an issue over a question to its merge, with Claude Code in the runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bot.demo.claude import KEY, QUESTION
+from bot.demo.project import ISSUE_BODY, ISSUE_TITLE, greeting
+from bot.demo.stage import DemoAgent, Stage, set_stage
+from bot.domain.attempt import Attempt
+from bot.domain.budget import usage_of
+from bot.domain.model import InstallationId, IssueKey, RepoId
+from bot.localhub.actions_model import Run
+from bot.localhub.git import BareRepo
+from tests.localhub.flow import log_of
+
+LIMIT = 150.0
+LOOK = 0.1  # seconds between two looks at what is done by other processes
+
+
+async def until(done: Callable[[], bool], what: Callable[[], object]) -> None:
+    """Waits for what real processes do. Fails with what there is instead."""
+    try:
+        async with asyncio.timeout(LIMIT):
+            while not done():  # noqa: ASYNC110 - what is waited for happens in other processes
+                await asyncio.sleep(LOOK)
+    except TimeoutError:
+        raise AssertionError(what()) from None
+
+
+def state(stage: Stage, number: int) -> str:
+    names = [label.name for label in stage.repo.issues[number].labels]
+    return next((n.removeprefix("tgs:") for n in names if n in STATES), "")
+
+
+STATES = {f"tgs:{name}" for name in ("proposed", "ready", "in-progress", "needs-input", "in-review", "done", "failed")}
+
+
+def said(stage: Stage, number: int) -> list[str]:
+    return [comment.body for comment in stage.repo.issues[number].comments if comment.user is stage.app.bot]
+
+
+def everything(stage: Stage) -> str:
+    """What is there to understand a failure by."""
+    runs: list[Run] = list(stage.hub.actions.runs.values())
+    logs = "\n".join(f"{run.title} {name}:\n{log_of(job)}" for run in runs for name, job in run.jobs.items())
+    return "\n\n".join([*(body for number in stage.repo.issues for body in said(stage, number)), logs])
+
+
+async def attempts(stage: Stage, number: int) -> list[Attempt]:
+    key = IssueKey(InstallationId(stage.installation.id), RepoId(stage.repo.id), number)
+    return await stage.parts.store.read(lambda tx: list(tx.attempts(key)))
+
+
+@pytest.mark.timeout(4 * LIMIT)
+async def test_a_plan_and_an_issue_with_a_question_are_built_by_claude_code_and_merged(tmp_path: Path) -> None:
+    async with set_stage(tmp_path, DemoAgent.CLAUDE_CODE) as stage:
+        await until(lambda: any(i.user is stage.app.bot for i in stage.repo.issues.values()), lambda: "no set-up issue")
+        issue = stage.open_issue(ISSUE_TITLE, ISSUE_BODY)
+        stage.label(issue, "tgs:ready")
+        stage.push(greeting("b2c3d4", "goodbye", "Goodbye"), "Add a plan")
+
+        # The agent asks, and its run ends.
+        await until(lambda: state(stage, issue.number) == "needs-input", lambda: everything(stage))
+        assert any(QUESTION in body for body in said(stage, issue.number))
+        stage.comment(issue, "2")
+
+        # Both come to a pull request whose checks pass, and are merged on a person's word.
+        plan = next(n for n, i in stage.repo.issues.items() if "goodbye" in i.title and n != issue.number)
+        for number in (issue.number, plan):
+            await until(lambda n=number: state(stage, n) == "in-review", lambda: everything(stage))
+        for number in (issue.number, plan):
+            await until(lambda n=number: "passed" in said(stage, n)[0], lambda: everything(stage))
+            status = said(stage, number)[0]
+            assert "The agent used" in status
+            assert " turns, " in status
+            assert " tokens" in status
+            stage.comment(stage.repo.issues[number], "/tgs merge")
+            await until(lambda n=number: state(stage, n) == "done", lambda: everything(stage))
+
+        store = BareRepo(stage.repo.git_dir)
+        guide = store.file("refs/heads/main", "CONTRIBUTING.md")
+        assert guide is not None
+        assert guide.decode().startswith("# How to help")
+        first, second = await attempts(stage, issue.number)
+        assert second.resumes == first.id
+        for attempt in (first, second, *await attempts(stage, plan)):
+            usage = usage_of(attempt)
+            assert usage is not None
+            assert usage.turns > 0
+        assert stage.model is not None
+        assert {call.credential for call in stage.model.asked} == {KEY}
+        told = everything(stage)
+        assert KEY not in told
