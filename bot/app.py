@@ -60,6 +60,7 @@ from bot.web.api.openapi import OpenApi, document
 from bot.web.api.problems import problems
 from bot.web.api.queue import QueueApi
 from bot.web.api.repos import ReposApi
+from bot.web.api.resync import ResyncApi
 from bot.web.api.runs import Runs
 from bot.web.api.sessions import SessionsApi
 from bot.web.api.table import ROUTES
@@ -260,6 +261,7 @@ def _of_people(parts: Parts, callers: Callers) -> list[list[web.RouteDef]]:
         EventsApi(callers, store, parts.live, url).routes(),
         repos.routes(),
         CiApi(callers, store, parts.inbox, store.clock, ids, secrets).routes(),
+        ResyncApi(callers, engine.repositories).routes(),
         OlderApi(callers, store, store.clock, engine.membership, engine.repositories, repos, actions).routes(),
         TasksApi(callers, store, ids, engine.membership, html_url).routes(),
         BacklogApi(

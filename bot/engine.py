@@ -30,6 +30,7 @@ from bot.queue.api import Result
 from bot.reconcile import Reconciler
 from bot.repo_pass import RepoPass
 from bot.repository_service import RepositoryService
+from bot.resync import Resync
 from bot.run_service import RunService
 from bot.service import CommandService
 from bot.session_service import SessionService
@@ -111,6 +112,7 @@ def build_engine(
         SetUpIssue(github, store, clock, html_url),
         accounts.serves,
         sessions,
+        Resync(github, store, clock),
     )
     runs = RunService(store, github, clock, tokens, starter, html_url)
     return Engine(

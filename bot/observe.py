@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bot.domain import budget, labels
-from bot.domain.approval import PRIORITY_LABELS, newest
+from bot.domain.approval import newest
 from bot.domain.asking import reads_replies, resumable
 from bot.domain.attempt import Attempt, AttemptPhase, ClaimMark
 from bot.domain.attempting import ACTIVATION_LIMIT
@@ -32,6 +32,7 @@ from bot.domain.facts import (
     RunStatus,
 )
 from bot.domain.intents import Intent, IntentSource, body_digest
+from bot.domain.label_reading import PRIORITY_LABELS
 from bot.domain.model import TERMINAL_STATES, AttemptId, IssueKey, Item, ItemState, Person, Role
 from bot.domain.obey import APPROVING_VERBS, REPLY_PAUSE
 from bot.domain.questions import Question, considered, latest_round
@@ -366,7 +367,8 @@ def _needs(records: Records, issue: IssueFacts | None, now: datetime) -> _Needs:
     run = (
         live is not None
         and live.run_id is not None
-        and live.report is None
+        # What a worker says while it is being stopped proves nothing about its run.
+        and (live.report is None or live.phase is AttemptPhase.CANCELLING)
         and (
             live.phase in {AttemptPhase.SUSPECT, AttemptPhase.CANCELLING}
             or live.run_hint == "completed"

@@ -32,6 +32,7 @@ from bot.domain.mirror import (
 from bot.domain.model import IssueKey, Item, ItemState, RepoKey
 from bot.domain.policy import MAX_POLICY_CHARS, POLICY_PATH
 from bot.domain.policy_model import Policy
+from bot.domain.questions import QuestionStatus
 from bot.domain.repository import RepoRecord
 from bot.domain.schedule import schedule
 from bot.domain.survey import CHECK_AGAIN, ENVIRONMENTS, RepoChecks, check, checks_due, take_policy
@@ -43,6 +44,7 @@ from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub, RepoView
 from bot.protocols.ledger import Ledger, Store
+from bot.resync import Resync
 from bot.session_service import SessionService
 from bot.setup_issue import SetUpIssue
 from bot.starter import Claimer, Starter
@@ -79,6 +81,7 @@ class RepoPass:
         set_up: SetUpIssue,
         serves: Callable[[int], bool],
         sessions: SessionService,
+        resync: Resync,
     ) -> None:
         self._github = github
         self._store = store
@@ -88,6 +91,7 @@ class RepoPass:
         self._set_up = set_up
         self._serves = serves
         self._sessions = sessions
+        self._resync = resync
         self._thoughts = ThoughtReader(github, store)
         self._views: LRUCache[RepoKey, tuple[RepoView, datetime]] = LRUCache(VIEWS_KEPT)
 
@@ -102,7 +106,9 @@ class RepoPass:
             log.info("repository_gone", repo=repo.full_name)
             await self._save(repo, replace(repo, active=False))
             return Look()
-        repo, head = await self._facts(repo, view, now)
+        repo, head = await self._facts(await self._resync.listen(repo), view, now)
+        if repo.resync_asked_at is not None and not repo.archived:
+            repo = await self._resync.look(repo)
         policy = policy_of(repo)
         wake: list[datetime] = []
         listed: tuple[Listed, ...] = ()
@@ -115,6 +121,7 @@ class RepoPass:
             wake += [set_up_at] if set_up_at is not None else []
         session_at = await self._sessions.keep(repo)
         wake += [session_at] if session_at is not None else []
+        await self._mind_questions(repo, now)
         wake_at = await self._schedule(repo, policy, now)
         wake += [wake_at] if wake_at is not None else []
         if not repo.preflight_ok:
@@ -292,6 +299,29 @@ class RepoPass:
                 tx.mark(key)
 
         await self._store.write(write)
+
+    async def _mind_questions(self, repo: RepoRecord, now: datetime) -> None:
+        """A pause, and its end, are looked at by every item whose agent waits for an answer: its time stands still."""
+        paused = repo.pause is not None and repo.pause.active(now)
+
+        def other_than(tx: Ledger) -> list[IssueKey]:
+            open_ = [q for q in tx.waiting_questions(repo.key) if q.status is QuestionStatus.OPEN]
+            found = {q.key for q in open_ if (q.deadline is None) is not paused}
+            items = {item.key: item for item in tx.items(repo.key, states=[ItemState.NEEDS_INPUT.value])}
+            return [
+                key
+                for key in found
+                if key in items and (paused or (items[key].held_by is None and not items[key].human_owned))
+            ]
+
+        found = await self._store.read(other_than)
+
+        def mark(tx: Ledger) -> None:
+            for key in sorted(found):
+                tx.mark(key)
+
+        if found:
+            await self._store.write(mark)
 
     # --- queue -------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub
 from bot.protocols.ledger import Audit, Ledger, Store
 from bot.repo_pass import MIRROR_WINDOW
+from bot.resync import ask
 from bot.thought_reader import ThoughtReader
 
 SCAN_WITHIN = timedelta(seconds=10)
@@ -144,6 +145,20 @@ class RepositoryService:
         )
         await self._store.write(lambda tx: tx.audit(line))
         return branch.sha
+
+    # --- everything --------------------------------------------------------------------------------
+
+    async def resync(self, repos: Sequence[RepoRecord]) -> None:
+        """Have everything in these repositories looked at again."""
+        now = self._clock.now()
+
+        def write(tx: Ledger) -> None:
+            for known in repos:
+                repo = tx.repo(known.key)
+                if repo is not None:
+                    ask(tx, repo, now)
+
+        await self._store.write(write)
 
     # --- plans -------------------------------------------------------------------------------------
 

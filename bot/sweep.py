@@ -1,21 +1,23 @@
 """Looks at everything again from time to time, so that a lost webhook costs minutes and nothing else.
 
-At the start and then periodically: the App's installations and repositories are listed; every repository, every item
-that is not over and every open issue that wears the ready label is marked, so that also the label whose webhook was
-lost is found. Reads are conditional, so a quiet repository costs no quota.
+At the start and then every ten minutes the App's installations and repositories are listed, and each repository is
+looked through (`bot/resync.py`): its labels, its items, what people said. Where an attempt is alive that happens every
+90 seconds, for there somebody waits. Webhooks that failed are asked for again. Reads are conditional, so a quiet
+repository costs no quota.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
-from bot.domain.labels import READY
-from bot.domain.model import InstallationId, IssueKey, Person
+from bot import resync
+from bot.domain.model import InstallationId, Person
+from bot.domain.redelivery import OFFERED_FOR, redelivery
 from bot.domain.repository import RepoRecord
 from bot.errors import GitHubError, RateLimited
 from bot.protocols.clock import Clock
@@ -25,11 +27,17 @@ from bot.protocols.ledger import Ledger, Store
 SWEEP_EVERY = timedelta(minutes=10)
 """How long a lost webhook may go unnoticed when no timer of the item is due earlier."""
 
-MISSED_AT_START = timedelta(days=1)
-"""After an outage, commands that were written while nobody listened are still carried out, but not for ever."""
+HOT_EVERY = timedelta(seconds=90)
+"""The same where an attempt is alive: its end, a stop, or a merge meanwhile should not wait for the great sweep."""
 
 REDELIVERIES = 100
 """Webhooks asked for again in one sweep at most; the rest follows with the next."""
+
+MISSED_AT_START = timedelta(days=1)
+"""How far back a ledger that has no bookmark yet looks for webhooks that failed."""
+
+GOOD = "deliveries"
+"""The bookmark of the last delivery up to which nothing is open."""
 
 RETRY_SOON = timedelta(seconds=30)
 """When GitHub could not be asked at the start, try again this soon: nothing is known until then."""
@@ -71,26 +79,36 @@ class Sweep:
         self._clock = clock
         self._accounts = accounts
         self._sleep = sleep
+        self._next: datetime | None = None
         self.bot: Person | None = None
         self.last_success: datetime | None = None
 
     async def run(self) -> None:
         """Sweep for ever; an error is logged and the next sweep comes sooner."""
         while True:
-            pause = SWEEP_EVERY
+            await self._sleep((await self.tick()).total_seconds())
+
+    async def tick(self) -> timedelta:
+        """What is due now; how long until something is due again."""
+        now = self._clock.now()
+        if self._next is None or now >= self._next:
+            self._next = now + SWEEP_EVERY
             try:
                 await self.once()
             except GitHubError as error:
                 log.warning("sweep_failed", error=str(error))
-                pause = RETRY_SOON
-            await self._sleep(pause.total_seconds())
+                self._next = now + RETRY_SOON
+        else:
+            await self._store.write(lambda tx: mark_hot(tx, now))
+        return min(HOT_EVERY, max(self._next - self._clock.now(), timedelta()))
 
     async def once(self) -> None:
         """One sweep. Raises GitHubError when the installations cannot be listed; what is known is marked first."""
-        await self._store.write(mark_everything)
+        now = self._clock.now()
+        await self._store.write(lambda tx: mark_everything(tx, now))
         if self._accounts.owner_is(await self._github.app_owner()):
             # Who is served was not known yet when everything was marked.
-            await self._store.write(mark_everything)
+            await self._store.write(lambda tx: mark_everything(tx, now))
         # The same account for every installation: from here on our own events wake nobody.
         self.bot = await self._github.bot_user(InstallationId(0))
         seen: set[InstallationId] = set()
@@ -102,36 +120,27 @@ class Sweep:
             await self._store.write(self._taker(installation, repos, dict(permissions)))
             log.debug("installation_seen", installation=installation, account=login, repositories=len(repos))
         await self._store.write(lambda tx: _switch_off(tx, seen))
-        await self._find_labelled()
         await self._ask_again()
         self.last_success = self._clock.now()
 
     async def _ask_again(self) -> None:
-        """Has GitHub send the webhooks again that did not reach us: looking finds states, but not what was said."""
+        """Has GitHub send the webhooks again that did not reach us, from the first on of which that is not settled."""
         now = self._clock.now()
-        since = self.last_success - SWEEP_EVERY if self.last_success is not None else now - MISSED_AT_START
+        good = int(await self._store.read(lambda tx: tx.bookmark(GOOD)) or 0)
+        # Without a bookmark nobody knows what an earlier ledger had taken.
+        since = now - (OFFERED_FOR if good else MISSED_AT_START)
         try:
-            for delivery in (await self._github.failed_deliveries(since))[:REDELIVERIES]:
+            found = await self._github.deliveries(good, since)
+            plan = redelivery(found, good, now, since=since, at_most=REDELIVERIES)
+            for delivery in plan.again:
                 await self._github.redeliver(delivery)
         except RateLimited:
             raise
         except GitHubError as error:
             log.info("deliveries_not_asked_again", error=str(error))
-
-    async def _find_labelled(self) -> None:
-        """Marks the open issues that wear the ready label. A repository that cannot be read is left to its own pass,
-        which says why; a limit ends the sweep."""
-        repos = await self._store.read(lambda tx: [r for r in tx.repos() if r.active and not r.archived])
-        for repo in repos:
-            try:
-                labelled = [i.key for i in await self._github.issues_with_label(repo.key, READY) if i.open]
-            except RateLimited:
-                raise
-            except GitHubError as error:
-                log.info("labels_not_read", repo=repo.full_name, error=str(error))
-                continue
-            if labelled:
-                await self._store.write(_toucher(labelled))
+            return
+        if plan.good != good:
+            await self._store.write(lambda tx: tx.set_bookmark(GOOD, str(plan.good)))
 
     def _taker(
         self, installation: InstallationId, repos: list[RepoView], permissions: Mapping[str, str]
@@ -166,23 +175,22 @@ class Sweep:
         return take
 
 
-def mark_everything(tx: Ledger) -> None:
-    """Marks every active repository and every item in it that is not over."""
+def mark_everything(tx: Ledger, now: datetime) -> None:
+    """Marks every active repository, to be looked through, and every item in it that is not over."""
     for repo in tx.repos():
         if not repo.active:
             continue
-        tx.touch(repo.key)
+        resync.ask(tx, repo, now)
         for item in tx.items(repo.key):
             if not item.terminal or (item.pull is not None and not item.branch_deleted):
                 tx.touch(item.key)
 
 
-def _toucher(keys: Sequence[IssueKey]) -> Callable[[Ledger], None]:
-    def touch(tx: Ledger) -> None:
-        for key in keys:
-            tx.touch(key)
-
-    return touch
+def mark_hot(tx: Ledger, now: datetime) -> None:
+    """Marks the repositories with an attempt that is alive."""
+    for repo in tx.repos():
+        if repo.active and not repo.archived and tx.live_attempts(repo.key):
+            resync.ask(tx, repo, now)
 
 
 def _switch_off(tx: Ledger, seen: set[InstallationId]) -> None:

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from bot.domain.commanded import Spoken, commands_of, commands_of_edit, read_commands
 from bot.domain.intake import Intake, Touch, TouchKind
-from bot.domain.intents import Intent, IntentSource, body_digest
+from bot.domain.intents import Intent
 from bot.domain.model import IssueKey, Person
-from bot.payloads import Comment, IssueCommentPayload
-from handlers.commands import Line, read_commands
+from bot.payloads import IssueCommentPayload
 from handlers.issues import hint
 from handlers.reading import NOTHING, TALK, Scope, own, person, scope_of
 
@@ -64,40 +64,24 @@ def _asker(payload: IssueCommentPayload) -> Person | None:
     return person(sender)
 
 
+def _spoken(key: IssueKey, payload: IssueCommentPayload) -> Spoken:
+    comment = payload.comment
+    author = person(comment.user) if comment.user is not None else None
+    created, updated = _utc(comment.created_at), _utc(comment.updated_at)
+    return Spoken(key, comment.id, comment.node_id, comment.body or "", author, created, updated)
+
+
 def _created(key: IssueKey, payload: IssueCommentPayload) -> tuple[Intent, ...]:
-    asker, comment = _asker(payload), payload.comment
-    if asker is None or not comment.body:
+    asker = _asker(payload)
+    if asker is None or not payload.comment.body:
         return ()
-    return tuple(
-        _intent(f"comment:{comment.id}:{index}", key, asker, comment, line)
-        for index, line in enumerate(read_commands(comment.body, _utc(comment.created_at)))
-    )
+    return commands_of(_spoken(key, payload), asker)
 
 
 def _edited(key: IssueKey, payload: IssueCommentPayload) -> tuple[Intent, ...]:
-    asker, comment = _asker(payload), payload.comment
+    asker = _asker(payload)
     before = payload.changes.body.before if payload.changes is not None and payload.changes.body is not None else None
-    if asker is None or not comment.body or before is None:
+    if asker is None or not payload.comment.body or before is None:
         return ()
-    known = read_commands(before, _utc(comment.updated_at))
-    new = [line for line in read_commands(comment.body, _utc(comment.updated_at)) if line not in known]
-    if not new:
-        return ()
-    return (_intent(f"comment:{comment.id}:edited", key, asker, comment, new[0], edited=True),)
-
-
-def _intent(id_: str, key: IssueKey, asker: Person, comment: Comment, line: Line, *, edited: bool = False) -> Intent:
-    return Intent(
-        id=id_,
-        key=key,
-        source=IntentSource.COMMENT,
-        verb=line.verb,
-        args=line.args,
-        actor=asker,
-        created_at=_utc(comment.updated_at if edited else comment.created_at),
-        comment_id=comment.id,
-        comment_node=comment.node_id,
-        body_sha256=body_digest(comment.body or ""),
-        error=line.error,
-        edited=edited,
-    )
+    spoken = _spoken(key, payload)
+    return commands_of_edit(spoken, asker, read_commands(before, spoken.updated_at))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -246,6 +247,14 @@ class World:
             await self.settle()
         self.clock.advance(max(end - self.clock.now(), timedelta(0)))
         await self.settle()
+
+    async def polls(self, by: timedelta) -> None:
+        """Time passes as `after`, and the bot sweeps when it would by itself."""
+        end = self.clock.now() + by
+        while self.clock.now() < end:
+            pause = await self.parts.engine.sweep.tick()
+            await self.settle()
+            await self.after(min(max(pause, timedelta(seconds=1)), end - self.clock.now()))
 
     # --- people ------------------------------------------------------------------------------------
 
@@ -485,7 +494,7 @@ class RunByHand:
         self.end(Conclusion.SUCCESS)
         await self.world.settle()
 
-    async def send(self, kind: str, data: bytes) -> tuple[int, Any]:
+    async def send(self, kind: str, data: bytes | io.BytesIO) -> tuple[int, Any]:
         """What this attempt leaves for the next."""
         return await self._file("PUT", kind, data)
 
@@ -493,7 +502,7 @@ class RunByHand:
         """What the attempt before has left."""
         return await self._file("GET", kind, None)
 
-    async def _file(self, method: str, kind: str, data: bytes | None) -> tuple[int, Any]:
+    async def _file(self, method: str, kind: str, data: bytes | io.BytesIO | None) -> tuple[int, Any]:
         assert self.world.http is not None
         url = f"{self.world.url}/api/v1/attempts/{self.attempt}/{kind}"
         headers = {"Authorization": f"Bearer {self.token}"}

@@ -253,6 +253,15 @@ class WorkerTokensAnswer:
     tokens: tuple[WorkerTokenShown, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ResyncAnswer:
+    """What is looked at again (`repos`), and where the caller's role is not enough (`refused`)."""
+
+    text: str
+    repos: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+
+
 ANSWERS: dict[str, type] = {
     "worker token create": WorkerTokenAnswer,
     "worker token list": WorkerTokensAnswer,
@@ -266,6 +275,7 @@ ANSWERS: dict[str, type] = {
     "server backlog fail": SettledAnswer,
     "server backlog validate": ValidateAnswer,
     "server backlog scan": ScanAnswer,
+    "server resync": ResyncAnswer,
     "server backlog import": ImportAnswer,
     "server locks list": LocksAnswer,
     "server locks release": SettledAnswer,

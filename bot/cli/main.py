@@ -20,6 +20,7 @@ from bot.cli import (
     db,
     demo,
     locks,
+    resync,
     serve,
     tickets,
     worker,
@@ -74,11 +75,12 @@ items.command()(backlog_scan.scan)
 items.command()(backlog.export)
 items.command("import")(backlog.import_)
 
-server = typer.Typer(help="The backlog, its locks, and the settings.", no_args_is_help=True)
+server = typer.Typer(help="The backlog, its locks, the settings, and a look at everything.", no_args_is_help=True)
 server.add_typer(items, name="backlog")
 server.add_typer(locks.app, name="locks")
 server.add_typer(tickets.app, name="ticket")
 server.add_typer(config.app, name="config")
+server.command("resync")(resync.resync)
 
 app.command()(serve.serve)
 app.command()(demo.demo)

@@ -38,14 +38,13 @@ from bot.client.backlog_file import exported, from_data
 from bot.client.github_checks import Branches, DropBranch, DropRef, GiveBack, Relabel, Repair, Retitle, faults
 from bot.client.github_claims import Claims, Outside, named
 from bot.client.github_moves import CLAIM_RIGHTS, Moves, rights
+from bot.client.github_plans import finding_of, folder_of, plan_problem, sound
 from bot.client.github_reading import Project, Reader
 from bot.client.github_settling import Settling
 from bot.client.github_view import Issue, View
 from bot.clock import RandomIds, SystemClock
-from bot.domain.mirror import ThoughtText
-from bot.domain.model import InstallationId, ItemState, Person, Problem, RepoId, RepoKey
+from bot.domain.model import InstallationId, ItemState, Person, RepoId, RepoKey
 from bot.domain.sanitise import for_terminal, one_line
-from bot.domain.thoughts import THOUGHTS_DIR, parse_dir
 from bot.errors import Forbidden, GitHubError, NotFound, Refused, Unauthorized, UserError
 from bot.github.answers import read
 from bot.github.base import split_name
@@ -182,13 +181,13 @@ class GithubBacklog:
         view = await self._reader.view(project, thoughts=True)
         known = {issue.dir for issue in view.issues.values() if issue.dir is not None}
         added: list[Entry] = []
-        refused = [_finding(folder, problem) for folder, problem in sorted(view.broken.items())]
+        refused = [finding_of(folder, problem) for folder, problem in sorted(view.broken.items())]
         for folder, text in sorted(view.thoughts.items()):
             if folder in known or text.thought.implementation:
                 continue
             problem = plan_problem(text)
             if problem is not None:
-                refused.append(_finding(folder, problem))
+                refused.append(finding_of(folder, problem))
             elif apply:
                 made = await self._moves.mirrored(project, text, Addition(ref=ItemRef(dir=folder)))
                 added.append(await self._entry(made.key.number))
@@ -315,48 +314,6 @@ class GithubBacklog:
                     return await self._github.delete_branch(self._key, name, head)
             case _:
                 assert_never(repair)
-
-
-def folder_of(ref: ItemRef) -> str:
-    """The folder that a command means. Raises UserError."""
-    path = str(ref.dir).strip().removeprefix("./").rstrip("/")
-    path = path if "/" in path else f"{THOUGHTS_DIR}/{path}"
-    if parse_dir(path) is None:
-        raise UserError(
-            f"{for_terminal(one_line(str(ref.dir)), 200)} is no folder of a thought.",
-            f"It is named {THOUGHTS_DIR}/<hash>-<title>: 6 to 40 characters of 0-9 and a-z, a dash, and a title.",
-        )
-    return path
-
-
-def sound(view: View, folder: str) -> ThoughtText:
-    """The folder, ready to be built. Raises UserError with the reason why it is not."""
-    text, problem = view.thoughts.get(folder), view.broken.get(folder)
-    if text is None:
-        what = problem.what if problem is not None else f"{folder} is not committed on {view.default_branch}."
-        raise UserError(what, problem.remedy if problem is not None else "Commit and push it first.")
-    if text.thought.implementation:
-        raise UserError(f"{folder} is built: it has an implementation.md.", "Write a new plan for more work.")
-    refused = plan_problem(text)
-    if refused is not None:
-        raise UserError(refused.what, refused.remedy)
-    return text
-
-
-def plan_problem(text: ThoughtText) -> Problem | None:
-    """Why the plan of a sound folder is not queued."""
-    matter = text.front_matter
-    if matter is not None and matter.matter is None:
-        return matter.errors[0] if matter.errors else Problem("thought_plan", "The plan is unreadable.", "Correct it.")
-    if matter is not None and matter.matter is not None and matter.matter.draft:
-        what = f"{text.thought.plan_path} is marked as a draft."
-        return Problem("thought_draft", what, "Remove `status: draft` when it is ready to be built.")
-    return None
-
-
-def _finding(folder: str, problem: Problem) -> Finding:
-    severity = "warning" if problem.code == "thought_draft" else "error"
-    return Finding(problem.code, severity, folder, problem.what, problem.remedy)
 
 
 @asynccontextmanager

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from bot.domain.approval import follow_thought, read_labels, recheck_snapshot, request_cancel
+from bot.domain.approval import follow_thought, recheck_snapshot, request_cancel
 from bot.domain.asking import mind_questions, withdraw_questions
 from bot.domain.attempting import pursue
 from bot.domain.claiming import follow_claims, release_claim
 from bot.domain.draft import Draft
 from bot.domain.effects import Decision
 from bot.domain.facts import ItemFacts, Presence
+from bot.domain.label_reading import read_labels
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.model import FailureReason, ItemState
 from bot.domain.obey import decline, obey

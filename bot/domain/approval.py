@@ -1,11 +1,8 @@
-"""Labels that people set: what they ask for, whether they may, and what exactly was approved.
+"""What exactly was approved, and whether it still is what stands on the issue.
 
-Three-way comparison: a state label that is observed but was not projected is a person's input; the reverse is our
-output (`projection.py`). Who set a label, and when, comes from the issue's newest event for it, never from its
-presence. Anything that cannot be read is not an approval; it is looked at again or refused and said once.
-
-Known races: an outsider's edit may land between the label event and our reading it. So the approval covers the text
-only if nobody without the role edited it from a minute before the event on.
+Anything that cannot be read is not an approval; it is looked at again or refused and said once. Known race: an
+outsider's edit may land between the label event and our reading it. So the approval covers the text only if nobody
+without the role edited it from a minute before the event on.
 """
 
 from __future__ import annotations
@@ -19,7 +16,6 @@ from bot.domain.draft import Draft
 from bot.domain.effects import Show
 from bot.domain.facts import ContentEdit, IssueFacts, LabelEvent
 from bot.domain.front_matter import Source, effective_spec, from_issue
-from bot.domain.labels import IntentLabel
 from bot.domain.lifecycle import ItemEvent, Refusal
 from bot.domain.model import (
     TERMINAL_STATES,
@@ -34,7 +30,7 @@ from bot.domain.model import (
     WorkSpec,
 )
 from bot.domain.notes import NoteCode, note
-from bot.domain.permissions import Capability, Denied, decide, needed
+from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
 
 EDIT_BEFORE_APPROVAL = timedelta(seconds=60)
@@ -49,92 +45,10 @@ EVENT_PATIENCE = timedelta(minutes=2)
 ROLE_RETRY = timedelta(minutes=1)
 """When a role could not be read, ask again after this long; until then nothing is approved."""
 
-PRIORITY_LABELS = {
-    IntentLabel.PRIORITY_HIGH.value: labels.PRIORITIES["high"],
-    IntentLabel.PRIORITY_LOW.value: labels.PRIORITIES["low"],
-}
-
 
 def role_name(role: Role | None) -> str | None:
     """A role as people write it; None when it could not be read."""
     return None if role is None else role.name.lower()
-
-
-def read_labels(draft: Draft, policy: Policy) -> None:
-    """Apply what people asked for by labels."""
-    issue = draft.facts.issue
-    if issue is None:
-        return
-    if draft.item is None:
-        if labels.READY in issue.labels:
-            _consider_ready(draft, policy, issue)
-            if draft.state is not None:
-                _read_intent_labels(draft, policy, issue)
-        elif labels.PROPOSED in issue.labels:
-            draft.track(new_item(draft, issue, policy), ItemEvent.DISCOVERED, actor="label", cause="labelled proposed")
-            draft.change(projection=replace(draft.item.projection, state_label=labels.PROPOSED) if draft.item else None)
-        return
-    _read_state_labels(draft, policy, issue)
-    _read_intent_labels(draft, policy, issue)
-
-
-def _read_state_labels(draft: Draft, policy: Policy, issue: IssueFacts) -> None:
-    item = draft.item
-    assert item is not None
-    ready_seen = labels.READY in issue.labels
-    asks_again = item.state is ItemState.PROPOSED or item.state in TERMINAL_STATES
-    if ready_seen and asks_again and item.projection.state_label != labels.READY:
-        _consider_ready(draft, policy, issue)
-    elif item.state is ItemState.READY and not ready_seen and item.projection.state_label == labels.READY:
-        _consider_withdrawal(draft)
-
-
-def _consider_withdrawal(draft: Draft) -> None:
-    event = newest(draft.facts.label_events, labels.READY, added=False)
-    if draft.facts.label_events is None or event is None:
-        draft.at(draft.now + EVENT_LAG)
-        return
-    if _ours(draft, event.actor):
-        # A claim of ours took the label and then could not be recorded; projection puts it back.
-        return
-    actor = event.actor.login if event.actor else "somebody"
-    draft.move(ItemEvent.WITHDRAWN, actor=actor, cause=f"removed {labels.READY}")
-    draft.free_locks = True
-
-
-def _consider_ready(draft: Draft, policy: Policy, issue: IssueFacts) -> None:
-    event = newest(draft.facts.label_events, labels.READY, added=True)
-    if draft.facts.label_events is None or event is None:
-        if draft.now - issue.updated_at > EVENT_PATIENCE:
-            _refuse_ready(draft, policy, "unreadable", "label", None)
-        else:
-            draft.at(draft.now + EVENT_LAG)
-        return
-    item = draft.item
-    if item is not None and event.id in item.refused_events:
-        return
-    if event.actor is None or (event.actor.is_bot and not _ours(draft, event.actor)):
-        _refuse_ready(draft, policy, "unknown_actor", f"label:{event.id}", event)
-        return
-    role = Role.ADMIN if _ours(draft, event.actor) else draft.facts.role_of(event.actor)
-    if role is None:
-        draft.at(draft.now + ROLE_RETRY)
-        return
-    verdict = decide(Capability.START, role, policy.roles)
-    if isinstance(verdict, Denied):
-        _refuse_ready(
-            draft,
-            policy,
-            "role",
-            f"label:{event.id}",
-            event,
-            needs=verdict.needs.name.lower(),
-            has=role_name(verdict.has),
-        )
-        return
-    if _ours(draft, event.actor):
-        return
-    approve(draft, policy, actor=event.actor, at=event.at, topic=f"label:{event.id}", cause=f"labelled {labels.READY}")
 
 
 def approve(draft: Draft, policy: Policy, *, actor: Person, at: datetime, topic: str, cause: str) -> bool:
@@ -160,7 +74,7 @@ def approve(draft: Draft, policy: Policy, *, actor: Person, at: datetime, topic:
                     approver=actor.login,
                 ),
             )
-            _take_label_off(draft)
+            take_label_off(draft)
             return False
     snapshot = Snapshot(
         title=issue.title,
@@ -202,7 +116,7 @@ def release_thoughts(draft: Draft, actor: Person) -> None:
         draft.note_history("thoughts_released", actor=actor.login, cause="set-up issue approved")
         draft.wake(draft.facts.key.repo_key)
     if draft.facts.issue is not None and labels.READY in draft.facts.issue.labels:
-        _take_label_off(draft)
+        take_label_off(draft)
 
 
 def follow_thought(draft: Draft) -> None:
@@ -277,7 +191,7 @@ def foreign_edit(draft: Draft, policy: Policy, *, after: datetime) -> ContentEdi
     for edit in reversed(draft.facts.edits or ()):
         if edit.at < after:
             break
-        if edit.editor is not None and _ours(draft, edit.editor):
+        if edit.editor is not None and by_us(draft, edit.editor):
             continue
         role = edit.role if edit.role is not None else draft.facts.role_of(edit.editor)
         if role is None or isinstance(decide(Capability.START, role, policy.roles), Denied):
@@ -312,69 +226,6 @@ def _wishes(draft: Draft, issue: IssueFacts, policy: Policy) -> tuple[WorkSpec, 
     return effective_spec(policy, from_issue(issue.body), Source.ISSUE, draft.repo.full_name)
 
 
-def _read_intent_labels(draft: Draft, policy: Policy, issue: IssueFacts) -> None:
-    """Restrictive labels count whoever set them; the others need the role of their command."""
-    item = draft.item
-    assert item is not None
-    owned = IntentLabel.NO_AGENT in issue.labels
-    if owned != item.human_owned:
-        draft.change(human_owned=owned)
-        draft.note_history("human_owned" if owned else "handed_back", actor="label", cause=IntentLabel.NO_AGENT)
-        draft.wake(draft.facts.key.repo_key)
-    if owned and draft.live is not None and draft.live.cancel_requested_at is None:
-        request_cancel(draft, FailureReason.CANCELLED_BY_PERSON, by=f"the label {IntentLabel.NO_AGENT}")
-    held = IntentLabel.HOLD in issue.labels
-    if held and item.held_by is None and not draft.unheld:
-        draft.change(held_by="label", held_reason=None)
-        draft.note_history("held", actor="label", cause=IntentLabel.HOLD)
-        draft.wake(draft.facts.key.repo_key)
-    elif not held and item.held_by == "label":
-        draft.change(held_by=None, held_reason=None)
-        draft.note_history("unheld", actor="label", cause=IntentLabel.HOLD)
-        draft.wake(draft.facts.key.repo_key)
-    wanted = {name for name in PRIORITY_LABELS if name in issue.labels}
-    for name in sorted(item.accepted_labels - wanted):
-        draft.change(accepted_labels=item.accepted_labels - {name}, priority=0)
-        draft.note_history("priority", actor="label", cause=f"removed {name}")
-        draft.wake(draft.facts.key.repo_key)
-    for name in sorted(wanted - item.accepted_labels):
-        _consider_priority(draft, policy, name)
-    foreign = tuple(sorted(name for name in issue.labels if not labels.is_ours(name)))
-    if foreign != item.labels:
-        draft.change(labels=foreign)
-
-
-def _consider_priority(draft: Draft, policy: Policy, name: str) -> None:
-    item = draft.item
-    assert item is not None
-    event = newest(draft.facts.label_events, name, added=True)
-    if event is None or event.id in item.refused_events:
-        return
-    role = draft.facts.role_of(event.actor)
-    if event.actor is not None and role is None:
-        draft.at(draft.now + ROLE_RETRY)
-        return
-    verdict = decide(Capability.PRIORITISE, role, policy.roles)
-    if isinstance(verdict, Denied):
-        draft.change(refused_events=item.refused_events | {event.id})
-        draft.say(
-            f"label:{event.id}",
-            note(
-                NoteCode.LABEL_REFUSED,
-                label=name,
-                why="role",
-                needs=verdict.needs.name.lower(),
-                has=role_name(verdict.has),
-                actor=event.actor.login if event.actor else None,
-            ),
-        )
-        return
-    draft.change(accepted_labels=item.accepted_labels | {name}, priority=PRIORITY_LABELS[name])
-    actor = event.actor.login if event.actor else "label"
-    draft.note_history("priority", actor=actor, cause=name)
-    draft.wake(draft.facts.key.repo_key)
-
-
 def request_cancel(draft: Draft, reason: FailureReason, *, by: str, force: bool = False) -> None:
     """Ask the live attempt to end; `attempting.py` carries it out and waits for the proof."""
     attempt = draft.live
@@ -396,43 +247,19 @@ def newest(events: tuple[LabelEvent, ...] | None, label: str, *, added: bool) ->
     return None
 
 
-def _ours(draft: Draft, actor: Person | None) -> bool:
+def by_us(draft: Draft, actor: Person | None) -> bool:
+    """Whether this is our own account."""
     bot = draft.facts.repo.bot
     return actor is not None and bot is not None and actor.id == bot.id
 
 
 def _outsider(draft: Draft, policy: Policy, person: Person) -> bool:
-    if _ours(draft, person):
+    if by_us(draft, person):
         return False
     role = draft.facts.role_of(person)
     return role is None or isinstance(decide(Capability.START, role, policy.roles), Denied)
 
 
-def _take_label_off(draft: Draft) -> None:
+def take_label_off(draft: Draft) -> None:
+    """`tgs:ready` does not count; nobody shall think that it does."""
     draft.visible.append(Show(draft.facts.key, remove_labels=(labels.READY,)))
-
-
-def _refuse_ready(
-    draft: Draft,
-    policy: Policy,
-    why: str,
-    topic: str,
-    event: LabelEvent | None,
-    *,
-    needs: str | None = None,
-    has: str | None = None,
-) -> None:
-    if event is not None and draft.item is not None:
-        draft.change(refused_events=draft.item.refused_events | {event.id})
-    draft.say(
-        topic,
-        note(
-            NoteCode.LABEL_REFUSED,
-            label=labels.READY,
-            why=why,
-            needs=needs or needed(Capability.START, policy.roles).name.lower(),
-            has=has,
-            actor=event.actor.login if event is not None and event.actor is not None else None,
-        ),
-    )
-    _take_label_off(draft)

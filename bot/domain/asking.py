@@ -130,7 +130,9 @@ def mind_questions(draft: Draft, policy: Policy) -> None:
 
 
 def _consider(draft: Draft, policy: Policy, reply: Reply, round_: tuple[Question, ...]) -> None:
-    reading = read_reply(reply.body, round_)
+    # A comment that has answered before is read anew, as if its questions were open.
+    own = {question.number for question in round_ if question.answer_comment == reply.id}
+    reading = read_reply(reply.body, [replace(q, status=QuestionStatus.OPEN) if q.number in own else q for q in round_])
     if reading.answers or reading.unclear:
         if reply.role is None:
             draft.at(draft.now + ROLE_RETRY)
@@ -142,7 +144,7 @@ def _consider(draft: Draft, policy: Policy, reply: Reply, round_: tuple[Question
                 _refuse(draft, reply, round_, verdict)
         elif reading.answers:
             _take(draft, reply, round_, reading.answers, unclear=reading.unclear)
-        elif any(question.waits for question in round_):
+        elif any(question.waits or (question.changeable and question.number in own) for question in round_):
             _unclear(draft, reply, round_)
     _remember(draft, reply)
 
@@ -171,7 +173,7 @@ def _refuse(draft: Draft, reply: Reply, round_: tuple[Question, ...], verdict: D
 def _unclear(draft: Draft, reply: Reply, round_: tuple[Question, ...]) -> None:
     """One polite reply to each person in a round; people may also just talk."""
     first = first_in(round_)
-    waiting = [question for question in round_ if question.waits]
+    waiting = [question for question in round_ if question.waits] or list(round_)
     draft.say(
         f"answer-unclear:{first.attempt}:{first.number}:{reply.author.id}",
         note(NoteCode.ANSWER_UNCLEAR, actor=reply.author.login, questions=to_text(waiting)),

@@ -23,6 +23,7 @@ class NoteCode(StrEnum):
     NOT_AVAILABLE = "not_available"
     EDITED_COMMAND = "edited_command"
     COMMENT_CHANGED = "comment_changed"
+    TOO_OLD = "too_old"
     ROLE_UNREADABLE = "role_unreadable"
     NOT_TRACKED = "not_tracked"
     CANNOT = "cannot"

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import assert_never
 
 from bot.domain.approval import ROLE_RETRY, role_name
+from bot.domain.asks import Ask
 from bot.domain.commands import COMMANDS, Verb
 from bot.domain.draft import Draft
 from bot.domain.effects import React
@@ -20,7 +21,7 @@ from bot.domain.model import Role
 from bot.domain.notes import Note, NoteCode, note
 from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
-from bot.domain.verbs import HANDLERS, Ask
+from bot.domain.verbs import HANDLERS
 
 REPLY_PAUSE = timedelta(hours=1)
 """A person who may only read gets one worded reply per item in this time, afterwards a reaction."""
@@ -57,6 +58,11 @@ def _one(draft: Draft, policy: Policy, facts: IntentFacts) -> None:
         return
     if not facts.unchanged:
         _answer(draft, intent, note(NoteCode.COMMENT_CHANGED, actor=intent.actor.login), refused=True)
+        return
+    since = draft.repo.listening_since
+    if intent.source is IntentSource.COMMENT and since is not None and intent.created_at < since:
+        old = note(NoteCode.TOO_OLD, actor=intent.actor.login, verb=intent.verb)
+        _answer(draft, intent, old, refused=True, words=not (facts.replied_recently and _reader(facts.role)))
         return
     if intent.error is not None:
         _answer(

@@ -61,7 +61,9 @@ def read_reply(body: str, questions: Sequence[Question]) -> Reading:
     """What the comment answers of these questions. Words without a number are only read for the one that waits."""
     if len(body) > MAX_REPLY or not questions:
         return Reading()
-    parts = _parts(for_prompt(body))
+    # What the cleaning takes off the front may have made the first lines code.
+    begin = re.match(r"[ \t]*(?=\S)", body.lstrip("\r\n"))
+    parts = _parts((begin[0] if begin else "") + for_prompt(body))
     by_number = {question.number: question for question in questions}
     found, odd = _numbered(parts, by_number)
     if not found and not odd:

@@ -23,7 +23,12 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class RepoRecord:
-    """What the ledger keeps of one repository of one installation."""
+    """What the ledger keeps of one repository of one installation.
+
+    `resync_asked_at`: the next look reads everything that webhooks may not have told. `heard_until` is the newest
+    change of a comment that such a look has seen, and `listening_since` when this ledger began to listen: what was
+    commanded before is not carried out.
+    """
 
     key: RepoKey
     full_name: str
@@ -51,6 +56,9 @@ class RepoRecord:
     pause: Pause | None = None
     permissions: tuple[tuple[str, str], ...] = ()
     bot: Person | None = None
+    resync_asked_at: datetime | None = None
+    heard_until: datetime | None = None
+    listening_since: datetime | None = None
 
     def permission(self, name: str) -> str | None:
         return dict(self.permissions).get(name)

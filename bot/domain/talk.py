@@ -77,6 +77,7 @@ def type_of(code: NoteCode) -> MessageType:
             | NoteCode.NOT_AVAILABLE
             | NoteCode.EDITED_COMMAND
             | NoteCode.COMMENT_CHANGED
+            | NoteCode.TOO_OLD
             | NoteCode.ROLE_UNREADABLE
             | NoteCode.NOT_TRACKED
             | NoteCode.CANNOT

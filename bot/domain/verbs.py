@@ -1,5 +1,7 @@
 """What each available command does once it is allowed: one function per verb, one row per verb in `HANDLERS`.
 
+What concerns the wishes for an item is in `item_wishes.py`.
+
 A handler changes the draft through the same rules as everything else and returns what is answered; None means that
 the command stays open and is looked at again.
 """
@@ -7,63 +9,26 @@ the command stays open and is looked at again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from bot.domain import budget
+from bot.domain import item_wishes
 from bot.domain.approval import approve, request_cancel
 from bot.domain.asking import answer_by_command
-from bot.domain.command_args import Arguments, arguments
+from bot.domain.asks import Answer, Ask, already, cannot, done
 from bot.domain.commands import Verb
 from bot.domain.draft import Draft
 from bot.domain.effects import React, Show
 from bot.domain.explain import explain
-from bot.domain.front_matter import MAX_DEPENDENCIES
-from bot.domain.intents import Intent
 from bot.domain.labels import IntentLabel
 from bot.domain.lifecycle import ItemEvent, Refusal
-from bot.domain.locks import MAX_LOCKS
-from bot.domain.model import Asked, FailureReason, Item, ItemState
+from bot.domain.model import FailureReason, Item, ItemState
 from bot.domain.notes import Note, NoteCode, note
 from bot.domain.permissions import Capability, Denied, decide
-from bot.domain.policy_model import Policy
 from bot.domain.repository import Pause
 from bot.domain.review import merge
 
 DONE = "rocket"
 """The reaction that says that what was asked for has happened."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One accepted command being carried out."""
-
-    draft: Draft
-    policy: Policy
-    intent: Intent
-
-    @property
-    def actor(self) -> str:
-        return self.intent.actor.login
-
-    @property
-    def args(self) -> Arguments:
-        return arguments(Verb(self.intent.verb), self.intent.args)
-
-
-Answer = Note | None
-"""None: not yet; the command stays open and is looked at again."""
-
-
-def _done(ask: Ask, what: str, **params: object) -> Note:
-    return note(NoteCode.DONE, verb=ask.intent.verb, what=what, actor=ask.actor, **params)
-
-
-def _already(ask: Ask, what: str, **params: object) -> Note:
-    return note(NoteCode.ALREADY_SO, verb=ask.intent.verb, what=what, actor=ask.actor, **params)
-
-
-def _cannot(ask: Ask, why: str, **params: object) -> Note:
-    return note(NoteCode.CANNOT, verb=ask.intent.verb, why=why, actor=ask.actor, **params)
 
 
 def _start(ask: Ask) -> Answer:
@@ -73,19 +38,19 @@ def _start(ask: Ask) -> Answer:
         _vouch(ask, item)
     if item is not None and item.state is ItemState.READY:
         if ask.args.in_turn or (draft.item is not None and draft.item.expedited):
-            return _already(ask, "queued", position=item.position)
+            return already(ask, "queued", position=item.position)
         draft.change(expedited=True, not_before=None)
         draft.note_history("expedited", actor=ask.actor, cause="/tgs start")
         draft.wake(draft.facts.key.repo_key)
-        return _done(ask, "expedited")
+        return done(ask, "expedited")
     if item is not None and item.state is ItemState.IN_PROGRESS:
         if draft.live is not None:
-            return _already(ask, "running", attempt=draft.live.number)
+            return already(ask, "running", attempt=draft.live.number)
         draft.change(not_before=None, expedited=True)
         draft.wake(draft.facts.key.repo_key)
-        return _done(ask, "expedited")
+        return done(ask, "expedited")
     if item is not None and item.state in {ItemState.IN_REVIEW, ItemState.NEEDS_INPUT}:
-        return _cannot(ask, item.state.value)
+        return cannot(ask, item.state.value)
     return _approved(ask, expedited=not ask.args.in_turn)
 
 
@@ -103,7 +68,7 @@ def _approved(ask: Ask, *, expedited: bool) -> Answer:
     draft = ask.draft
     issue = draft.facts.issue
     if issue is None or not issue.open:
-        return _cannot(ask, "closed")
+        return cannot(ask, "closed")
     before = len(draft.words)
     ok = approve(
         draft,
@@ -115,12 +80,12 @@ def _approved(ask: Ask, *, expedited: bool) -> Answer:
     )
     if ok:
         if draft.item is None:
-            return _done(ask, "thoughts_released")
+            return done(ask, "thoughts_released")
         if expedited:
             draft.change(expedited=True)
-        return _done(ask, "queued")
+        return done(ask, "queued")
     if len(draft.words) > before:
-        return _cannot(ask, "edited")
+        return cannot(ask, "edited")
     return None
 
 
@@ -131,18 +96,18 @@ def _stop(ask: Ask) -> Answer:
         return note(NoteCode.NOT_TRACKED, verb="stop")
     if draft.live is not None:
         if draft.live.cancel_requested_at is not None and not ask.args.now:
-            return _already(ask, "stopping")
+            return already(ask, "stopping")
         if draft.live.cancel_requested_at is None:
             request_cancel(draft, FailureReason.CANCELLED_BY_PERSON, by=ask.actor, force=ask.args.now)
         else:
             draft.step(forced_at=draft.now)
         draft.note_history("stop_asked", actor=ask.actor, cause=ask.args.text("reason") or "/tgs stop")
-        return _done(ask, "stopping", now="yes" if ask.args.now else None)
+        return done(ask, "stopping", now="yes" if ask.args.now else None)
     found = draft.move(ItemEvent.CANCELLED, actor=ask.actor, cause=ask.args.text("reason") or "/tgs stop")
     if isinstance(found, Refusal):
-        return _already(ask, item.state.value)
+        return already(ask, item.state.value)
     draft.free_locks = True
-    return _done(ask, "cancelled", pull=item.pull.number if item.pull else None)
+    return done(ask, "cancelled", pull=item.pull.number if item.pull else None)
 
 
 def _retry(ask: Ask) -> Answer:
@@ -153,15 +118,15 @@ def _retry(ask: Ask) -> Answer:
     if item.state is ItemState.IN_PROGRESS and draft.live is None:
         draft.change(not_before=None, notes=ask.args.text("notes") or item.notes, fresh=ask.args.fresh)
         draft.wake(draft.facts.key.repo_key)
-        return _done(ask, "retry_now")
+        return done(ask, "retry_now")
     if item.state is ItemState.READY:
-        return _already(ask, "queued", position=item.position)
+        return already(ask, "queued", position=item.position)
     if item.state in {ItemState.IN_PROGRESS, ItemState.NEEDS_INPUT}:
-        return _cannot(ask, "running" if draft.live else item.state.value)
+        return cannot(ask, "running" if draft.live else item.state.value)
     if item.state is ItemState.IN_REVIEW:
-        return _cannot(ask, "in-review", pull=item.pull.number if item.pull else None)
+        return cannot(ask, "in-review", pull=item.pull.number if item.pull else None)
     if item.state is ItemState.PROPOSED:
-        return _cannot(ask, "proposed")
+        return cannot(ask, "proposed")
     answer = _approved(ask, expedited=False)
     if answer is not None and answer.code is NoteCode.DONE:
         draft.change(notes=ask.args.text("notes"), fresh=ask.args.fresh)
@@ -174,13 +139,13 @@ def _hold(ask: Ask) -> Answer:
     if item is None:
         return note(NoteCode.NOT_TRACKED, verb="hold")
     if item.held_by is not None:
-        return _already(ask, "held", by=item.held_by)
+        return already(ask, "held", by=item.held_by)
     if item.terminal:
-        return _cannot(ask, item.state.value)
+        return cannot(ask, item.state.value)
     draft.change(held_by=ask.actor, held_reason=ask.args.text("reason"))
     draft.note_history("held", actor=ask.actor, cause=ask.args.text("reason") or "/tgs hold")
     draft.wake(draft.facts.key.repo_key)
-    return _done(ask, "held", running=draft.live.number if draft.live else None)
+    return done(ask, "held", running=draft.live.number if draft.live else None)
 
 
 def _unhold(ask: Ask) -> Answer:
@@ -189,142 +154,35 @@ def _unhold(ask: Ask) -> Answer:
     if item is None:
         return note(NoteCode.NOT_TRACKED, verb="unhold")
     if item.held_by is None:
-        return _already(ask, "not_held")
+        return already(ask, "not_held")
     draft.change(held_by=None, held_reason=None)
     draft.note_history("unheld", actor=ask.actor, cause="/tgs unhold")
     if issue is not None and IntentLabel.HOLD in issue.labels:
         draft.visible.append(Show(draft.facts.key, remove_labels=(IntentLabel.HOLD.value,)))
         draft.unheld = True
     draft.wake(draft.facts.key.repo_key)
-    return _done(ask, "unheld")
+    return done(ask, "unheld")
 
 
 def _pause(ask: Ask) -> Answer:
     draft = ask.draft
     until, reason = ask.args.until, ask.args.text("reason") or ""
     if until is not None and until <= draft.now:
-        return _cannot(ask, "past_date", until=until.isoformat())
+        return cannot(ask, "past_date", until=until.isoformat())
     draft.repo = replace(draft.repo, pause=Pause(ask.actor, reason, draft.now, until))
     draft.note_history("repo_paused", actor=ask.actor, cause=reason)
     draft.wake(draft.facts.key.repo_key)
-    return _done(ask, "paused", until=until.isoformat() if until else None, reason=reason)
+    return done(ask, "paused", until=until.isoformat() if until else None, reason=reason)
 
 
 def _resume(ask: Ask) -> Answer:
     draft = ask.draft
     if draft.repo.pause is None or not draft.repo.pause.active(draft.now):
-        return _already(ask, "not_paused")
+        return already(ask, "not_paused")
     draft.repo = replace(draft.repo, pause=None)
     draft.note_history("repo_resumed", actor=ask.actor, cause="/tgs resume")
     draft.wake(draft.facts.key.repo_key)
-    return _done(ask, "resumed")
-
-
-def _priority(ask: Ask) -> Answer:
-    draft = ask.draft
-    item = draft.item
-    if item is None:
-        return note(NoteCode.NOT_TRACKED, verb="priority")
-    value = ask.args.priority or 0
-    if item.priority == value:
-        return _already(ask, "priority", value=value)
-    draft.change(priority=value)
-    draft.note_history("priority", actor=ask.actor, cause=str(value))
-    draft.wake(draft.facts.key.repo_key)
-    return _done(ask, "priority", value=value)
-
-
-def _lock(ask: Ask) -> Answer:
-    path, item = ask.args.text("path") or "", ask.draft.item
-    if item is not None and path in item.spec.locks:
-        return _already(ask, "locked", path=path)
-    return _locks(ask, "locked", (*(item.spec.locks if item is not None else ()), path))
-
-
-def _unlock(ask: Ask) -> Answer:
-    path, item = ask.args.text("path") or "", ask.draft.item
-    if item is not None and path not in item.spec.locks:
-        return _already(ask, "not_locked", path=path)
-    return _locks(ask, "unlocked", tuple(known for known in (item.spec.locks if item else ()) if known != path))
-
-
-def _locks(ask: Ask, what: str, locks: tuple[str, ...]) -> Answer:
-    """Other locks from the next start on; those of a running attempt were taken with its claim."""
-    draft = ask.draft
-    if draft.item is None:
-        return note(NoteCode.NOT_TRACKED, verb=ask.intent.verb)
-    if len(locks) > MAX_LOCKS:
-        return _cannot(ask, "too_many", limit=MAX_LOCKS)
-    return _asked(ask, what, replace(draft.item.asked, locks=locks), path=ask.args.text("path"))
-
-
-def _depends(ask: Ask) -> Answer:
-    number, item = ask.args.issue, ask.draft.item
-    if number == ask.draft.facts.key.number:
-        return _cannot(ask, "itself")
-    if item is not None and number in item.spec.depends_on:
-        return _already(ask, "depends", number=number)
-    known = item.spec.depends_on if item is not None else ()
-    return _dependencies(ask, "depends", tuple(sorted((*known, number))))
-
-
-def _undepends(ask: Ask) -> Answer:
-    number, item = ask.args.issue, ask.draft.item
-    if item is not None and number not in item.spec.depends_on:
-        return _already(ask, "independent", number=number)
-    return _dependencies(ask, "independent", tuple(n for n in (item.spec.depends_on if item else ()) if n != number))
-
-
-def _dependencies(ask: Ask, what: str, numbers: tuple[int, ...]) -> Answer:
-    draft = ask.draft
-    if draft.item is None:
-        return note(NoteCode.NOT_TRACKED, verb=ask.intent.verb)
-    if len(numbers) > MAX_DEPENDENCIES:
-        return _cannot(ask, "too_many", limit=MAX_DEPENDENCIES)
-    return _asked(ask, what, replace(draft.item.asked, depends_on=numbers), number=ask.args.issue)
-
-
-def _asked(ask: Ask, what: str, asked: Asked, **params: object) -> Answer:
-    draft = ask.draft
-    assert draft.item is not None
-    if draft.live is not None:
-        return _cannot(ask, "running")
-    draft.change(asked=asked, spec=asked.over(draft.item.spec))
-    draft.note_history(ask.intent.verb, actor=ask.actor, cause=" ".join(ask.intent.args))
-    draft.wake(draft.facts.key.repo_key)
-    return _done(ask, what, **params)
-
-
-def _budget(ask: Ask) -> Answer:
-    """Another ceiling from the next start on; an attempt under way keeps what was reserved for it."""
-    draft, amount = ask.draft, ask.args.amount
-    if draft.item is None:
-        return note(NoteCode.NOT_TRACKED, verb="budget")
-    if amount > ask.policy.budgets.per_item:
-        return _cannot(ask, "over_policy", limit=f"{ask.policy.budgets.per_item:g}")
-    asked = replace(draft.item.asked, budget_usd=amount)
-    draft.change(asked=asked, spec=asked.over(draft.item.spec))
-    draft.note_history("budget", actor=ask.actor, cause=f"{amount:.2f} USD")
-    draft.wake(draft.facts.key.repo_key)
-    return _done(ask, "budget", amount=f"{amount:.2f}")
-
-
-def _cost(ask: Ask) -> Answer:
-    draft, budgets = ask.draft, ask.policy.budgets
-    if not draft.repo.private:
-        return _cannot(ask, "public")
-    item, spent = draft.item, draft.facts.spent
-    if item is None:
-        return note(NoteCode.NOT_TRACKED, verb="cost")
-    return note(
-        NoteCode.COST,
-        actor=ask.actor,
-        spent=budget.usd(spent.of(item.key.number)),
-        limit=budget.usd(budget.item_limit(item.spec, budgets)),
-        reserved=budget.usd(draft.facts.reserved) if draft.live is not None and draft.facts.reserved else None,
-        today=budget.usd(spent.repository_today),
-        day_limit=budget.usd(budget.micro(budgets.per_day)),
-    )
+    return done(ask, "resumed")
 
 
 def _approve(ask: Ask) -> Answer:
@@ -333,11 +191,11 @@ def _approve(ask: Ask) -> Answer:
     what = ask.args.text("what")
     sha = what if what not in {None, "plan", "research"} else None
     if item is not None and item.thought is not None and sha is not None and not item.thought.plan_sha.startswith(sha):
-        return _cannot(ask, "other_sha", sha=item.thought.plan_sha[:12])
+        return cannot(ask, "other_sha", sha=item.thought.plan_sha[:12])
     if item is not None and item.state in {ItemState.READY, ItemState.IN_PROGRESS, ItemState.NEEDS_INPUT}:
-        return _already(ask, "approved")
+        return already(ask, "approved")
     if item is not None and item.state is not ItemState.PROPOSED:
-        return _cannot(ask, item.state.value)
+        return cannot(ask, item.state.value)
     return _approved(ask, expedited=False)
 
 
@@ -347,10 +205,10 @@ def _reject(ask: Ask) -> Answer:
     if item is None:
         return note(NoteCode.NOT_TRACKED, verb="reject")
     if draft.live is not None:
-        return _cannot(ask, "running")
+        return cannot(ask, "running")
     if item.state is ItemState.PROPOSED:
         draft.change(notes=ask.args.text("notes"), mirror_ready=False)
-        return _done(ask, "sent_back")
+        return done(ask, "sent_back")
     found = draft.move(
         ItemEvent.SENT_BACK,
         actor=ask.actor,
@@ -358,15 +216,15 @@ def _reject(ask: Ask) -> Answer:
         notes=ask.args.text("notes"),
     )
     if isinstance(found, Refusal):
-        return _cannot(ask, item.state.value)
-    return _done(ask, "sent_back")
+        return cannot(ask, item.state.value)
+    return done(ask, "sent_back")
 
 
 def _answer(ask: Ask) -> Answer:
     if ask.draft.item is None:
         return note(NoteCode.NOT_TRACKED, verb="answer")
     said = answer_by_command(ask.draft, ask.args.question, ask.args.text("text") or "", ask.intent.actor)
-    return _cannot(ask, "no_question", number=ask.args.question) if said is None else said
+    return cannot(ask, "no_question", number=ask.args.question) if said is None else said
 
 
 def _merge(ask: Ask) -> Answer:
@@ -380,7 +238,7 @@ def _merge(ask: Ask) -> Answer:
                 draft.words.append(React(ask.intent.key, ask.intent.comment_id, DONE))
             draft.settle(ask.intent.id, "merged")
             return None
-        return _already(ask, "merged")
+        return already(ask, "merged")
     if refusal is not None:
         pull = draft.item.pull
         ci = draft.facts.ci
@@ -439,8 +297,8 @@ def _state_params(ask: Ask) -> tuple[tuple[str, str], ...]:
 
 def _sync(ask: Ask) -> Answer:
     ask.draft.wake(ask.draft.facts.key.repo_key)
-    ask.draft.repo = replace(ask.draft.repo, head_sha=None, preflight_head=None)
-    return _done(ask, "synced")
+    ask.draft.repo = replace(ask.draft.repo, head_sha=None, preflight_head=None, resync_asked_at=ask.draft.now)
+    return done(ask, "synced")
 
 
 def _help(ask: Ask) -> Answer:
@@ -459,22 +317,22 @@ HANDLERS: dict[Verb, Callable[[Ask], Answer]] = {
     Verb.UNHOLD: _unhold,
     Verb.PAUSE: _pause,
     Verb.RESUME: _resume,
-    Verb.PRIORITY: _priority,
+    Verb.PRIORITY: item_wishes.set_priority,
     Verb.APPROVE: _approve,
     Verb.REJECT: _reject,
     Verb.ANSWER: _answer,
     Verb.MERGE: _merge,
-    Verb.LOCK: _lock,
-    Verb.UNLOCK: _unlock,
-    Verb.DEPENDS: _depends,
-    Verb.UNDEPENDS: _undepends,
+    Verb.LOCK: item_wishes.lock,
+    Verb.UNLOCK: item_wishes.unlock,
+    Verb.DEPENDS: item_wishes.depends,
+    Verb.UNDEPENDS: item_wishes.undepends,
     Verb.NEXT: _next,
     Verb.WHY: _why,
     Verb.STATUS: _status,
     Verb.SYNC: _sync,
     Verb.HELP: _help,
-    Verb.BUDGET: _budget,
-    Verb.COST: _cost,
+    Verb.BUDGET: item_wishes.set_budget,
+    Verb.COST: item_wishes.cost,
     Verb.POLICY: _policy,
 }
 """One row per command that is available; a test compares it with the table in `commands.py`."""

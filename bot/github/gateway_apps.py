@@ -1,7 +1,7 @@
 """The App and its installations: who installed it, on which repositories, which deliveries failed.
 
-Promise: a delivery counts as failed only when no attempt under its GUID succeeded, because a redelivery keeps the
-GUID. With a person's token there is no App: lists of installations and deliveries are empty.
+Promise: every answer that we gave to a webhook is told as GitHub saw it. With a person's token there is no App: lists
+of installations and deliveries are empty.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from cachetools import TTLCache
 from pydantic import SecretStr
 
 from bot.domain.model import InstallationId, Person, RepoId, RepoKey
+from bot.domain.redelivery import Delivery
 from bot.errors import Unauthorized
 from bot.github.answers import read
 from bot.github.base import MAX_PAGES, PAGE, collect, entries
@@ -71,27 +72,26 @@ class AppVerbs(RepoVerbs):
         del installation
         return (await self._about_us())[0]
 
-    async def failed_deliveries(self, since: datetime) -> list[int]:
-        """The newest attempt of each delivery since then that no attempt delivered, oldest first."""
+    async def deliveries(self, after: int, since: datetime) -> list[Delivery]:
+        """The attempts to deliver webhooks to us with a larger id than `after` and not older than `since`, newest
+        first."""
         if not self._clients.is_app:
             return []
         client, path = self._clients.app(), "/app/hook/deliveries"
         label = f"GET {path}"
         answer = await client.request(call("GET", path, query={"per_page": PAGE}))
-        newest: dict[str, int] = {}
-        delivered: set[str] = set()
+        found: list[Delivery] = []
         for _ in range(MAX_PAGES):
-            shapes = [read(DeliveryShape, raw, label) for raw in entries(answer, label, None)]
-            for shape in shapes:
+            for raw in entries(answer, label, None):
+                shape = read(DeliveryShape, raw, label)
+                if shape.id <= after or shape.delivered_at < since:
+                    return found
                 # Time-outs come with other words and codes than 4xx and 5xx, so anything but a 2xx has failed.
-                if 200 <= shape.status_code < 300:
-                    delivered.add(shape.guid)
-                elif shape.delivered_at >= since:
-                    newest.setdefault(shape.guid, shape.id)
-            if answer.next is None or (shapes and shapes[-1].delivered_at < since):
+                found.append(Delivery(shape.id, shape.guid, shape.delivered_at, 200 <= shape.status_code < 300))
+            if answer.next is None:
                 break
             answer = await client.follow_next(call("GET", path), answer.next)
-        return sorted(id_ for guid, id_ in newest.items() if guid not in delivered)
+        return found
 
     async def redeliver(self, delivery: int) -> None:
         """Asks GitHub to send a delivery again, under its old GUID."""

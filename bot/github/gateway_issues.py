@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 from cachetools import LRUCache
 
+from bot.domain.commanded import Spoken
 from bot.domain.facts import ContentEdit, IssueFacts, LabelEvent, Presence
 from bot.domain.labels import appearance, is_ours
 from bot.domain.model import IssueKey, Person, RepoKey
@@ -174,6 +175,23 @@ class IssueVerbs(AppVerbs):
         query: dict[str, str | int] = {} if since is None else {"since": stamp(since)}
         found = await self._pages(key.repo_key, path, {"issue_number": key.number}, query=query)
         return [self._comment(read(CommentShape, raw, f"GET {path}")) for raw in found]
+
+    async def comments_in(self, key: RepoKey, since: datetime) -> list[Spoken]:
+        """Comments on all issues and pull requests that were written or edited at or after `since`, oldest change
+        first. A comment whose issue cannot be told is left out."""
+        path = "/issues/comments"
+        query = {"since": stamp(since), "sort": "updated", "direction": "asc"}
+        found = []
+        for raw in await self._pages(key, path, query=query):
+            shape = read(CommentShape, raw, f"GET {path}")
+            number = _ISSUE_PLACE.search(urlsplit(shape.issue_url).path)
+            if number is None:
+                continue
+            issue = IssueKey(key.installation, key.repo, int(number["number"]))
+            author = person(shape.user) if shape.user is not None else None
+            body = shape.body or ""
+            found.append(Spoken(issue, shape.id, shape.node_id, body, author, shape.created_at, shape.updated_at))
+        return found
 
     # --- writing
 

@@ -156,6 +156,7 @@ class CommentShape(Shape):
     created_at: datetime
     updated_at: datetime
     html_url: str
+    issue_url: str = ""
     body: str | None = None
     user: UserShape | None = None
 

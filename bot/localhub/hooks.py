@@ -74,6 +74,8 @@ class HookFaultKind(Enum):
 
     DROP = "drop"
     """Never sent; recorded as failed."""
+    VANISH = "vanish"
+    """Never sent, and recorded as delivered: something in between answered for the receiver."""
     DUPLICATE = "duplicate"
     """Sent twice, the second time with another GUID."""
     DELAY = "delay"
@@ -251,6 +253,9 @@ class Hooks:
         if kind is HookFaultKind.DROP:
             delivery.delivered_at = self.hub.now()
             delivery.status, delivery.status_code = "failed to connect to host", 502
+        elif kind is HookFaultKind.VANISH:
+            delivery.delivered_at = self.hub.now()
+            delivery.status, delivery.status_code = "OK", 200
         elif kind is HookFaultKind.DELAY and fault is not None:
             self._delayed.append(_Delayed(delivery, fault.behind))
         else:

@@ -12,8 +12,10 @@ from datetime import datetime
 from typing import Protocol
 
 from bot.domain.claim_record import ClaimRecord, ClaimRef
+from bot.domain.commanded import Spoken
 from bot.domain.facts import CiFacts, ContentEdit, IssueFacts, LabelEvent, Presence, PullFacts, RunFacts
 from bot.domain.model import InstallationId, IssueKey, Person, RepoKey, Role
+from bot.domain.redelivery import Delivery
 
 
 class Secret(Protocol):
@@ -110,7 +112,10 @@ class GitHub(Protocol):
         ...
 
     async def bot_user(self, installation: InstallationId) -> Person: ...
-    async def failed_deliveries(self, since: datetime) -> list[int]: ...
+    async def deliveries(self, after: int, since: datetime) -> list[Delivery]:
+        """The attempts to deliver webhooks to us with a larger id than `after`, not older than `since`."""
+        ...
+
     async def redeliver(self, delivery: int) -> None: ...
 
     # reading
@@ -145,6 +150,11 @@ class GitHub(Protocol):
 
     async def comment(self, key: RepoKey, comment_id: int) -> Comment | None: ...
     async def comments(self, key: IssueKey, since: datetime | None = None) -> list[Comment]: ...
+    async def comments_in(self, key: RepoKey, since: datetime) -> list[Spoken]:
+        """Comments on all issues and pull requests that were written or edited at or after `since`, oldest change
+        first."""
+        ...
+
     async def role(self, key: RepoKey, person: Person) -> Role:
         """The person's role now. Bots have `Role.NONE`. Never cached for longer than a decision."""
         ...

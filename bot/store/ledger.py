@@ -7,6 +7,7 @@ The same class serves SQLite and PostgreSQL.
 from __future__ import annotations
 
 from bot.store.attempts import AttemptVerbs, LockVerbs, LogVerbs
+from bot.store.bookmarks import BookmarkVerbs
 from bot.store.bundles import BundleVerbs
 from bot.store.intents import IntentVerbs
 from bot.store.items import ItemVerbs
@@ -41,5 +42,6 @@ class SqlLedger(
     BundleVerbs,
     QuestionVerbs,
     CarriedVerbs,
+    BookmarkVerbs,
 ):
     """`bot.protocols.ledger.Ledger` in SQL."""

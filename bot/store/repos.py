@@ -41,6 +41,9 @@ def repo_values(repo: RepoRecord) -> dict[str, Any]:
         "pause": repo.pause,
         "permissions": repo.permissions,
         "bot": repo.bot,
+        "resync_asked_at": repo.resync_asked_at,
+        "heard_until": repo.heard_until,
+        "listening_since": repo.listening_since,
     }
 
 
@@ -73,6 +76,9 @@ def repo_of(row: Row[Any]) -> RepoRecord:
         pause=row.pause,
         permissions=row.permissions,
         bot=row.bot,
+        resync_asked_at=row.resync_asked_at,
+        heard_until=row.heard_until,
+        listening_since=row.listening_since,
     )
 
 

@@ -52,6 +52,8 @@ def _words(note: Note, context: RenderContext) -> str:
             return replies.not_available(note)
         case NoteCode.EDITED_COMMAND:
             return replies.edited_command(note)
+        case NoteCode.TOO_OLD:
+            return replies.too_old(note)
         case NoteCode.COMMENT_CHANGED:
             return replies.comment_changed(note)
         case NoteCode.ROLE_UNREADABLE:

@@ -209,6 +209,14 @@ def edited_command(note: Note) -> str:
     return _to(note, "commands run only from new comments; an edited one runs nothing. Write it as a new comment.")
 
 
+def too_old(note: Note) -> str:
+    return _to(
+        note,
+        f"`{PREFIX} {_verb(note)}` was written when nobody was listening, and much may have changed since. Nothing was "
+        "done. Write it again if you still want it.",
+    )
+
+
 def comment_changed(note: Note) -> str:
     return _to(note, "your comment was changed before its command was run, so nothing was done. Write it again.")
 

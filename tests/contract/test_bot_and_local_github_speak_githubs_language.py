@@ -34,7 +34,7 @@ async def test_the_client_and_the_local_github_keep_to_the_description(
         await github.app_owner()
         await github.bot_user(key.installation)
         with contextlib.suppress(GitHubError):  # this App has no webhook
-            await github.failed_deliveries(hub.clock.now())
+            await github.deliveries(0, hub.clock.now())
         view = await github.repository(key)
         head = await github.head(key, view.default_branch)
         assert head is not None
@@ -58,6 +58,7 @@ async def test_the_client_and_the_local_github_keep_to_the_description(
         await github.comment(key, comment.id)
         await github.comment(key, 999_999_999)
         await github.comments(item)
+        await github.comments_in(key, hub.clock.now())
         await github.react(key, comment.id, "eyes")
         await github.role(key, mia)
         await github.assignable(key, "mia")

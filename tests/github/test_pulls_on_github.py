@@ -95,9 +95,11 @@ async def test_a_delivery_that_never_arrived_is_found_and_sent_again(w: World) -
     w.installation = w.hub.install(failing, w.owner, [w.repo])
     await w.hub.settle()
     gateway = w.app_gateway()
-    [lost] = await gateway.failed_deliveries(START - timedelta(hours=1))
-    assert await gateway.failed_deliveries(START + timedelta(hours=1)) == []
-    await gateway.redeliver(lost)
+    [lost] = await gateway.deliveries(0, START - timedelta(hours=1))
+    assert not lost.ok
+    assert await gateway.deliveries(0, START + timedelta(hours=1)) == []
+    await gateway.redeliver(lost.id)
     await w.hub.settle()
-    [again] = await gateway.failed_deliveries(START - timedelta(hours=1))
-    assert again != lost
+    assert [one.guid for one in await gateway.deliveries(0, START - timedelta(hours=1))] == [lost.guid] * 2
+    [again] = await gateway.deliveries(lost.id, START - timedelta(hours=1))
+    assert again.id > lost.id

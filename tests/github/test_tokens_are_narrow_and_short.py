@@ -165,7 +165,7 @@ async def test_a_persons_token_does_what_the_person_may(w: World) -> None:
     assert (await gateway.label_events(issue))[0].actor == w.person("wim")
     assert (await gateway.bot_user(InstallationId(0))).login == "wim"
     assert await gateway.installations() == []
-    assert await gateway.failed_deliveries(START) == []
+    assert await gateway.deliveries(0, START) == []
     assert await gateway.permissions(InstallationId(0)) == {}
     with pytest.raises(Forbidden):
         await gateway.mint_write_token(w.key)

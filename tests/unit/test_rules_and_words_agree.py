@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.domain import review, verbs
+from bot.domain import item_wishes, review, verbs
 from bot.domain.commands import available
 from bot.domain.model import ItemState
 from bot.texts import replies
@@ -31,12 +31,13 @@ def constants(module: object, function: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("function", "words"),
-    [("_done", replies.DONE), ("_already", replies.ALREADY), ("_cannot", replies.CANNOT)],
+    [("done", replies.DONE), ("already", replies.ALREADY), ("cannot", replies.CANNOT)],
 )
 def test_every_outcome_of_a_command_has_words(function: str, words: dict[str, object]) -> None:
-    used = constants(verbs, function)
-    assert used, "the commands name no outcome: was the function renamed?"
-    assert used <= set(words)
+    for module in (verbs, item_wishes):
+        used = constants(module, function)
+        assert used, "the commands name no outcome: was the function renamed?"
+        assert used <= set(words)
 
 
 def test_a_command_can_be_impossible_in_every_state() -> None:

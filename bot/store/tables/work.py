@@ -77,6 +77,9 @@ repos = Table(
     Column("pause", Json(Pause)),
     Column("permissions", Json(tuple[tuple[str, str], ...]), nullable=False),
     Column("bot", Json(Person)),
+    Column("resync_asked_at", UtcTime),
+    Column("heard_until", UtcTime),
+    Column("listening_since", UtcTime),
     # Set when the repository was taken out of the installation: waking a suspended installation must not bring it back.
     Column("removed_at", UtcTime),
     PrimaryKeyConstraint("installation", "repo"),

@@ -1,0 +1,141 @@
+"""Looks for everything in a repository that a webhook should have told: labels, items, and the words of people.
+
+Promise: nothing depends on a webhook. Labels that ask for something are found by listing, items that are not over are
+marked, and a command whose webhook was lost is found by its comment and stored under the key that the webhook would
+have given it, so that it runs once. All reads are conditional: where nothing happened they are answered 304 and cost
+nothing.
+
+Races: a comment may be listed late, so the list is read from a little before the newest change that was seen; its
+webhook may come after the look, and its key is then known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from bot.domain.commanded import Spoken, overheard
+from bot.domain.intents import Intent
+from bot.domain.labels import PROPOSED, READY
+from bot.domain.model import IssueKey
+from bot.domain.repository import RepoRecord
+from bot.errors import GitHubError, RateLimited, Suspended, Unavailable
+from bot.protocols.clock import Clock
+from bot.protocols.github import GitHub
+from bot.protocols.ledger import Ledger, Store
+
+LIST_LAG = timedelta(minutes=2)
+"""GitHub's lists may show a comment this late."""
+
+STALE_AFTER = timedelta(days=1)
+"""After an outage, commands that were written while nobody listened are still carried out, but not for ever."""
+
+FIRST_SECOND = timedelta(seconds=1)
+"""GitHub's times are whole seconds: what was written in the second in which we began to listen counts."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    labelled: tuple[IssueKey, ...] = ()
+    spoken: tuple[Spoken, ...] = ()
+
+
+def ask(tx: Ledger, repo: RepoRecord, now: datetime) -> None:
+    """Have everything in this repository looked at; a look that is under way does not count."""
+    tx.save_repo(repo, replace(repo, resync_asked_at=now))
+    tx.touch(repo.key)
+
+
+class Resync:
+    """Carries it out, as part of the look at the repository."""
+
+    def __init__(self, github: GitHub, store: Store, clock: Clock) -> None:
+        self._github = github
+        self._store = store
+        self._clock = clock
+
+    async def listen(self, repo: RepoRecord) -> RepoRecord:
+        """The repository with the moment from which on commands in it count."""
+        if repo.heard_until is not None:
+            return repo
+        since = self._clock.now().replace(microsecond=0) - FIRST_SECOND
+        return await self._save(repo, replace(repo, heard_until=since, listening_since=since))
+
+    async def look(self, repo: RepoRecord) -> RepoRecord:
+        """Mark what may have changed and store what was said. Raises what shall be tried again."""
+        now = self._clock.now()
+        heard = repo.heard_until
+        assert heard is not None, "it was listened first"
+        since = repo.listening_since
+        if now - heard > STALE_AFTER:
+            since = max(since or heard, now - STALE_AFTER)
+        found = await self._read(repo, heard - LIST_LAG)
+        newest = max((spoken.updated_at for spoken in found.spoken), default=heard)
+        after = replace(repo, resync_asked_at=None, heard_until=max(heard, newest), listening_since=since)
+
+        def write(tx: Ledger) -> RepoRecord:
+            keys = set(found.labelled) | {
+                item.key
+                for item in tx.items(repo.key)
+                if not item.terminal or (item.pull is not None and not item.branch_deleted)
+            }
+            for spoken in found.spoken:
+                # What was written before anybody listened is nobody's command.
+                if repo.listening_since is None or spoken.edited or spoken.created_at >= repo.listening_since:
+                    keys |= _hear(tx, spoken)
+            for key in sorted(keys):
+                tx.touch(key)
+            if not tx.save_repo(repo, after):
+                # It changed meanwhile: what was heard is stored, and the next look begins where this one did.
+                tx.mark(repo.key)
+            return tx.repo(repo.key) or after
+
+        return await self._store.write(write)
+
+    async def _read(self, repo: RepoRecord, since: datetime) -> _Found:
+        """What cannot be read is left to the looks that need it, which say why; a limit ends this one."""
+        try:
+            labelled = [
+                issue.key
+                for label in (READY, PROPOSED)
+                for issue in await self._github.issues_with_label(repo.key, label)
+                if issue.open
+            ]
+            spoken = await self._github.comments_in(repo.key, since)
+        except (RateLimited, Unavailable, Suspended):
+            raise
+        except GitHubError as error:
+            log.info("not_looked_through", repo=repo.full_name, error=str(error))
+            return _Found()
+        return _Found(tuple(labelled), tuple(spoken))
+
+    async def _save(self, before: RepoRecord, after: RepoRecord) -> RepoRecord:
+        def write(tx: Ledger) -> RepoRecord:
+            if not tx.save_repo(before, after):
+                tx.mark(before.key)
+            return tx.repo(before.key) or after
+
+        return await self._store.write(write)
+
+
+def _hear(tx: Ledger, spoken: Spoken) -> set[IssueKey]:
+    """Stores the commands of a comment that are not known; the issues to look at because of them."""
+    new = [intent for intent in overheard(spoken, _known(tx, spoken.id)) if tx.put_intent(intent)]
+    if not new:
+        return set()
+    log.info("command_found", comment=spoken.id, number=spoken.key.number)
+    item = tx.item_of_pull(spoken.key.repo_key, spoken.key.number)
+    return {spoken.key} if item is None else {spoken.key, item}
+
+
+def _known(tx: Ledger, comment: int) -> list[Intent]:
+    """The intents of a comment that are stored, in their order."""
+    found: list[Intent] = []
+    while (known := tx.intent(f"comment:{comment}:{len(found)}")) is not None:
+        found.append(known[0])
+    edited = tx.intent(f"comment:{comment}:edited")
+    return found if edited is None else [*found, edited[0]]
