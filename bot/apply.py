@@ -372,6 +372,10 @@ def write_save(tx: Ledger, key: Key, save: Save, now: datetime) -> None:
         saved = tx.insert_question(question) if before is None else tx.save_question(before, question)
         if not saved:
             raise StaleDecision(str(key))
+    for steer in save.steers:
+        tx.put_steer(steer)
+    for told in save.told_steers:
+        tx.tell_steer(told)
     if save.repo_before != save.repo_after:
         assert save.repo_before is not None
         assert save.repo_after is not None

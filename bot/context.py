@@ -114,7 +114,7 @@ async def context_bundle(store: Store, github: GitHub, attempt: Attempt, html_ur
         resume=resume,
         notes=for_prompt(item.notes) if item.notes else None,
         protected_paths=policy.protected_paths,
-        lease=LeasePart(heartbeat_seconds=HEARTBEAT.total_seconds()),
+        lease=LeasePart(heartbeat_seconds=HEARTBEAT.total_seconds(), hears=True),
         allow_unisolated=policy.allow_unisolated,
         identity=_identity(repo),
         commands={

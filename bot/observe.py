@@ -35,7 +35,7 @@ from bot.domain.intents import Intent, IntentSource, body_digest
 from bot.domain.label_reading import PRIORITY_LABELS
 from bot.domain.model import TERMINAL_STATES, AttemptId, IssueKey, Item, ItemState, Person, Role
 from bot.domain.obey import APPROVING_VERBS, REPLY_PAUSE
-from bot.domain.questions import Question, considered, latest_round
+from bot.domain.questions import Question, Steer, considered, latest_round
 from bot.domain.repository import RepoRecord
 from bot.domain.sessions import SessionRecord
 from bot.errors import GitHubError, NotFound, RateLimited, Suspended, Unavailable
@@ -63,6 +63,7 @@ class Records:
     reserved: int = 0
     questions: tuple[Question, ...] = ()
     resumable: AttemptId | None = None
+    steers: tuple[Steer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,7 @@ class Observer:
                 for c in comments
             ),
             resumable=records.resumable,
+            steers=records.steers,
         )
 
     async def _replies(self, key: IssueKey, records: Records) -> list[Comment]:
@@ -313,6 +315,7 @@ def _records(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
         reserved,
         questions,
         resumable_of(tx, key, questions),
+        tuple(tx.steers(key)),
     )
 
 

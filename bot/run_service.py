@@ -23,7 +23,9 @@ from bot.domain.bundle import ContextBundle
 from bot.domain.identity import RunIdentity, RunSecret
 from bot.domain.model import AttemptId, Person, Role
 from bot.domain.permissions import Capability, Denied, decide
+from bot.domain.questions import Steer
 from bot.domain.repository import RepoRecord
+from bot.domain.sanitise import for_prompt
 from bot.errors import Forbidden, LostClaim, NotFound, Refused
 from bot.policies import policy_of
 from bot.protocols.clock import Clock
@@ -54,12 +56,13 @@ PUBLISH_JOB = "publish"
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The answer to a heartbeat."""
+    """The answer to a heartbeat. `steer_seq` is the number of the last of the words in `steer`."""
 
     lease_until: datetime
     cancel: bool
     steer: tuple[str, ...]
     drain: bool
+    steer_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +251,25 @@ class RunService:
 
     # --- while it runs -----------------------------------------------------------------------------
 
-    async def heartbeat(self, attempt_id: str, fence: int, progress: tuple[int, int, str] | None) -> Beat:
-        """Extend the lease. Raises LostClaim when the attempt is not current."""
+    async def heartbeat(
+        self,
+        attempt_id: str,
+        fence: int,
+        progress: tuple[int, int, str] | None,
+        heard: int | None = None,
+        *,
+        speaks: bool = True,
+    ) -> Beat:
+        """Extend the lease. Raises LostClaim when the attempt is not current.
+
+        `heard` is the number of the last words of people that the agent has; who never says it gets each once. With
+        `speaks` off the call is not the agent's own and gets none.
+        """
         now = self._clock.now()
 
-        def beat(tx: Ledger) -> tuple[Attempt, bool, bool]:
+        def beat(tx: Ledger) -> tuple[Attempt, bool, bool, list[Steer]]:
             attempt = _live(tx, attempt_id, fence)
+            words = _words_for(tx, attempt, heard, now) if speaks else []
             repo = tx.repo(attempt.key.repo_key)
             late = attempt.phase is AttemptPhase.SUSPECT
             after = replace(attempt, lease_until=now + lease_of(attempt.worker.kind))
@@ -272,11 +288,17 @@ class RunService:
                     raise LostClaim(f"the session of this claim has ended ({session.why})")
                 drain = drain or look(tx, touch(tx, session, now), now).draining
             # Where the App was suspended or removed nothing may go on.
-            return after, repo is None or not repo.active, drain
+            return after, repo is None or not repo.active, drain, words
 
-        attempt, removed, drain = await self._store.write(beat)
+        attempt, removed, drain, words = await self._store.write(beat)
         assert attempt.lease_until is not None
-        return Beat(attempt.lease_until, removed or attempt.cancel_requested_at is not None, (), drain)
+        return Beat(
+            attempt.lease_until,
+            removed or attempt.cancel_requested_at is not None,
+            tuple(f"{word.by.login}: {for_prompt(word.text)}" for word in words),
+            drain,
+            words[-1].seq if words else heard or 0,
+        )
 
     async def report(self, attempt_id: str, fence: int, report: WorkerReport, *, final: bool) -> None:
         """Store what the worker said. The end of the agent's job is not the end of the attempt unless it failed.
@@ -412,6 +434,17 @@ def _ended_with(tx: Ledger, attempt_id: str, fence: int, head_sha: str | None) -
     if attempt is None or attempt.live or attempt.fence != fence or attempt.report is None or head_sha is None:
         return None
     return attempt if attempt.report.succeeded and attempt.report.head_sha == head_sha else None
+
+
+def _words_for(tx: Ledger, attempt: Attempt, heard: int | None, now: datetime) -> list[Steer]:
+    """What the agent does not know yet; what it says to know is delivered."""
+    if heard is not None and tx.note_heard(attempt.id, heard, now):
+        tx.mark(attempt.key)
+    words = tx.unheard(attempt.id)
+    if heard is None and words:
+        tx.note_heard(attempt.id, words[-1].seq, now)
+        tx.mark(attempt.key)
+    return words
 
 
 def _new_progress(before: Progress | None, now: tuple[int, int, str] | None) -> bool:

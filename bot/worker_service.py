@@ -134,7 +134,7 @@ class WorkerService:
         if not known:
             return Word(attempt_id, fence, lost=True)
         try:
-            beat = await self._runs.heartbeat(attempt_id, fence, None)
+            beat = await self._runs.heartbeat(attempt_id, fence, None, speaks=False)
         except LostClaim:
             return Word(attempt_id, fence, lost=True)
         return Word(attempt_id, fence, False, beat.lease_until, beat.cancel, beat.steer, beat.drain)

@@ -23,6 +23,7 @@ from bot.domain.obey import decline, obey
 from bot.domain.policy_model import Policy
 from bot.domain.projection import project
 from bot.domain.review import finish, follow_pull, link_head
+from bot.domain.steering import look_again_for_steers, mind_steers
 
 
 def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
@@ -45,6 +46,7 @@ def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
         follow_pull(draft, policy)
         link_head(draft)
         _closed(draft)
+    mind_steers(draft)
     obey(draft, policy)
     read_labels(draft, policy)
     mind_questions(draft, policy)
@@ -53,6 +55,7 @@ def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
     pursue(draft, policy)
     finish(draft)
     withdraw_questions(draft)
+    look_again_for_steers(draft)
     project(draft, policy)
     release_claim(draft)
     return draft.finish()

@@ -119,9 +119,10 @@ class Limits(_Part):
 
 
 class LeasePart(_Part):
-    """How often the worker must be heard, in seconds."""
+    """How often the worker must be heard, in seconds. `hears`: the bot wants to know which words the agent has."""
 
     heartbeat_seconds: Annotated[float, Field(gt=0)] = DEFAULT_HEARTBEAT_SECONDS
+    hears: bool = False
 
 
 class Identity(_Part):

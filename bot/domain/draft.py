@@ -17,7 +17,7 @@ from bot.domain.lifecycle import ItemEvent, Move, Refusal, move
 from bot.domain.locks import Lock
 from bot.domain.model import Failure, FailureReason, IssueKey, Item, ItemState, Key
 from bot.domain.notes import Note
-from bot.domain.questions import Question
+from bot.domain.questions import Question, Steer
 from bot.domain.repository import RepoRecord
 
 BOT = "bot"
@@ -49,6 +49,8 @@ class Draft:
         self._ended: Attempt | None = None
         self._opened: Attempt | None = None
         self._locks: tuple[Lock, ...] = ()
+        self._steers: list[Steer] = list(facts.steers)
+        self._told_steers: list[str] = []
         self._questions: dict[int, Question] = {question.number: question for question in facts.questions}
 
     # --- state ------------------------------------------------------------------------------------
@@ -165,6 +167,20 @@ class Draft:
         """A new question, or what became of a known one."""
         self._questions[question.number] = question
 
+    @property
+    def steers(self) -> tuple[Steer, ...]:
+        """Words of people to the item's attempts, in their order."""
+        return tuple(self._steers)
+
+    def put_steer(self, steer: Steer) -> None:
+        """New words to the agent."""
+        self._steers.append(steer)
+
+    def tell_steer(self, id_: str) -> None:
+        """Their author knows what became of them."""
+        self._told_steers.append(id_)
+        self._steers = [replace(one, told=True) if one.id == id_ else one for one in self._steers]
+
     def _changed_questions(self) -> tuple[tuple[Question | None, Question], ...]:
         known = {question.number: question for question in self.facts.questions}
         return tuple((known.get(q.number), q) for q in self.questions if known.get(q.number) != q)
@@ -209,6 +225,8 @@ class Draft:
             wake=tuple(self._wake),
             words=tuple(word for word in self.words if isinstance(word, Say)),
             questions=self._changed_questions(),
+            steers=tuple(self._steers[len(self.facts.steers) :]),
+            told_steers=tuple(self._told_steers),
         )
         ordered: list[Effect] = [
             *self.acts,

@@ -18,7 +18,7 @@ from bot.domain.facts import CiFacts
 from bot.domain.locks import Lock
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Key, Waiting
 from bot.domain.notes import Note
-from bot.domain.questions import Question
+from bot.domain.questions import Question, Steer
 from bot.domain.repository import RepoRecord
 
 
@@ -40,7 +40,7 @@ class Save:
     """The ledger after this decision, written in one transaction and refused whole when anything is stale.
 
     `opened` is an external attempt that begins with it and takes `take_locks`. `questions` are (before, after), the
-    first None for a new one.
+    first None for a new one; `steers` are new words to the agent, `told_steers` those whose authors know of their end.
     """
 
     item_before: Item | None = None
@@ -59,6 +59,8 @@ class Save:
     wake: tuple[Key, ...] = ()
     words: tuple[Say, ...] = ()
     questions: tuple[tuple[Question | None, Question], ...] = ()
+    steers: tuple[Steer, ...] = ()
+    told_steers: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -73,6 +75,8 @@ class Save:
             and not self.free_locks
             and not self.wake
             and not self.questions
+            and not self.steers
+            and not self.told_steers
         )
 
 

@@ -15,7 +15,7 @@ from bot.domain.budget import NOTHING_SPENT, Spent
 from bot.domain.claim_record import ClaimRef
 from bot.domain.intents import Intent
 from bot.domain.model import AttemptId, IssueKey, Item, Person, Role
-from bot.domain.questions import Question
+from bot.domain.questions import Question, Steer
 from bot.domain.repository import RepoRecord
 from bot.domain.sessions import SessionRecord
 
@@ -160,7 +160,8 @@ class ItemFacts:
     `claims` are the item's claim refs (None: not read), `own_claims` the ids of our attempts of the item, and
     `claimed_pull` the pull request of an external attempt's branch. `reserved` is what the attempt may spend, in
     micro-dollars; while it lives `spent` contains it. `questions` are all that the item ever had, `replies` what people
-    wrote since the latest, and `resumable` the attempt whose conversation is kept for it.
+    wrote since the latest, and `resumable` the attempt whose conversation is kept for it. `steers` are
+    the words of people to its attempts.
     """
 
     key: IssueKey
@@ -189,6 +190,7 @@ class ItemFacts:
     questions: tuple[Question, ...] = ()
     replies: tuple[Reply, ...] = ()
     resumable: AttemptId | None = None
+    steers: tuple[Steer, ...] = ()
 
     def role_of(self, person: Person | None) -> Role | None:
         """The role read for this person now; None when nobody is named or it could not be read."""

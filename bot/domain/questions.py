@@ -1,4 +1,4 @@
-"""Questions that an agent asks people: what was asked, what became of it, and how the time for an answer runs. Pure.
+"""Questions that an agent asks people, and words of people to it: the records, and how the time for an answer runs.
 
 An attempt that ends by asking may ask several questions at once; the questions of one attempt are a round. What the
 agent wrote is data from an untrusted place: it is bounded and cleaned where it enters, and defused where it is shown
@@ -116,6 +116,25 @@ class Question:
     def answer_words(self) -> str:
         """The answer as one text."""
         return ", ".join(self.answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """One sentence for one attempt. `seq` counts within the attempt; `told`: its author knows what became of it.
+
+    `delivered_at` is written where signs of life are heard, and by no decision.
+    """
+
+    id: str
+    key: IssueKey
+    attempt: AttemptId
+    seq: int
+    text: str
+    by: Person
+    at: datetime
+    comment_id: int | None = None
+    delivered_at: datetime | None = None
+    told: bool = False
 
 
 def asked_now(

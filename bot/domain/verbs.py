@@ -26,6 +26,7 @@ from bot.domain.notes import Note, NoteCode, note
 from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.repository import Pause
 from bot.domain.review import merge
+from bot.domain.steering import MAX_WAITING, steer, steerable
 
 DONE = "rocket"
 """The reaction that says that what was asked for has happened."""
@@ -227,6 +228,21 @@ def _answer(ask: Ask) -> Answer:
     return cannot(ask, "no_question", number=ask.args.question) if said is None else said
 
 
+def _steer(ask: Ask) -> Answer:
+    draft = ask.draft
+    if draft.item is None:
+        return note(NoteCode.NOT_TRACKED, verb="steer")
+    if not steerable(draft.live):
+        return cannot(ask, "nobody_hears")
+    if not steer(draft, ask.intent, ask.args.text("text") or ""):
+        return cannot(ask, "too_much_said", limit=MAX_WAITING)
+    if ask.intent.comment_id is None:
+        return done(ask, "steering")
+    # The outcome is said when the agent has heard it, or cannot any more.
+    draft.settle(ask.intent.id, NoteCode.DONE.value)
+    return None
+
+
 def _merge(ask: Ask) -> Answer:
     draft = ask.draft
     if draft.item is None:
@@ -321,6 +337,7 @@ HANDLERS: dict[Verb, Callable[[Ask], Answer]] = {
     Verb.APPROVE: _approve,
     Verb.REJECT: _reject,
     Verb.ANSWER: _answer,
+    Verb.STEER: _steer,
     Verb.MERGE: _merge,
     Verb.LOCK: item_wishes.lock,
     Verb.UNLOCK: item_wishes.unlock,

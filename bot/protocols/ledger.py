@@ -17,7 +17,7 @@ from bot.domain.carried import Carried
 from bot.domain.intake import Intake
 from bot.domain.intents import Intent
 from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, Key, RepoKey
-from bot.domain.questions import Question
+from bot.domain.questions import Question, Steer
 from bot.domain.repository import RepoRecord
 from bot.domain.sessions import SessionRecord
 from bot.domain.talk import Message, SenderType
@@ -203,6 +203,17 @@ class Ledger(Protocol):
 
     def save_question(self, before: Question, after: Question) -> bool: ...
     def note_question_comment(self, key: IssueKey, attempt: AttemptId, comment_id: int) -> None: ...
+    def steers(self, key: IssueKey) -> list[Steer]: ...
+    def put_steer(self, steer: Steer) -> bool: ...
+    def tell_steer(self, id_: str) -> None: ...
+    def unheard(self, attempt: AttemptId) -> list[Steer]:
+        """What the attempt's agent was not told yet, in its order."""
+        ...
+
+    def note_heard(self, attempt: AttemptId, up_to: int, at: datetime) -> int:
+        """The agent has everything up to this number; how many were new."""
+        ...
+
     def put_carried(self, row: CarriedRow, data: bytes) -> None:
         """Replaces what the attempt left before of this kind."""
         ...

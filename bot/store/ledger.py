@@ -14,7 +14,7 @@ from bot.store.items import ItemVerbs
 from bot.store.keyrows import KeyVerbs
 from bot.store.messages import MessageVerbs
 from bot.store.outbox import HistoryVerbs, OutboxVerbs
-from bot.store.questions import CarriedVerbs, QuestionVerbs
+from bot.store.questions import CarriedVerbs, QuestionVerbs, SteerVerbs
 from bot.store.repos import RepoVerbs
 from bot.store.sessions import SessionVerbs
 from bot.store.spending import SpendingVerbs
@@ -41,6 +41,7 @@ class SqlLedger(
     SessionVerbs,
     BundleVerbs,
     QuestionVerbs,
+    SteerVerbs,
     CarriedVerbs,
     BookmarkVerbs,
 ):

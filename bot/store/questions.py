@@ -10,11 +10,11 @@ from sqlalchemy import Row, and_, delete, select, update
 
 from bot.domain.carried import Carried
 from bot.domain.model import AttemptId, IssueKey, RepoKey
-from bot.domain.questions import Question, QuestionStatus
+from bot.domain.questions import Question, QuestionStatus, Steer
 from bot.protocols.ledger import CarriedRow
 from bot.store.dialect import insert_new
 from bot.store.items import issue_key_of
-from bot.store.tables import carried, questions
+from bot.store.tables import carried, questions, steers
 from bot.store.verbs import Verbs, in_repo, of_issue, update_changed
 
 
@@ -108,6 +108,60 @@ class QuestionVerbs(Verbs):
             .where(of_issue(questions, key), questions.c.attempt == attempt, questions.c.comment_id.is_(None))
             .values(comment_id=comment_id)
         )
+
+
+class SteerVerbs(Verbs):
+    """The verbs about words of people to agents."""
+
+    def steers(self, key: IssueKey) -> list[Steer]:
+        query = select(steers).where(of_issue(steers, key)).order_by(steers.c.at, steers.c.attempt, steers.c.seq)
+        return [_steer_of(row) for row in self.connection.execute(query)]
+
+    def put_steer(self, steer: Steer) -> bool:
+        return insert_new(
+            self.connection,
+            steers,
+            {
+                "id": steer.id,
+                "installation": steer.key.installation,
+                "repo": steer.key.repo,
+                "number": steer.key.number,
+                "attempt": steer.attempt,
+                "seq": steer.seq,
+                "text": steer.text,
+                "by": steer.by,
+                "at": steer.at,
+                "comment_id": steer.comment_id,
+                "delivered_at": steer.delivered_at,
+                "told": steer.told,
+            },
+        )
+
+    def tell_steer(self, id_: str) -> None:
+        self.connection.execute(update(steers).where(steers.c.id == id_).values(told=True))
+
+    def unheard(self, attempt: AttemptId) -> list[Steer]:
+        query = select(steers).where(steers.c.attempt == attempt, steers.c.delivered_at.is_(None))
+        return [_steer_of(row) for row in self.connection.execute(query.order_by(steers.c.seq))]
+
+    def note_heard(self, attempt: AttemptId, up_to: int, at: datetime) -> int:
+        new = and_(steers.c.attempt == attempt, steers.c.seq <= up_to, steers.c.delivered_at.is_(None))
+        return self.connection.execute(update(steers).where(new).values(delivered_at=at)).rowcount
+
+
+def _steer_of(row: Row[Any]) -> Steer:
+    return Steer(
+        id=row.id,
+        key=issue_key_of(row),
+        attempt=AttemptId(row.attempt),
+        seq=row.seq,
+        text=row.text,
+        by=row.by,
+        at=row.at,
+        comment_id=row.comment_id,
+        delivered_at=row.delivered_at,
+        told=row.told,
+    )
 
 
 class CarriedVerbs(Verbs):

@@ -72,6 +72,12 @@ DONE: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "paused": _paused,
         "resumed": lambda _: "The repository is no longer paused.",
         "priority": lambda n: f"Its priority is {for_inline(n.get('value', '0'))} now.",
+        "steering": lambda _: "The agent hears it with its next sign of life, within a minute.",
+        "steered": lambda n: f"The agent was told at {at(n.get('at'))}.",
+        "steered_next": lambda _: "The attempt ended before it could be told; the next one finds it in its notes.",
+        "steered_late": lambda _: (
+            "The attempt ended before it could be told. `/tgs retry <notes>` tells the next one, if there shall be one."
+        ),
         "budget": lambda n: f"All attempts of this issue together may cost {for_inline(n.get('amount'))} USD.",
         "locked": lambda n: f"From its next start on it has {code_span(n.get('path'))} for itself.",
         "unlocked": lambda n: f"It does not hold {code_span(n.get('path'))} any more when it starts.",
@@ -131,6 +137,8 @@ CANNOT: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "public": lambda _: "Costs are not shown on public repositories.",
         "itself": lambda _: "An issue cannot wait for itself.",
         "too_many": lambda n: f"There would be more than {for_inline(n.get('limit', '50'))}; take one away first.",
+        "nobody_hears": lambda _: "No agent is at work on it. `/tgs retry <notes>` tells the next one something.",
+        "too_much_said": lambda n: f"{for_inline(n.get('limit', '20'))} sentences wait for the agent already.",
         "no_question": lambda n: f"The agent has no question {for_inline(n.get('number', ''))} here that waits.",
         "past_date": lambda n: f"{at(n.get('until'))} is in the past.",
     }

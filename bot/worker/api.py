@@ -53,6 +53,7 @@ class Beat(_Answer):
     cancel: bool = False
     drain: bool = False
     steer: tuple[str, ...] = ()
+    steer_seq: int = 0
     lease_until: str | None = None
 
 
@@ -97,9 +98,18 @@ class Api:
         answer = await self.wire.call("POST", f"/attempts/{attempt}/handoff", None, body)
         return parse(Handover, answer, "handoff", attempt_token=token)
 
-    async def heartbeat(self, attempt: str, fence: int, bearer: Bearer, progress: Mapping[str, object] | None) -> Beat:
-        """Keeps the lease. Not repeated here: the next beat is the repetition."""
-        body = {"fence": fence, "progress": progress}
+    async def heartbeat(
+        self,
+        attempt: str,
+        fence: int,
+        bearer: Bearer,
+        progress: Mapping[str, object] | None,
+        heard: int | None = None,
+    ) -> Beat:
+        """Keeps the lease. Not repeated here: the next beat is the repetition. `heard`: up to which words of people."""
+        body: dict[str, object] = {"fence": fence, "progress": progress}
+        if heard is not None:
+            body["heard"] = heard
         return parse(
             Beat, await self.wire.call("POST", f"/attempts/{attempt}/heartbeat", bearer, body, tries=1), "beat"
         )

@@ -14,7 +14,7 @@ from typing import Final
 
 from bot.domain.bundle import ContextBundle
 from bot.errors import LostClaim, Refused
-from bot.worker.api import Api, ApiDown, ApiError, Bearer
+from bot.worker.api import Api, ApiDown, ApiError, Bearer, Beat
 from bot.worker.log import RunLog
 
 PROGRESS_SECONDS: Final = 5.0  # the shortest time between two beats: progress is for people, who read slowly
@@ -50,12 +50,31 @@ class Heart:
         self._log = log
         self._on_steer = on_steer
         self._progress: dict[str, object] | None = None
+        self._heard = 0 if context.lease.hears else None
+        self._words: list[str] = []
         self._news = asyncio.Event()
 
     def progress(self, step: int, total: int, text: str) -> None:
         """Keeps the newest progress; the next beat carries it."""
         self._progress = {"step": step, "total": total, "text": self._log.clean(text)[:200]}
         self._news.set()
+
+    def words(self) -> tuple[str, ...]:
+        """What people said since the last call, oldest first."""
+        words, self._words = tuple(self._words), []
+        return words
+
+    def _hear(self, beat: Beat) -> None:
+        """Passes words on once; the next beat, which comes soon, says that they are here."""
+        if self._heard is not None and (beat.steer_seq <= self._heard or not beat.steer):
+            return
+        for text in beat.steer:
+            self._log.info("steer", text=text)
+            self._on_steer(text)
+            self._words.append(text)
+        if self._heard is not None:
+            self._heard = beat.steer_seq
+            self._news.set()
 
     def end(self, cause: StopCause) -> None:
         """Asks the job to stop; the first cause stays."""
@@ -82,15 +101,15 @@ class Heart:
     async def beat(self) -> None:
         """One heartbeat; never raises for what the bot or the network do."""
         try:
-            beat = await self._api.heartbeat(self._context.attempt, self._context.fence, self._bearer, self._progress)
+            beat = await self._api.heartbeat(
+                self._context.attempt, self._context.fence, self._bearer, self._progress, self._heard
+            )
         except LostClaim:
             self.end(StopCause.LOST)
         except (ApiDown, ApiError, Refused) as error:
             self._log.warning("heartbeat failed", error=str(error))
         else:
             self.draining = self.draining or beat.drain
-            for text in beat.steer:
-                self._log.info("steer", text=text)
-                self._on_steer(text)
+            self._hear(beat)
             if beat.cancel:
                 self.end(StopCause.CANCELLED)

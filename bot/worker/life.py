@@ -301,6 +301,7 @@ def _session(
         on_line=lambda line: log.info("agent", text=line),
         graces=graces,
         resume=resume,
+        steer=heart.words,
     )
 
 

@@ -22,6 +22,7 @@ from bot.store.tables.work import (
     replies,
     repos,
     spending,
+    steers,
     thought_blobs,
 )
 from bot.store.tables.workers import (
@@ -61,6 +62,7 @@ __all__ = [
     "repos",
     "sessions",
     "spending",
+    "steers",
     "thought_blobs",
     "tokens",
     "touches",

@@ -253,6 +253,26 @@ questions = Table(
     Index("ix_questions_status", "installation", "repo", "status"),
 )
 
+steers = Table(
+    "steers",
+    METADATA,
+    # That of the command.
+    Column("id", String, primary_key=True),
+    *tenant(),
+    Column("number", BigInteger, nullable=False),
+    Column("attempt", String, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("by", Json(Person), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("comment_id", BigInteger),
+    Column("delivered_at", UtcTime),
+    Column("told", Boolean, nullable=False),
+    of_item(),
+    Index("ix_steers_item", "installation", "repo", "number"),
+    Index("uq_steers_attempt", "attempt", "seq", unique=True),
+)
+
 locks = Table(
     "locks",
     METADATA,

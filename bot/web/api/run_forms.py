@@ -44,8 +44,11 @@ class ProgressBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class HeartbeatBody(msgspec.Struct, forbid_unknown_fields=True):
+    """`heard` is the number of the last words of people that the agent has; without it each are given once."""
+
     fence: int
     progress: ProgressBody | None = None
+    heard: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
@@ -170,12 +173,13 @@ class HandedOver(msgspec.Struct):
 
 
 class Heard(msgspec.Struct):
-    """`steer` are sentences of people for the agent, each given once."""
+    """`steer` are sentences of people for the agent, `steer_seq` the number of the last, to be sent back as `heard`."""
 
     lease_until: datetime
     cancel: bool
     steer: list[str]
     drain: bool
+    steer_seq: int = 0
 
 
 class Granted(msgspec.Struct):

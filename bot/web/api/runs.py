@@ -122,13 +122,14 @@ class Runs:
         if body.progress is not None:
             p = body.progress
             progress = (max(p.step, 0), max(p.total, 0), _words(p.text)[:200])
-        beat = await self._service.heartbeat(attempt.id, body.fence, progress)
+        beat = await self._service.heartbeat(attempt.id, body.fence, progress, body.heard)
         return answer(
             {
                 "lease_until": beat.lease_until.isoformat(),
                 "cancel": beat.cancel,
                 "steer": list(beat.steer),
                 "drain": beat.drain,
+                "steer_seq": beat.steer_seq,
             }
         )
 
