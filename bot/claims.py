@@ -13,6 +13,7 @@ from datetime import datetime
 from bot.domain import budget
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Worker, WorkerKind
 from bot.domain.attempting import lease_of
+from bot.domain.explain import at_rest
 from bot.domain.lifecycle import ItemEvent, Refusal, move
 from bot.domain.locks import Lock, conflicts, parse_lock
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Waiting
@@ -72,7 +73,7 @@ def claim(
         return _taken(mine)
     found = move(item.state, ItemEvent.CLAIMED)
     if isinstance(found, Refusal):
-        return NotClaimed((waiting(ReasonCode.NOT_APPROVED, state=item.state.value),))
+        return NotClaimed((at_rest(item),))
     wanted = wanted_locks(item, policy)
     blocked = _blocked(tx, item, wanted, policy, now)
     if blocked:

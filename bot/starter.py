@@ -15,6 +15,7 @@ import structlog
 from bot.claims import Claimed, NotClaimed, claim
 from bot.domain import budget, labels
 from bot.domain.attempt import Attempt, Worker, WorkerKind
+from bot.domain.explain import at_rest
 from bot.domain.facts import IssueFacts, Presence
 from bot.domain.labels import IntentLabel
 from bot.domain.locks import Lock, parse_lock
@@ -269,7 +270,7 @@ def why_not(tx: Ledger, key: IssueKey) -> NotClaimed:
             lease_until=live.lease_until,
         )
     item = tx.item(key)
-    return NotClaimed((waiting(ReasonCode.NOT_APPROVED, state=item.state.value if item is not None else ""),))
+    return NotClaimed((at_rest(item) if item is not None else waiting(ReasonCode.NOT_TRACKED),))
 
 
 def _lock(path: str, mode: str) -> Lock:

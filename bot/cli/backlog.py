@@ -113,7 +113,8 @@ def _watch(look: Callable[[], str]) -> None:
                 before = now
             sleep(WATCH_SECONDS)
     except KeyboardInterrupt:
-        return
+        if terminal:
+            print()
 
 
 def validate(

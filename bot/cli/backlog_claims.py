@@ -107,7 +107,7 @@ def claim(
     except Taken as taken:
         if not or_next:
             raise
-        print(f"{taken.what} Taking the next one.", file=sys.stderr)
+        print(show.for_reading(f"{taken.what} Taking the next one.", sys.stderr), file=sys.stderr)
         _claimed(where, Wanted(wanted.name, capabilities=wanted.capabilities), as_json, with_token=with_token)
 
 

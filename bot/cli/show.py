@@ -15,9 +15,14 @@ from typing import TextIO
 
 from bot.client.backlog import Claim, Entry, Finding, LockHeld
 from bot.client.plain import plain
+from bot.domain.model import ItemState
 from bot.texts.phrases import at
 
+_SENTENCES = {"title": 2, "now": 3}
+"""Columns that are wrapped, and how they share the width."""
 _NUMBERS = frozenset({"#", "place", "prio", "tries", "pull"})
+ON_ACTIONS = "actions"
+"""Who has an item that a run of Actions works on, as the bot names it."""
 SHORTEST_LEASE = timedelta(minutes=10)
 """Of the leases that the bot gives; used where a server does not say when the claim was made."""
 EMPTY = "The backlog is empty. Label an issue `tgs:ready`, or commit a plan under tgs/thoughts/."
@@ -31,20 +36,24 @@ def items(entries: Sequence[Entry], *, wide: bool = False) -> str:
 def _short(entries: Sequence[Entry]) -> str:
     from rich.table import Table
 
-    numbered = any(entry.number is not None for entry in entries)
+    columns: list[tuple[str, Callable[[Entry], str]]] = [
+        ("#", lambda entry: str(entry.number or "")),
+        ("state", lambda entry: entry.state.value),
+        ("place", lambda entry: str(entry.position or "")),
+        ("prio", lambda entry: str(entry.priority or "")),
+        ("title", lambda entry: entry.title),
+        ("now", going_on),
+    ]
+    # On eighty columns every empty one costs words in the others.
+    columns = [(name, cell) for name, cell in columns if any(cell(entry) for entry in entries)]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    if numbered:
-        table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("place", justify="right", no_wrap=True)
-    table.add_column("prio", justify="right", no_wrap=True)
-    table.add_column("title", ratio=2)
-    table.add_column("now", ratio=3)
+    for name, _ in columns:
+        if name in _SENTENCES:
+            table.add_column(name, ratio=_SENTENCES[name])
+        else:
+            table.add_column(name, justify="right" if name in _NUMBERS else "left", no_wrap=True)
     for entry in entries:
-        cells = [entry.state.value, str(entry.position or ""), str(entry.priority or ""), entry.title, going_on(entry)]
-        if numbered:
-            cells.insert(0, str(entry.number or ""))
-        table.add_row(*(_safe(cell) for cell in cells))
+        table.add_row(*(_safe(cell(entry)) for _, cell in columns))
     return _rendered(table)
 
 
@@ -75,7 +84,10 @@ def going_on(entry: Entry) -> str:
     if entry.pull_request is not None:
         said.append(f"Pull request #{entry.pull_request}.")
     if entry.claimed_by:
-        said.append(f"Attempt {entry.attempts} is with {entry.claimed_by}.")
+        by = "runs on Actions" if entry.claimed_by == ON_ACTIONS else f"is with {entry.claimed_by}"
+        said.append(f"Attempt {entry.attempts} {by}.")
+    if entry.state is ItemState.PROPOSED and not entry.waiting:
+        said.append("It waits for an approval.")
     return " ".join([*said, *entry.waiting])
 
 

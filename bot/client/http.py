@@ -22,7 +22,7 @@ import aiohttp
 from pydantic import SecretStr
 
 from bot.client.backlog import Moved, Taken
-from bot.client.plain import plain
+from bot.client.plain import plain, unaddressed
 from bot.domain.timestamps import parse_iso
 from bot.domain.workers import WORKER_PREFIX
 from bot.errors import LostClaim, Refused, TgsError, Unavailable, UserError
@@ -185,7 +185,7 @@ def _judged(server: str, status: int, raw: bytes, headers: Mapping[str, str], re
 
 
 def _trouble(server: str, status: int, body: Mapping[str, Any], request: str) -> TgsError:
-    code, detail = str(body["code"]), plain(str(body.get("detail", "")))
+    code, detail = str(body["code"]), unaddressed(plain(str(body.get("detail", ""))))
     if code == "taken":
         return Taken(
             detail or "Somebody else has it.",

@@ -12,7 +12,6 @@ Race: between a look-up of a folder's number and the write, the item may change;
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,7 +38,7 @@ from bot.client.backlog import (
     Wanted,
 )
 from bot.client.http import CLAIM, Answer, BotHttp
-from bot.client.plain import plain
+from bot.client.plain import plain, unaddressed
 from bot.domain.identity import RunSecret
 from bot.domain.model import ItemState
 from bot.errors import Refused, TgsError, Unavailable, UserError
@@ -153,7 +152,7 @@ class ServerBacklog:
     async def _why_nothing(self) -> list[str]:
         """What waits, for what; the first few, in the order of the queue. A worker's token may not list."""
         try:
-            waiting = await self.entries(states=[ItemState.READY])
+            waiting = await self.entries(states=[ItemState.READY, ItemState.IN_PROGRESS])
         except TgsError:
             return []
         return [f"{entry.name} waits: {' '.join(entry.waiting)}" for entry in waiting[:3] if entry.waiting]
@@ -294,8 +293,8 @@ def _finding(value: Any) -> Finding:
 def _settled(answer: Answer) -> Settled:
     said = _record(_Said, answer.body)
     entry = _entry(_item(answer))
-    # The words are those of a comment: it begins with whom it is for, and stands where the item is known.
-    words = re.sub(r"^@[A-Za-z0-9-]+: ", "", plain(said.text))
+    # The words are those of a comment, which stands where the item is known.
+    words = unaddressed(plain(said.text))
     name = entry.name if entry.dir is None or entry.number is None else f"{entry.name} ({entry.dir})"
     return Settled(entry, words if words.startswith(entry.name) else f"{name}: {words}", said.due_at)
 

@@ -9,6 +9,7 @@ and leave neither process nor file.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sys
 import tempfile
@@ -293,6 +294,11 @@ def _sum_up(performance: Play) -> None:
     )
 
 
+def _tgs() -> str:
+    """What to type for `tgs` in any folder."""
+    return "tgs" if shutil.which("tgs") else str(Path(sys.argv[0]).absolute())
+
+
 def _invite(stage: Stage, console: Console) -> None:
     """What whoever watches can do now."""
     lines = [
@@ -302,7 +308,10 @@ def _invite(stage: Stage, console: Console) -> None:
         "    cd greeter",
         f"    cp -r {ANOTHER_PLAN} {ANOTHER_FOLDER}",
         '    git add tgs && git commit -m "Add a plan" && git push',
-        "The bot builds it, and Maria merges it when its tests pass. Ctrl-C ends the demo.",
+        "The bot builds it, and Maria merges it when its tests pass. Or ask the bot on the command line:",
+        f"    export TGS_SERVER_URL={stage.bot_url} GH_TOKEN={stage.token}",
+        f"    {_tgs()} server backlog list --repo {stage.repo.full_name}",
+        "Ctrl-C ends the demo.",
     ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -87,12 +87,15 @@ class Stage:
         return Actor(ActorKind.USER, self.maintainer)
 
     @property
+    def token(self) -> str:
+        """Maria's. It is made for this run, works on this machine only and ends with the process."""
+        return self.hub.user_token(self.maintainer.login)
+
+    @property
     def clone_url(self) -> str:
-        """Where the repository is cloned from and pushed to as Maria. Her token is made for this run, works on this
-        machine only and ends with the process."""
+        """Where the repository is cloned from and pushed to as Maria."""
         url = urlsplit(self.hub.html_url)
-        token = self.hub.user_token(self.maintainer.login)
-        return f"{url.scheme}://{self.maintainer.login}:{token}@{url.netloc}/{self.repo.full_name}"
+        return f"{url.scheme}://{self.maintainer.login}:{self.token}@{url.netloc}/{self.repo.full_name}"
 
     def push(self, files: Mapping[str, str | bytes | None], message: str) -> str:
         """The maintainer pushes to the default branch."""

@@ -36,12 +36,29 @@ def explain(draft: Draft, policy: Policy) -> tuple[Waiting, ...]:
             return _asks(draft, item, policy)
         case ItemState.IN_REVIEW:
             return _reviewed(draft, item)
+        case ItemState.DONE | ItemState.FAILED | ItemState.CANCELLED:
+            return (at_rest(item),)
+        case _:
+            assert_never(item.state)
+
+
+def at_rest(item: Item) -> Waiting:
+    """Why nobody can take an item that is not queued and that nobody works on, from the item alone."""
+    number = item.pull.number if item.pull else ""
+    failure = item.last_failure.reason.value if item.last_failure else ""
+    match item.state:
         case ItemState.DONE:
-            return (waiting(ReasonCode.DONE, pull=item.pull.number if item.pull else ""),)
+            return waiting(ReasonCode.DONE, pull=number)
         case ItemState.FAILED:
-            return (waiting(ReasonCode.FAILED, reason=item.last_failure.reason.value if item.last_failure else ""),)
+            return waiting(ReasonCode.FAILED, reason=failure)
         case ItemState.CANCELLED:
-            return (waiting(ReasonCode.CANCELLED, reason=item.last_failure.reason.value if item.last_failure else ""),)
+            return waiting(ReasonCode.CANCELLED, reason=failure)
+        case ItemState.IN_REVIEW:
+            return waiting(ReasonCode.REVIEW, pull=number)
+        case ItemState.NEEDS_INPUT:
+            return waiting(ReasonCode.QUESTION)
+        case ItemState.PROPOSED | ItemState.READY | ItemState.IN_PROGRESS:
+            return waiting(ReasonCode.NOT_APPROVED, state=item.state.value)
         case _:
             assert_never(item.state)
 

@@ -36,7 +36,7 @@ def no_branch(branch: str) -> tuple[str, str]:
     """What is missing, and what to do."""
     return (
         f"The branch `{branch}` is not on GitHub.",
-        f"Push your work with `git push origin HEAD:{branch}`, then repeat.",
+        f"Push your work with `git push origin HEAD:refs/heads/{branch}`, then repeat.",
     )
 
 

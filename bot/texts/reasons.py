@@ -87,6 +87,8 @@ def _sentence(code: ReasonCode, given: Mapping[str, str]) -> str:
                 f"{name(given['approver'])} approved it and may not start work any more. A maintainer can approve it "
                 "anew with `/tgs start`."
             )
+        case ReasonCode.NOT_APPROVED if given.get("state") == "closed":
+            return "The issue is closed. Reopen it first."
         case ReasonCode.NOT_APPROVED:
             return "It is not approved yet. A maintainer can add the label `tgs:ready` or use `/tgs approve`."
         case ReasonCode.HUMAN_OWNED:
@@ -137,7 +139,7 @@ def _capacity(code: ReasonCode, given: Mapping[str, str]) -> str:
         case ReasonCode.WORKER if given.get("needs"):
             return f"It waits for a pull worker that has {listing(given['needs'].split(', '))}."
         case ReasonCode.WORKER:
-            return "It waits for a pull worker: `workers: pull` in `.tgs/policy.yml` gives nothing to Actions."
+            return "It waits for a pull worker or a person: `workers: pull` in `.tgs/policy.yml` gives Actions nothing."
         case ReasonCode.NOT_PULLED:
             return "It goes to Actions: `workers: actions` in `.tgs/policy.yml` gives nothing to pull workers."
         case _:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from bot.domain.attempt import WorkerKind
-from bot.domain.model import InstallationId, IssueKey, Item, ItemState, RepoId, RepoKey, WorkSpec
+from bot.domain.explain import at_rest
+from bot.domain.model import (
+    Failure,
+    FailureReason,
+    InstallationId,
+    IssueKey,
+    Item,
+    ItemState,
+    RepoId,
+    RepoKey,
+    WorkSpec,
+)
 from bot.domain.policy_model import Policy, WorkSource
 from bot.domain.reasons import ReasonCode
 from bot.domain.repository import RepoRecord
@@ -56,7 +68,7 @@ WAITS: dict[str, tuple[WorkSource, Backlog, Taker, ReasonCode, str]] = {
         backlog(),
         DISPATCHER,
         ReasonCode.WORKER,
-        "It waits for a pull worker: `workers: pull` in `.tgs/policy.yml` gives nothing to Actions.",
+        "It waits for a pull worker or a person: `workers: pull` in `.tgs/policy.yml` gives Actions nothing.",
     ),
     "Actions gets nothing that needs more than a runner": (
         WorkSource.ACTIONS,
@@ -103,3 +115,20 @@ def test_the_item_waits_and_says_why(
 def test_the_head_start_ends_by_itself() -> None:
     plan = schedule(backlog(free=((),)), Policy(workers=WorkSource.PULL_FIRST), NOW)
     assert plan.wake_at == NOW + HEADSTART
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        (ItemState.PROPOSED, "It is not approved yet."),
+        (ItemState.NEEDS_INPUT, "The agent waits for the answer"),
+        (ItemState.IN_REVIEW, "waits for review"),
+        (ItemState.DONE, "It is done."),
+        (ItemState.FAILED, "The agent crashed."),
+        (ItemState.CANCELLED, "`/tgs start` takes it up again."),
+    ],
+)
+def test_an_item_that_nobody_can_have_says_where_it_is(state: ItemState, says: str) -> None:
+    [ready] = backlog().items
+    failure = Failure(FailureReason.AGENT_CRASH)
+    assert says in sentence(at_rest(replace(ready, state=state, last_failure=failure)))

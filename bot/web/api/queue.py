@@ -206,14 +206,14 @@ class QueueApi:
     async def _not_claimed(self, repo: RepoRecord, asker: Asker, found: NotClaimed, number: int | None) -> web.Response:
         if number is None:
             return await self._nothing(repo, asker)
-        said = " ".join(sentence(reason) for reason in found.reasons)
         if found.owner is not None:
             raise ApiProblem(
                 Code.TAKEN,
-                f"#{number} is with {found.owner}. {said}",
+                f"#{number} is with {found.owner}.",
                 owner=found.owner,
                 lease_until=found.lease_until.isoformat() if found.lease_until else None,
             )
+        said = " ".join(sentence(reason) for reason in found.reasons)
         raise Refused(f"#{number} cannot be claimed now. {said}")
 
     async def _nothing(self, repo: RepoRecord, asker: Asker) -> web.Response:
