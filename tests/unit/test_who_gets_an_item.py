@@ -130,5 +130,5 @@ def test_the_head_start_ends_by_itself() -> None:
 )
 def test_an_item_that_nobody_can_have_says_where_it_is(state: ItemState, says: str) -> None:
     [ready] = backlog().items
-    failure = Failure(FailureReason.AGENT_CRASH)
+    failure = Failure(FailureReason.AGENT_CRASH, "", NOW)
     assert says in sentence(at_rest(replace(ready, state=state, last_failure=failure)))
