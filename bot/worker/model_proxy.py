@@ -156,7 +156,7 @@ class ModelDoor:
         if 300 <= answer.status < 400:
             return _error(502, "api_error", "The model's address answers with a redirect, which is not followed.")
         raw = await answer.content.read(MAX_ERROR)
-        clean = raw.replace(self._access.key.get_secret_value().encode(), b"[redacted]")
+        clean = without(raw, self._access.key)
         return web.Response(body=clean, status=answer.status, headers=_passed_out(answer.headers))
 
     async def _stream(self, request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
@@ -258,6 +258,11 @@ async def open_door(access: ModelAccess, limits: ModelLimits) -> AsyncIterator[M
             yield door
         finally:
             await runner.cleanup()
+
+
+def without(raw: bytes, key: SecretStr) -> bytes:
+    """What came back, without the key."""
+    return raw.replace(key.get_secret_value().encode(), b"[redacted]")
 
 
 def _is_api_header(name: str) -> bool:

@@ -214,7 +214,8 @@ class FakeBot:
 
     async def _oidc(self, request: web.Request) -> web.Response:
         self.oidc_count += 1
-        assert request.headers["Authorization"] == "Bearer runner-secret"
+        if request.headers.get("Authorization") != "Bearer runner-secret":
+            return web.Response(status=401)
         return web.json_response({"value": f"oidc:{request.query['audience']}:{self.oidc_count}"})
 
     async def _dist(self, _: web.Request) -> web.Response:
