@@ -182,22 +182,28 @@ class Acts:
         await self._github.cancel_run(act.key.repo_key, act.run_id, force=act.force)
 
     async def revoke(self, act: RevokeToken) -> None:
-        """End the write token if this process holds it; otherwise it ends by itself within the hour."""
-        token = self._tokens.take(act.attempt)
+        """End the write token, here or where it is held; if that process is gone it ends by itself within the hour."""
+        if not await self.revoke_here(act.attempt):
+            await self._store.write(lambda tx: tx.revoke_elsewhere(act.attempt))
+
+    async def revoke_here(self, attempt_id: AttemptId) -> bool:
+        """End the write token if this process holds it; whether it does."""
+        token = self._tokens.take(attempt_id)
         if token is None:
-            return
+            return False
         try:
             await self._github.revoke(token)
         except GitHubError as error:
-            log.warning("token_not_revoked", attempt=act.attempt, error=error.message)
-            return
+            log.warning("token_not_revoked", attempt=attempt_id, error=error.message)
+            return True
 
         def record(tx: Ledger) -> None:
-            attempt = tx.attempt(act.attempt)
+            attempt = tx.attempt(attempt_id)
             if attempt is not None:
                 tx.save_attempt(attempt, replace(attempt, write_token_until=None))
 
         await self._store.write(record)
+        return True
 
     # --- pull request ------------------------------------------------------------------------------
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import structlog
@@ -39,11 +41,17 @@ from bot.protocols.clock import Clock, Ids
 from bot.queue.memory import MemoryQueue
 from bot.settings import Settings
 from bot.store.engine import SqlStore, open_store
+from bot.store.fencing import SharedKeyRows, still_ours
+from bot.store.files import StoreFiles
 from bot.store.inbox import SqlInbox
 from bot.store.keyrows import StoreKeyRows
 from bot.store.migrate import prepare
+from bot.store.news import News, Wire
+from bot.store.postgresql import PostgresqlDatabase
 from bot.store.prune import prune
 from bot.store.router import Router
+from bot.store.together import due_keys
+from bot.store.writer import Told
 from bot.transfer import Transfer
 from bot.web.api.actions import Actions
 from bot.web.api.attempts import AttemptsApi
@@ -73,11 +81,17 @@ from bot.web.live import ConnectionManager
 from bot.web.oidc import OidcVerifier
 from bot.web.webhook import MAX_BODY, Webhook
 
+if TYPE_CHECKING:
+    from bot.queue.procrastinate import ProcrastinateQueue
+
 DRAIN_SECONDS = 20.0
 """A pass takes seconds; what is not done by then is cut off and done again after the restart."""
 
 PRUNE_SECONDS = 3600.0
 """How often old deliveries and their bodies are removed."""
+
+ROUTE_SECONDS = 5.0
+"""How often deliveries are looked for that another process took and did not live to route."""
 
 log = structlog.get_logger(__name__)
 
@@ -90,10 +104,13 @@ class Parts:
     store: SqlStore
     github: Gateway
     engine: Engine
-    queue: MemoryQueue
+    queue: MemoryQueue | ProcrastinateQueue
+    wire: Wire | None
+    bell: Bell
     router: Router
     inbox: SqlInbox
     bundles: Bundles
+    files: StoreFiles | None
     live: ConnectionManager
 
 
@@ -110,6 +127,7 @@ class World:
     chance: Callable[[], float] = random.random
     before_commit: Callable[[], None] | None = None
     after_commit: Callable[[], None] | None = None
+    process: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: World) -> Parts:
@@ -119,7 +137,12 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: 
     prepared = await asyncio.to_thread(prepare, url, clock)
     if prepared.backup is not None:
         log.info("database_backed_up", path=str(prepared.backup))
-    store = open_store(url, clock, ids, before_commit=world.before_commit, after_commit=world.after_commit)
+    shared = settings.shared
+    store = open_store(
+        url, clock, ids, shared=shared, before_commit=world.before_commit, after_commit=world.after_commit
+    )
+    bell = Bell()
+    queue, wire = _shared_queue(store, url, world) if shared else (_own_queue(store, world), None)
 
     async def name_of(key: RepoKey) -> str:
         repo = await store.read(lambda tx: tx.repo(key))
@@ -135,8 +158,9 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: 
         sleep=world.sleep,
         jitter=world.chance,
         write_spacing=settings.write_spacing_seconds,
+        before_write=(lambda: still_ours(store)) if shared else None,
+        sharers=lambda: queue.processes,
     )
-    bell = Bell()
     engine = build_engine(
         store,
         github,
@@ -148,11 +172,12 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: 
         disabled=settings.disabled,
         deployment_limit=micro(settings.budget_per_day),
         bell=bell,
+        process=world.process if shared else None,
     )
-    queue = MemoryQueue(StoreKeyRows(store), now=clock.now, chance=world.chance, on_error=_on_pass_error)
 
     def marked(key: str, priority: int = 0, *, at: datetime | None = None) -> None:
-        queue.wake(key, priority, at=at)
+        if not shared:  # else it was queued with the commit
+            queue.wake(key, priority, at=at)
         bell.ring(key)
 
     store.on_marked(marked)
@@ -160,17 +185,43 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: 
     store.on_news(live.broadcast)
     router = Router(store, lambda error: log.error("routing_failed", exc_info=error))
     inbox = SqlInbox(store, router.nudge)
+    files = StoreFiles(store) if shared else None
     return Parts(
         settings,
         store,
         github,
         engine,
         queue,
+        wire,
+        bell,
         router,
         inbox,
-        Bundles(store, clock, settings.data_dir / "bundles"),
+        Bundles(store, clock, settings.data_dir / "bundles", files=files),
+        files,
         live,
     )
+
+
+def _own_queue(store: SqlStore, world: World) -> MemoryQueue:
+    """The queue of the one process."""
+    return MemoryQueue(StoreKeyRows(store), now=world.clock.now, chance=world.chance, on_error=_on_pass_error)
+
+
+def _shared_queue(store: SqlStore, url: str, world: World) -> tuple[ProcrastinateQueue, Wire]:
+    """The queue of several processes, and how they tell each other what they commit."""
+    from bot.queue.procrastinate import ProcrastinateQueue
+
+    conninfo, now = PostgresqlDatabase(url).conninfo, world.clock.now
+    rows = SharedKeyRows(store, world.process)
+    queue = ProcrastinateQueue(rows, conninfo, now=now, chance=world.chance, on_error=_on_pass_error)
+    wire = Wire(conninfo, world.process)
+
+    def together(driver: Any, told: Told) -> None:
+        queue.queue_within(driver, due_keys(told, now()))
+        wire.publish(driver, told)
+
+    store.commit_with(together)
+    return queue, wire
 
 
 def _on_pass_error(key: str | None, error: BaseException) -> None:
@@ -237,7 +288,7 @@ def routes_of(parts: Parts, session: aiohttp.ClientSession) -> list[list[web.Rou
     return [
         webhook.routes(),
         health.routes(),
-        Dist(base_url=settings.server_url, folder=settings.data_dir / "dist").routes(),
+        Dist(base_url=settings.server_url, folder=settings.data_dir / "dist", files=parts.files).routes(),
         OpenApi(lambda: document(ROUTES, version("tgs-bot"))).routes(),
         Runs(engine.runs, oidc, clock, settings.server_url).routes(),
         BundlesApi(engine.runs, parts.bundles, oidc, clock, settings.server_url).routes(),
@@ -302,6 +353,8 @@ async def _running(parts: Parts) -> AsyncIterator[None]:
         "prune": _prune(parts),
         "gauges": gauges.run(),
     }
+    if parts.wire is not None:
+        jobs |= {"news": _listen(parts, parts.wire), "route": _route_for_others(parts.router)}
     if parts.settings.disabled:
         # Deliveries are still taken and stored; whatever they ask for is done when the switch is off again.
         log.warning("disabled", remedy="unset TGS_DISABLED and restart to go on")
@@ -317,6 +370,28 @@ async def _running(parts: Parts) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _listen(parts: Parts, wire: Wire) -> None:
+    """What other processes commit is heard here as what this one commits."""
+
+    async def hear(news: News) -> None:
+        for repo in news.rang:
+            parts.bell.ring(str(repo))
+        parts.live.broadcast(news.written)
+        for attempt in news.revoke:
+            await parts.engine.acts.revoke_here(attempt)
+        if news.everything:
+            parts.bell.ring_all()
+            parts.live.broadcast_all()
+
+    await wire.listen(hear, lambda error: log.warning("news_missed", error=type(error).__name__))
+
+
+async def _route_for_others(router: Router) -> None:
+    while True:
+        await asyncio.sleep(ROUTE_SECONDS)
+        router.nudge()
 
 
 def _report_end(task: asyncio.Task[None]) -> None:

@@ -1,7 +1,8 @@
 """Wakes those who wait for a repository to move, so that a long wait costs the database nothing.
 
 Promise: no ring is missed. Who waits notes the count before looking and waits for a higher one, so a commit between
-the look and the wait ends the wait at once. Everything happens in one event loop.
+the look and the wait ends the wait at once. Everything happens in one event loop; what other processes commit rings
+here as soon as they tell.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ class Bell:
         self._rung[repo] += 1
         for event in self._waiting.get(repo, ()):
             event.set()
+
+    def ring_all(self) -> None:
+        """Something may have changed anywhere."""
+        for repo, events in self._waiting.items():
+            self._rung[repo] += 1
+            for event in events:
+                event.set()
 
     def count(self, repo: RepoKey) -> int:
         """How often it rang so far; to be noted before looking."""

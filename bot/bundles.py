@@ -5,6 +5,9 @@ that is there is whole; the ledger's row says which bytes count. The same bytes 
 them until the worker has reported, and are refused from then on, because the report names what was judged. Nothing is
 kept beyond the attempt's end.
 
+Where several processes share the ledger, each has a folder of its own and the bytes are also where all find them
+(`Files`): whoever is asked for a bundle that another one took fetches it.
+
 Races: two uploads of one attempt at the same time end with the bytes of one of them. A process that dies in the middle
 leaves a file without a row, which the next pruning removes; the worker uploads again.
 """
@@ -15,15 +18,18 @@ import asyncio
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from bot.domain.attempt import Attempt, WorkerKind
 from bot.domain.bundle import DEFAULT_MAX_BYTES, bundle_cap
+from bot.domain.model import AttemptId
 from bot.errors import LostClaim, Refused, UserError
 from bot.protocols.clock import Clock
+from bot.protocols.files import Files
 from bot.protocols.ledger import BundleRow, Ledger, Store
 
 CAP: Final = bundle_cap(DEFAULT_MAX_BYTES)
@@ -35,14 +41,27 @@ UPLOAD_SECONDS: Final = 600.0
 _PART: Final = "part-"
 
 
+SHARED: Final = "bundle/"
+"""Before the file's name, where processes share files."""
+
+
+def _shared(path: Path) -> str:
+    return SHARED + path.name
+
+
+def _attempt_of(id_: AttemptId) -> Callable[[Ledger], Attempt | None]:
+    return lambda tx: tx.attempt(id_)
+
+
 class Bundles:
     """The bundles of one process. `folder` belongs to it alone; `cap` is in bytes."""
 
-    def __init__(self, store: Store, clock: Clock, folder: Path, cap: int = CAP) -> None:
+    def __init__(self, store: Store, clock: Clock, folder: Path, cap: int = CAP, files: Files | None = None) -> None:
         self._store = store
         self._clock = clock
         self._folder = folder
         self._cap = cap
+        self._files = files
         self._writing: set[Path] = set()
         # Moving a file into place, noting it and removing what it replaces are one step for everybody else.
         self._placing = asyncio.Lock()
@@ -77,7 +96,10 @@ class Bundles:
         if row is None:
             return None
         path = self._file(row)
-        return path if await asyncio.to_thread(path.is_file) else None
+        if await asyncio.to_thread(path.is_file):
+            return path
+        fetched = self._files is not None and await self._files.fetch(_shared(path), path)
+        return path if fetched else None
 
     async def prune(self) -> int:
         """Forget the bundles of attempts that are over, and files that nobody knows; how many files went."""
@@ -88,8 +110,19 @@ class Bundles:
         async with self._placing:
             await self._store.write(forget)
             rows = await self._store.read(lambda tx: tx.bundles())
+            await self._prune_shared({_shared(self._file(row)) for row in rows})
             known = {self._file(row) for row in rows} | self._writing
             return await asyncio.to_thread(self._remove_all_but, known)
+
+    async def _prune_shared(self, known: set[str]) -> None:
+        """Drops what belongs to attempts that are over; of a living one it may just be coming in elsewhere."""
+        if self._files is None:
+            return
+        for name in await self._files.names(SHARED):
+            attempt = AttemptId(name.removeprefix(SHARED).partition(".")[0])
+            found = await self._store.read(_attempt_of(attempt))
+            if name not in known and (found is None or not found.live):
+                await self._files.drop(name)
 
     async def _write(self, part: Path, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
         digest, size = hashlib.sha256(), 0
@@ -110,6 +143,8 @@ class Bundles:
         row = BundleRow(attempt.id, sha256, size, self._clock.now())
         path = self._file(row)
         await asyncio.to_thread(part.replace, path)
+        if self._files is not None:
+            await self._files.put(_shared(path), path)
 
         def note(tx: Ledger) -> BundleRow | None:
             fresh = tx.attempt(attempt.id)
@@ -128,11 +163,16 @@ class Bundles:
         except (LostClaim, Refused):
             kept = await self._store.read(lambda tx: tx.bundle(attempt.id))
             if kept is None or self._file(kept) != path:
-                path.unlink(missing_ok=True)
+                await self._remove(path)
             raise
         if before is not None and self._file(before) != path:
-            self._file(before).unlink(missing_ok=True)
+            await self._remove(self._file(before))
         return row
+
+    async def _remove(self, path: Path) -> None:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+        if self._files is not None:
+            await self._files.drop(_shared(path))
 
     def _too_large(self) -> UserError:
         return UserError(f"The bundle is larger than the limit of {self._cap} bytes.", "Change less in one attempt.")
@@ -149,7 +189,15 @@ class Bundles:
     def _remove_all_but(self, known: set[Path]) -> int:
         if not self._folder.is_dir():
             return 0
-        gone = [path for path in self._folder.iterdir() if path not in known]
+        gone = [path for path in self._folder.iterdir() if path not in known and not self._may_be_anothers(path)]
         for path in gone:
             path.unlink(missing_ok=True)
         return len(gone)
+
+    def _may_be_anothers(self, path: Path) -> bool:
+        """Whether another process on the same disk may be writing it."""
+        if self._files is None or not path.name.startswith(_PART):
+            return False
+        with suppress(FileNotFoundError):
+            return time.time() - path.stat().st_mtime < UPLOAD_SECONDS
+        return True

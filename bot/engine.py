@@ -61,6 +61,7 @@ class Engine:
     sweep: Sweep
     accounts: Accounts
     metrics: Metrics
+    acts: Acts
 
     async def handle(self, key: str) -> Result:
         """The queue's handler: one pass over one key. Raises what shall be tried again with back-off."""
@@ -89,8 +90,10 @@ def build_engine(
     deployment_limit: int | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     bell: Bell | None = None,
+    process: str | None = None,
 ) -> Engine:
-    """Wire the parts. `html_url` is where repositories are browsed and cloned; `deployment_limit` in micro-dollars."""
+    """Wire the parts. `html_url` is where repositories are browsed and cloned; `deployment_limit` in micro-dollars;
+    `process` is this one's name among several that share the ledger (None: it is alone)."""
     tokens = WriteTokens()
     starter = Starter(github, store, clock, ids, metrics, disabled=disabled, deployment_limit=deployment_limit)
     kept = Kept()
@@ -127,7 +130,8 @@ def build_engine(
         Explainer(observer, clock),
         Checking(store, github, clock, thoughts, sleep),
         RepositoryService(store, github, clock, thoughts, sleep),
-        Sweep(github, store, clock, accounts),
+        Sweep(github, store, clock, accounts, process=process),
         accounts,
         metrics,
+        acts,
     )

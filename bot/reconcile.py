@@ -17,7 +17,7 @@ from bot.domain.advance import advance
 from bot.domain.failures import Handling, handling, wait_until
 from bot.domain.model import IssueKey, Problem, RepoKey, parse_key
 from bot.domain.repository import RepoRecord
-from bot.errors import Forbidden, GitHubError, Suspended
+from bot.errors import Forbidden, GitHubError, Superseded, Suspended
 from bot.invariants import InvariantBroken
 from bot.look import Look
 from bot.metrics import Metrics
@@ -70,6 +70,8 @@ class Reconciler:
                         return await self._item(key)
             except StaleDecision:
                 return Look(again=True)
+            except Superseded:
+                raise  # another process looks at the key now: nothing of this look counts
             except Exception as error:  # noqa: BLE001 - the table sorts every error, and a consumer must not die
                 return await self._failed(key, error)
 

@@ -23,7 +23,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bot.errors import SettingsError
-from bot.settings_checks import cross_problems, is_loopback
+from bot.settings_checks import cross_problems, is_loopback, is_postgresql
 from bot.settings_file import SettingsFile, load_file, read_file
 
 PREFIX: Final = "TGS_"
@@ -70,6 +70,13 @@ class _Base(BaseSettings):
         return (init_settings,)
 
 
+class QueueKind(StrEnum):
+    """Who hands out keys."""
+
+    MEMORY = "memory"
+    PROCRASTINATE = "procrastinate"
+
+
 class Settings(_Base):
     """The settings of the server. Each field's environment name is `TGS_` and the field's name in capitals."""
 
@@ -92,6 +99,11 @@ class Settings(_Base):
     oidc_issuer: str = Field(default=PUBLIC_ISSUER, description="Who signs the identity tokens of Actions runs.")
     database_url: SecretStr | None = Field(
         default=None, description="SQLite or PostgreSQL; an SQLite file in the data folder when not set."
+    )
+    queue: QueueKind | None = Field(
+        default=None,
+        description="memory for one process, procrastinate for several on one PostgreSQL database; "
+        "when not set, procrastinate on PostgreSQL and memory on SQLite.",
     )
     data_dir: Path = Field(default=Path("data"), description="Folder of the database and of backups.")
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for all.")
@@ -175,6 +187,14 @@ class Settings(_Base):
     def database(self) -> SecretStr:
         """The database's address; it may contain a password, so it does not print."""
         return self.database_url or SecretStr(f"sqlite:///{(self.data_dir / 'tgs.db').as_posix()}")
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may work on the same database."""
+        kind = self.queue
+        if kind is None:
+            kind = QueueKind.PROCRASTINATE if is_postgresql(self.database.get_secret_value()) else QueueKind.MEMORY
+        return kind is QueueKind.PROCRASTINATE
 
     def key(self) -> SecretStr:
         """The App's private key. Raises SettingsError when its file cannot be read."""

@@ -35,10 +35,17 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+def is_postgresql(url: str) -> bool:
+    """Whether a database's address names PostgreSQL, by any of its names."""
+    return url.partition(":")[0].partition("+")[0] in {"postgresql", "postgres"}
+
+
 def cross_problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(field, what is wrong and what to do) for merged but perhaps not yet validated values."""
     local = is_loopback(_text(values, "github_api_url"))
     problems = list(_key_problems(values))
+    if _text(values, "queue") == "procrastinate" and not is_postgresql(_text(values, "database_url")):
+        problems.append(("queue", "is the queue between processes and needs PostgreSQL. Set TGS_DATABASE_URL."))
     if not local:
         if is_loopback(_text(values, "oidc_issuer")):
             problems.append(("oidc_issuer", _FOREIGN_ISSUER))

@@ -3,7 +3,8 @@
 At the start and then every ten minutes the App's installations and repositories are listed, and each repository is
 looked through (`bot/resync.py`): its labels, its items, what people said. Where an attempt is alive that happens every
 90 seconds, for there somebody waits. Webhooks that failed are asked for again. Reads are conditional, so a quiet
-repository costs no quota.
+repository costs no quota. Where several processes share the ledger, each sweeps at its start, to learn who it is, and
+later only one of them at a time.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ GOOD = "deliveries"
 RETRY_SOON = timedelta(seconds=30)
 """When GitHub could not be asked at the start, try again this soon: nothing is known until then."""
 
+TURN = "sweep"
+HOT_TURN = "hot"
+"""Their names among the things that one process of several does."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -73,7 +78,10 @@ class Sweep:
         accounts: Accounts,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        process: str | None = None,
     ) -> None:
+        """`process` is this one's name among several; None: it is alone."""
+        self._process = process
         self._github = github
         self._store = store
         self._clock = clock
@@ -94,13 +102,29 @@ class Sweep:
         if self._next is None or now >= self._next:
             self._next = now + SWEEP_EVERY
             try:
-                await self.once()
+                if await self._our_turn(TURN, SWEEP_EVERY) or self.last_success is None:
+                    await self.once()
             except GitHubError as error:
                 log.warning("sweep_failed", error=str(error))
                 self._next = now + RETRY_SOON
-        else:
+        elif await self._our_turn(HOT_TURN, HOT_EVERY):
             await self._store.write(lambda tx: mark_hot(tx, now))
         return min(HOT_EVERY, max(self._next - self._clock.now(), timedelta()))
+
+    async def _our_turn(self, name: str, every: timedelta) -> bool:
+        """Whether no other process does it; what that one did then counts here."""
+        process = self._process
+        if process is None:
+            return True
+        until = self._clock.now() + every
+
+        def ask(tx: Ledger) -> tuple[bool, datetime | None]:
+            return tx.take_turn(name, process, until), tx.turn_last_done(TURN)
+
+        ours, done = await self._store.write(ask)
+        if done is not None and self.last_success is not None:
+            self.last_success = max(done, self.last_success)
+        return ours
 
     async def once(self) -> None:
         """One sweep. Raises GitHubError when the installations cannot be listed; what is known is marked first."""
@@ -121,7 +145,9 @@ class Sweep:
             log.debug("installation_seen", installation=installation, account=login, repositories=len(repos))
         await self._store.write(lambda tx: _switch_off(tx, seen))
         await self._ask_again()
-        self.last_success = self._clock.now()
+        now = self.last_success = self._clock.now()
+        if self._process is not None:
+            await self._store.write(lambda tx: tx.turn_done(TURN, now))
 
     async def _ask_again(self) -> None:
         """Has GitHub send the webhooks again that did not reach us, from the first on of which that is not settled."""

@@ -95,6 +95,7 @@ class Bot:
 
     async def stop(self) -> None:
         await self.runner.cleanup()
+        await self.parts.queue.drain(0)
         await self.parts.store.close()
         await self.session.close()
         forget_applications()
@@ -165,7 +166,7 @@ class World:
         self.clock.advance(timedelta(seconds=seconds))
         await asyncio.sleep(0)
 
-    async def start_bot(self) -> None:
+    async def start_bot(self, **changes: Any) -> None:
         session = open_session(self.around_requests)
         outside = Outside(
             clock=self.clock,
@@ -176,7 +177,7 @@ class World:
             after_commit=self.after_commit,
         )
         try:
-            parts = await open_parts(self.settings(), session, outside)
+            parts = await open_parts(self.settings(**changes), session, outside)
         except BaseException:
             await session.close()
             raise
@@ -222,7 +223,7 @@ class World:
             ran = await self.parts.queue.step(self.handle)
             if ran is None:
                 await self.hub.settle()
-                if not await self.parts.router.route_all() and self.parts.queue.idle():
+                if not await self.parts.router.route_all() and await self.parts.queue.quiet():
                     return
         raise AssertionError("the world does not come to rest")
 
@@ -240,7 +241,7 @@ class World:
         end = self.clock.now() + by
         await self.settle()
         while True:
-            due = self.parts.queue.next_time()
+            due = await self.parts.queue.next_at()
             if due is None or due > end:
                 break
             self.clock.advance(max(due - self.clock.now(), timedelta(milliseconds=1)))
@@ -384,7 +385,7 @@ class World:
 
     # --- the end -----------------------------------------------------------------------------------
 
-    def check(self) -> None:
+    async def check(self) -> None:
         """Nothing unread, nothing failed, nothing due."""
         if not self.expected_errors:
             assert not self.errors, f"unexpected errors: {self.errors}"
@@ -394,7 +395,7 @@ class World:
             left = self.bot_said(number)
             assert not left, f"unread comments of the bot on #{number}: {left}"
         if self.bot is not None and not self.leave_due:
-            assert self.parts.queue.idle(), "keys are still due"
+            assert await self.parts.queue.quiet(), "keys are still due"
 
 
 @dataclass
@@ -639,6 +640,6 @@ async def new_world(
                 if installed:
                     await world.install()
                 yield world
-                world.check()
+                await world.check()
             finally:
                 await world.stop_bot()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urljoin
@@ -107,14 +107,17 @@ class GitHubClient(gidgethub.abc.GitHubAPI):
         *,
         sleep: Sleep,
         jitter: Callable[[], float],
+        before_write: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`sleep` takes seconds, `jitter` returns a number in [0, 1)."""
+        """`sleep` takes seconds, `jitter` returns a number in [0, 1). `before_write` is awaited when a write's turn has
+        come; what it raises is raised, and nothing is sent."""
         super().__init__(REQUESTER, base_url=origin.api_url)
         self._session = session
         self._origin = origin
         self._tokens = tokens
         self._sleep = sleep
         self._jitter = jitter
+        self._before_write = before_write
         self._etags: MutableMapping[str, Cached] = TTLCache(
             maxsize=CACHE_BYTES, ttl=CACHE_TTL, getsizeof=lambda entry: len(entry.body)
         )
@@ -258,6 +261,8 @@ class GitHubClient(gidgethub.abc.GitHubAPI):
         if cached is not None:
             headers["if-none-match"] = cached.etag
         async with self.limits.slot(Ask(wanted.label, wanted.bucket, wanted.lane, wanted.content)):
+            if wanted.lane is not None and self._before_write is not None:
+                await self._before_write()
             started = asyncio.get_running_loop().time()
             try:
                 status, got, raw = await self._request(wanted.method, url, headers, body)

@@ -5,7 +5,7 @@ Promise: a client is made once per installation and kept, because it carries the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -32,11 +32,21 @@ class Maker:
     clock: Clock
     sleep: Sleep
     jitter: Callable[[], float]
+    before_write: Callable[[], Awaitable[None]] | None = None
+    sharers: Callable[[], int] = lambda: 1
 
     def make(self, tokens: TokenSource, write_spacing: float) -> GitHubClient:
         """A client with its own limits and ETag cache."""
-        limits = Limits(self.clock, self.sleep, write_spacing=write_spacing)
-        return GitHubClient(self.session, self.origin, tokens, limits, sleep=self.sleep, jitter=self.jitter)
+        limits = Limits(self.clock, self.sleep, write_spacing=write_spacing, sharers=self.sharers)
+        return GitHubClient(
+            self.session,
+            self.origin,
+            tokens,
+            limits,
+            sleep=self.sleep,
+            jitter=self.jitter,
+            before_write=self.before_write,
+        )
 
 
 class Clients:
@@ -72,9 +82,12 @@ class Clients:
         sleep: Sleep,
         jitter: Callable[[], float],
         write_spacing: float = WRITE_SPACING,
+        before_write: Callable[[], Awaitable[None]] | None = None,
+        sharers: Callable[[], int] = lambda: 1,
     ) -> Clients:
-        """The clients of a GitHub App. `sleep` takes seconds; `jitter` returns a number in [0, 1)."""
-        maker = Maker(session, origin, clock, sleep, jitter)
+        """The clients of a GitHub App. `sleep` takes seconds; `jitter` returns a number in [0, 1). `before_write` as of
+        the client, `sharers` as of its limits."""
+        maker = Maker(session, origin, clock, sleep, jitter, before_write, sharers)
         app_jwt = AppJwt(app_id, key, clock)
         app = maker.make(app_jwt, APP_WRITE_SPACING)
         return cls(maker, AppAuth(app_jwt, app.request, clock), app=app, write_spacing=write_spacing)

@@ -39,11 +39,23 @@ def app_gateway(
     sleep: Sleep,
     jitter: Callable[[], float],
     write_spacing: float = WRITE_SPACING,
+    before_write: Callable[[], Awaitable[None]] | None = None,
+    sharers: Callable[[], int] = lambda: 1,
 ) -> Gateway:
     """The gateway of a GitHub App. `names` gives a repository's last known `owner/name`; `sleep` takes seconds,
-    `jitter` returns a number in [0, 1), `write_spacing` is in seconds."""
+    `jitter` returns a number in [0, 1), `write_spacing` is in seconds. `before_write` may refuse each write at the last
+    moment by raising; `sharers` is how many processes share the limits now."""
     clients = Clients.of_app(
-        session, origin, app_id, key, clock=clock, sleep=sleep, jitter=jitter, write_spacing=write_spacing
+        session,
+        origin,
+        app_id,
+        key,
+        clock=clock,
+        sleep=sleep,
+        jitter=jitter,
+        write_spacing=write_spacing,
+        before_write=before_write,
+        sharers=sharers,
     )
     return Gateway(clients, names)
 

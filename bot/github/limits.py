@@ -94,11 +94,14 @@ class Limits:
         max_reads: int = MAX_READS,
         content_per_minute: int = CONTENT_PER_MINUTE,
         content_per_hour: int = CONTENT_PER_HOUR,
+        sharers: Callable[[], int] = lambda: 1,
     ) -> None:
-        """`write_spacing` is in seconds; `sleep` takes seconds."""
+        """`write_spacing` is in seconds; `sleep` takes seconds. `sharers` is how many processes share the credential's
+        limits at this moment, this one included: each keeps to its part."""
         self._clock = clock
         self._sleep = sleep
         self._spacing = timedelta(seconds=write_spacing)
+        self._sharers = sharers
         self._reads = asyncio.Semaphore(max_reads)
         self._windows = ((MINUTE, content_per_minute), (HOUR, content_per_hour))
         self._content: deque[datetime] = deque()
@@ -211,8 +214,9 @@ class Limits:
         ready = now
         for span, most in self._windows:
             recent = [at for at in self._content if at > now - span]
-            if len(recent) >= most:
-                ready = max(ready, recent[-most] + span)
+            ours = max(1, most // self._sharers())
+            if len(recent) >= ours:
+                ready = max(ready, recent[-ours] + span)
         return ready
 
     async def _take_turn_for(self, ask: Ask, lane: Lane) -> None:
@@ -239,7 +243,7 @@ class Limits:
                 wait = (self._next_write - self._clock.now()).total_seconds()
                 if wait <= 0:
                     self._writing = True
-                    self._next_write = self._clock.now() + self._spacing
+                    self._next_write = self._clock.now() + self._spacing * self._sharers()
                     return
                 await self._sleep(wait)
         finally:

@@ -74,6 +74,9 @@ class MemoryQueue:
         self._loop_runs = False
         self._sweep_at: datetime | None = None
 
+    processes = 1
+    """How many share the queue."""
+
     # --- waking
 
     def wake(self, key: str, priority: int = 0, *, at: datetime | None = None) -> None:

@@ -20,6 +20,7 @@ from bot.store.sessions import SessionVerbs
 from bot.store.spending import SpendingVerbs
 from bot.store.stream import StreamVerbs
 from bot.store.tokens import TokenVerbs
+from bot.store.turns import TurnVerbs
 from bot.store.workers import WorkerVerbs
 
 
@@ -36,6 +37,7 @@ class SqlLedger(
     StreamVerbs,
     MessageVerbs,
     KeyVerbs,
+    TurnVerbs,
     TokenVerbs,
     WorkerVerbs,
     SessionVerbs,

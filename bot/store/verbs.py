@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, update
 
-from bot.domain.model import IssueKey, RepoKey
+from bot.domain.model import AttemptId, IssueKey, RepoKey
 from bot.protocols.clock import Clock
 
 
@@ -31,6 +31,12 @@ class Verbs:
         self.marked: list[Marked] = []
         self.news: set[RepoKey] = set()
         """Repositories of which something was written that people follow live."""
+        self.revoke: set[AttemptId] = set()
+        """Attempts whose write token is to be ended by whichever process holds it."""
+
+    def revoke_elsewhere(self, attempt: AttemptId) -> None:
+        """Asks the other processes, if there are any, to end the attempt's write token."""
+        self.revoke.add(attempt)
 
 
 def in_repo(table: Table, key: RepoKey | IssueKey) -> ColumnElement[bool]:

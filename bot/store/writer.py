@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from bot.domain.model import RepoKey
+from bot.domain.model import AttemptId, RepoKey
 from bot.errors import SettingsError
 from bot.protocols.clock import Clock
 from bot.store.database import Database
@@ -44,8 +44,10 @@ class Told:
 
     marked: list[Marked] = field(default_factory=list)
     news: set[RepoKey] = field(default_factory=set)
+    revoke: set[AttemptId] = field(default_factory=set)
 
     def clear(self) -> None:
+        self.revoke.clear()
         self.marked.clear()
         self.news.clear()
 
@@ -122,6 +124,7 @@ class UnitThread(threading.Thread):
             return Outcome(error=error)
         told.marked.extend(ledger.marked)
         told.news |= ledger.news
+        told.revoke |= ledger.revoke
         return Outcome(value)
 
 
@@ -215,7 +218,7 @@ class Writer(UnitThread):
         self.mend()
         self.driver.execute(self.database.begin_write)
         outcomes = [self._savepoint(job, told) for job in jobs]
-        if self.also is not None and (told.marked or told.news):
+        if self.also is not None and (told.marked or told.news or told.revoke):
             self.also(self.driver, told)
         if self.before_commit is not None:
             self.before_commit()

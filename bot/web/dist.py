@@ -5,6 +5,9 @@ it serves never changes. A workflow file is pinned to that address, so the wheel
 folder and stay available after an upgrade; a pinned run then installs what it was pinned to. What is served is
 public: it is the product's own code, and no setting or secret is in it.
 
+Where several servers share a database, each folder is filled from what all of them share, so that any of them serves a
+pinned wheel that another one packed.
+
 Races it knows: two servers may store the same wheel at once; each writes its own temporary file and renames it.
 """
 
@@ -22,12 +25,16 @@ from typing import Final
 
 from aiohttp import web
 
+from bot.protocols.files import Files
 from bot.web.wheel import Wheel, build_wheel
 
 KEPT: Final = 20
 """Wheels that are kept: some months of releases, a few megabytes each."""
 FOREVER: Final = "public, max-age=31536000, immutable"
 """For addresses that contain the hash of what they serve."""
+
+SHARED: Final = "wheel/"
+"""Before hash and name, where servers share files."""
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"[A-Za-z0-9_.!+-]{1,120}\.whl")
@@ -38,10 +45,18 @@ class Dist:
     one is served). Raises `bot.web.wheel.NotInstalled` from `prepare` when there is nothing to pack.
     """
 
-    def __init__(self, *, base_url: str, folder: Path | None = None, build: Callable[[], Wheel] = build_wheel) -> None:
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        folder: Path | None = None,
+        build: Callable[[], Wheel] = build_wheel,
+        files: Files | None = None,
+    ) -> None:
         self._base_url = base_url.rstrip("/")
         self._folder = folder
         self._build = build
+        self._files = files
         self._lock = asyncio.Lock()
         self._wheel: Wheel | None = None
 
@@ -57,6 +72,7 @@ class Dist:
         async with self._lock:
             if self._wheel is None:
                 self._wheel = await asyncio.to_thread(self._pack)
+                await self._share(self._wheel)
             return self._wheel
 
     def url(self, wheel: Wheel) -> str:
@@ -80,9 +96,22 @@ class Dist:
         if (sha256, name) == (wheel.sha256, wheel.filename):
             return _file(request, wheel.content, sha256, FOREVER)
         content = await asyncio.to_thread(self._kept, sha256, name)
+        if content is None and await self._fetch(sha256, name):
+            content = await asyncio.to_thread(self._kept, sha256, name)
         if content is None:
             raise web.HTTPNotFound(text="This version is not kept here any more. Run `tgs init` again.\n")
         return _file(request, content, sha256, FOREVER)
+
+    async def _share(self, wheel: Wheel) -> None:
+        if self._files is not None and self._folder is not None:
+            place = f"{wheel.sha256}/{wheel.filename}"
+            await self._files.put(f"{SHARED}{place}", self._folder / place)
+
+    async def _fetch(self, sha256: str, name: str) -> bool:
+        """Whether another server had it."""
+        if self._files is None or self._folder is None or not _HASH.fullmatch(sha256) or not _FILE.fullmatch(name):
+            return False
+        return await self._files.fetch(f"{SHARED}{sha256}/{name}", self._folder / sha256 / name)
 
     def _pack(self) -> Wheel:
         wheel = self._build()

@@ -127,6 +127,11 @@ class ConnectionManager:
             if not repos.isdisjoint(connection.repos):
                 connection.wake.set()
 
+    def broadcast_all(self) -> None:
+        """There may be something new anywhere."""
+        for connection in self._all:
+            connection.wake.set()
+
     def send_personal(self, connection: Connection, data: Any) -> None:
         """An answer for this follower alone, as soon as it reads."""
         connection.personal.append(data)

@@ -28,6 +28,20 @@ async def test_writes_start_at_least_the_spacing_apart() -> None:
     assert [(at - START).total_seconds() for at in times] == [0, 1.5, 3.0, 4.5]
 
 
+async def test_processes_that_share_a_credential_keep_each_to_its_part() -> None:
+    clock = JumpingClock()
+    sharers = 1
+    limits = Limits(clock, clock.sleep, write_spacing=1.5, content_per_minute=6, sharers=lambda: sharers)
+    times = [await write(limits, clock) for _ in range(2)]
+    sharers = 2
+    times += [await write(limits, clock) for _ in range(3)]
+    assert [(at - START).total_seconds() for at in times] == [0, 1.5, 3.0, 6.0, 9.0]
+    for _ in range(3):
+        await write(limits, clock, content=True)
+    with pytest.raises(RateLimited, match="our own quota"):
+        await write(limits, clock, content=True)
+
+
 async def test_one_write_is_in_flight_at_a_time() -> None:
     clock = JumpingClock()
     limits = Limits(clock, clock.sleep, write_spacing=0)

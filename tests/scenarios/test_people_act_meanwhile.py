@@ -202,7 +202,7 @@ async def test_a_state_label_that_is_gone_from_the_repository_comes_back_without
         await world.after(5 * MINUTE)
         assert "tgs:in-progress" in world.labels(number)
         world.bot_said(number)
-        due = world.parts.queue.next_time()
+        due = await world.parts.queue.next_at()
         assert due is None or (due - world.clock.now()).total_seconds() > 20
         await world.run().publish()
         assert world.state(number) == "in-review"

@@ -31,7 +31,7 @@ async def test_an_item_is_worked_on_and_merged_over_a_restart(tmp_path: Path, po
         await world.after(timedelta(minutes=1))
         assert world.state(number) == "done"
         assert len(world.runs()) == 1
-        # Whoever starts a second bot on the same database is told so, and the first goes on.
+        # Whoever wants the database for itself is told that it is in use, and the first bot goes on.
         with pytest.raises(SettingsError, match="in use by another process"):
-            await world.start_bot()
+            await world.start_bot(queue="memory")
     assert not list((tmp_path / "data").glob("*.db")), "nothing was written beside the database"
