@@ -4,9 +4,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+SEEDS ?= 100
+SIMULATE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-agent redteam lint check bench build run lock install install-dev clean
+.PHONY: help demo test simulate test-agent redteam lint check bench build run lock install install-dev clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +56,9 @@ lint: install-dev ## Style, types, layers, workflow files
 	$(BIN)/python scripts/check_generated.py
 
 check: test test-agent lint ## Everything that must hold before a change lands
+
+simulate: install ## Play histories against a model of GitHub (SEEDS=100, or SIMULATE_ARGS="--seconds 60")
+	$(BIN)/tgs simulate --seeds $(SEEDS) $(SIMULATE_ARGS)
 
 bench: install-dev ## Measure; the table goes to docs/performance.md
 	$(BIN)/python -m tests.benchmarks

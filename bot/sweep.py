@@ -92,9 +92,18 @@ class Sweep:
         self.last_success: datetime | None = None
 
     async def run(self) -> None:
-        """Sweep for ever; an error is logged and the next sweep comes sooner."""
+        """Sweep for ever; whatever goes wrong is logged and the next sweep comes sooner.
+
+        A database that is away for a moment must not end it: nothing else finds what lost webhooks told.
+        """
         while True:
-            await self._sleep((await self.tick()).total_seconds())
+            try:
+                pause = await self.tick()
+            except Exception:
+                log.exception("sweep_failed")
+                self._next = None
+                pause = RETRY_SOON
+            await self._sleep(pause.total_seconds())
 
     async def tick(self) -> timedelta:
         """What is due now; how long until something is due again."""

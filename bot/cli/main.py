@@ -22,6 +22,7 @@ from bot.cli import (
     locks,
     resync,
     serve,
+    simulate,
     tickets,
     worker,
     worker_tokens,
@@ -84,6 +85,7 @@ server.command("resync")(resync.resync)
 
 app.command()(serve.serve)
 app.command()(demo.demo)
+app.command()(simulate.simulate)
 app.command()(init)
 app.add_typer(db.app, name="db")
 app.add_typer(agent.app, name="agent")

@@ -111,9 +111,10 @@ class MemoryQueue:
                 self._changed.clear()
                 if self._sweep_due() and (sweep is None or sweep.done()):
                     sweep = asyncio.create_task(self._sweep(everything=self._sweep_at is None))
+                    sweep.add_done_callback(lambda _done: self._changed.set())
                     self._sweep_at = self._now() + SWEEP_EVERY
                 self._start_ready(handler)
-                await self._until(self._changed.wait(), self._pause())
+                await self._until(self._changed.wait(), self._pause(sweeping=not sweep.done() if sweep else False))
             await self._finished()
         finally:
             self._loop_runs = False
@@ -128,9 +129,11 @@ class MemoryQueue:
         while len(self._running) < self._workers and (key := self._agenda.pop()) is not None:
             self._running[key] = asyncio.create_task(self._once(key, handler))
 
-    def _pause(self) -> float:
-        """Seconds until the next time or sweep; a wake-up ends it sooner."""
-        times = [time for time in (self._agenda.next_time(), self._sweep_at) if time is not None]
+    def _pause(self, *, sweeping: bool) -> float:
+        """Seconds until the next time or sweep; a wake-up ends it sooner. A sweep that still runs, because the database
+        hangs, is waited for: its end is a wake-up."""
+        sweep_at = None if sweeping else self._sweep_at
+        times = [time for time in (self._agenda.next_time(), sweep_at) if time is not None]
         wait = min(times, default=self._now() + SWEEP_EVERY) - self._now()
         return max(wait.total_seconds(), SHORTEST_SLEEP)
 

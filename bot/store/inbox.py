@@ -29,9 +29,8 @@ from sqlalchemy import (
 from bot.domain.intake import InstallationChange, Intake, SeenRepo, Touch, TouchKind
 from bot.domain.model import InstallationId
 from bot.store.dialect import Cursor, QuickInsert, driver_cursor, insert_for
-from bot.store.engine import SqlStore
 from bot.store.intents import intent_values
-from bot.store.ledger import SqlLedger
+from bot.store.ledger import SqlLedger, Writes
 from bot.store.tables import deliveries, installations, intents, repos, touches
 from bot.store.types import to_micros
 
@@ -89,7 +88,7 @@ class SqlInbox:
     `nudge` is called, in the event loop, after each commit that left something to route.
     """
 
-    def __init__(self, store: SqlStore, nudge: Callable[[], None] | None = None) -> None:
+    def __init__(self, store: Writes, nudge: Callable[[], None] | None = None) -> None:
         self._store = store
         self._nudge = nudge
         self._statements: _Statements | None = None

@@ -12,7 +12,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Executable, and_, case, func, literal, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Executable,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bot.domain.model import Key
@@ -82,6 +95,35 @@ def row_of(row: Any) -> KeyRow:
     )
 
 
+def _rows_due(*, everything: bool) -> Select[Any]:
+    pending = and_(keys.c.wanted_rev != keys.c.seen_rev, keys.c.next_due_at.is_(None))
+    timed = keys.c.next_due_at.is_not(None) if everything else keys.c.next_due_at <= bindparam("until", type_=UtcTime)
+    return select(keys).where(or_(pending, timed)).order_by(keys.c.key)
+
+
+def _finish(*, timed: bool) -> Executable:
+    rev, later = bindparam("rev", type_=BigInteger), bindparam("later", type_=UtcTime)
+    marked_meanwhile = keys.c.wanted_rev > rev
+    sooner = case((keys.c.next_due_at <= later, keys.c.next_due_at), else_=later)
+    return (
+        update(keys)
+        .where(keys.c.key == bindparam("of"))
+        .values(
+            seen_rev=case((keys.c.seen_rev < rev, rev), else_=keys.c.seen_rev),
+            next_due_at=case((marked_meanwhile, sooner if timed else keys.c.next_due_at), else_=later),
+            priority=case((marked_meanwhile, keys.c.priority), else_=0),
+            attempts=0,
+            last_error=None,
+        )
+        .returning(*keys.c)
+    )
+
+
+# Every run of a key ends with one of these, and the queue looks at the rows twice a minute.
+_ALL_ROWS, _DUE_ROWS = _rows_due(everything=True), _rows_due(everything=False)
+_FINISH_AT_REST, _FINISH_WITH_TIME = _finish(timed=False), _finish(timed=True)
+
+
 class KeyVerbs(Verbs):
     """The verb of `bot.protocols.ledger.Ledger` about the queue, and those that only the queue's adapter uses."""
 
@@ -133,31 +175,15 @@ class KeyVerbs(Verbs):
 
     def key_rows(self, until: datetime | None, limit: int | None = None) -> list[KeyRow]:
         """Rows that are due at `until`; with None all rows that have anything to do, now or later."""
-        pending = and_(keys.c.wanted_rev != keys.c.seen_rev, keys.c.next_due_at.is_(None))
-        timed = keys.c.next_due_at.is_not(None) if until is None else keys.c.next_due_at <= until
-        query = select(keys).where(or_(pending, timed)).order_by(keys.c.key).limit(limit)
-        return [row_of(row) for row in self.connection.execute(query)]
+        rows = _ALL_ROWS if until is None else _DUE_ROWS
+        found = self.connection.execute(rows if limit is None else rows.limit(limit), {"until": until})
+        return [row_of(row) for row in found]
 
     def finish_key(self, key: str, rev: int, next_due_at: datetime | None) -> KeyRow | None:
         """A run that began at `rev` is done. Marked meanwhile: the sooner due time stays, so it runs once more."""
-        later = literal(next_due_at, UtcTime)
-        sooner = case((keys.c.next_due_at <= later, keys.c.next_due_at), else_=later)
-        marked_meanwhile = keys.c.wanted_rev > rev
-        statement = (
-            update(keys)
-            .where(keys.c.key == key)
-            .values(
-                seen_rev=case((keys.c.seen_rev < rev, rev), else_=keys.c.seen_rev),
-                next_due_at=case(
-                    (marked_meanwhile, keys.c.next_due_at if next_due_at is None else sooner), else_=later
-                ),
-                priority=case((marked_meanwhile, keys.c.priority), else_=0),
-                attempts=0,
-                last_error=None,
-            )
-            .returning(*keys.c)
-        )
-        row = self.connection.execute(statement).one_or_none()
+        statement = _FINISH_AT_REST if next_due_at is None else _FINISH_WITH_TIME
+        found = self.connection.execute(statement, {"of": key, "rev": rev, "later": next_due_at})
+        row = found.one_or_none()
         return None if row is None else row_of(row)
 
     def fail_key(self, key: str, rev: int, error: str, retry_at: datetime) -> KeyRow | None:

@@ -6,6 +6,9 @@ The same class serves SQLite and PostgreSQL.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
 from bot.store.attempts import AttemptVerbs, LockVerbs, LogVerbs
 from bot.store.bookmarks import BookmarkVerbs
 from bot.store.bundles import BundleVerbs
@@ -48,3 +51,14 @@ class SqlLedger(
     BookmarkVerbs,
 ):
     """`bot.protocols.ledger.Ledger` in SQL."""
+
+
+T = TypeVar("T")
+
+
+class Writes(Protocol):
+    """The part of a store that runs units; all that the inbox and the router need."""
+
+    async def write(self, unit: Callable[[SqlLedger], T]) -> T:
+        """As `SqlStore.write`."""
+        ...

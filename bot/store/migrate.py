@@ -43,7 +43,8 @@ class Prepared:
         return self.before != self.after
 
 
-def _config(connection: Connection | None = None) -> Config:
+def config_for(connection: Connection | None = None) -> Config:
+    """What Alembic needs to know to migrate over this connection."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
@@ -53,7 +54,7 @@ def _config(connection: Connection | None = None) -> Config:
 
 def head() -> str:
     """The revision that this version of the code needs."""
-    found = ScriptDirectory.from_config(_config()).get_current_head()
+    found = ScriptDirectory.from_config(config_for()).get_current_head()
     if found is None:
         raise SettingsError(f"No migrations were found in {MIGRATIONS}.", "Install the package again.")
     return found
@@ -65,7 +66,7 @@ def revision_of(connection: Connection) -> str | None:
 
 
 def _known(revision: str | None) -> bool:
-    script = ScriptDirectory.from_config(_config())
+    script = ScriptDirectory.from_config(config_for())
     return revision is None or any(step.revision == revision for step in script.walk_revisions())
 
 
@@ -130,7 +131,7 @@ def _migrate(
             driver: Any = connection.connection.driver_connection
             database.begin_migration(driver)
             try:
-                step(_config(connection))
+                step(config_for(connection))
                 if revision_of(connection) is None:
                     database.drop_wakeups(driver)
                 else:

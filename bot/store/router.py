@@ -31,8 +31,7 @@ from sqlalchemy import (
 from bot.domain.intake import TouchKind
 from bot.domain.model import InstallationId, IssueKey, Key, RepoId, RepoKey
 from bot.store.attempts import LIVE, RUN_COMPLETED
-from bot.store.engine import SqlStore
-from bot.store.ledger import SqlLedger
+from bot.store.ledger import SqlLedger, Writes
 from bot.store.tables import attempts, deliveries, intents, items, repos, touches
 from bot.store.types import UtcTime
 
@@ -200,7 +199,7 @@ class Router:
 
     def __init__(
         self,
-        store: SqlStore,
+        store: Writes,
         on_error: Callable[[BaseException], None],
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

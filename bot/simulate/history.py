@@ -1,0 +1,328 @@
+"""One seed, one history: a troubled stretch, then fair weather, then the account of what does not add up.
+
+The set-up (policy, workers, how many items), the troubles and what people do all follow from the seed. In fair weather
+a maintainer tidies up; then everything must come to an end by itself within a day of virtual time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import structlog
+
+from bot.domain.claim_record import ClaimRef
+from bot.domain.model import Person
+from bot.simulate.disk import Disk
+from bot.simulate.ending import judge
+from bot.simulate.faults import Fault, Weather
+from bot.simulate.hub import MAIN, OWNER, WORKFLOW, Hub, ModelRun
+from bot.simulate.loop import VirtualLoop
+from bot.simulate.office import Office
+from bot.simulate.oracle import Oracle, Violation
+from bot.simulate.people import People
+from bot.simulate.process import START, Process, SimClock, adopt
+from bot.simulate.replica import Replica
+from bot.simulate.workers import ActionsRun, Site, pull_worker, session
+
+TROUBLED = (20 * 60.0, 100 * 60.0)
+"""How long the troubled stretch is, in seconds."""
+
+SETTLE_STEP = 15 * 60.0
+"""In fair weather it is looked this often whether everything has come to an end."""
+
+SETTLE_LIMIT = 30 * 3600.0
+"""Longer than every limit of the product: what has not ended by then is stuck."""
+
+DOWN = (2.0, 120.0)
+"""How long a process that crashed stays away, in seconds."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What kind of history it is. `scale` 0: no faults."""
+
+    seed: int
+    scale: float = 1.0
+    items: int = 2
+    acts: int = 14
+    length: float = 3600.0
+    policy: str = ""
+    plans: bool = False
+    pull_workers: int = 0
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the oracle needs of the policy."""
+        facts: dict[str, Any] = {"locks": "\nlocks:" in f"\n{self.policy}"}
+        for line in self.policy.splitlines():
+            if "dispatches_per_day" in line:
+                facts["dispatches_per_day"] = int(line.rpartition(":")[2])
+        return facts
+
+
+def setup_of(seed: int, scale: float | None = None) -> Setup:
+    """The kind of history that a seed stands for."""
+    rng = Random(f"setup {seed}")
+    lines = [f"max_parallel: {rng.choice([1, 1, 2, 3])}", f"attempts: {rng.choice([1, 2, 3])}"]
+    plans = rng.random() < 0.35
+    workers = rng.choices(["actions", "pull", "pull_first"], [7, 1, 2])[0]
+    lines.append(f"workers: {workers}")
+    lines.append(f"mirror:\n  enabled: {str(plans).lower()}\n  auto_ready: {str(rng.random() < 0.6).lower()}")
+    if rng.random() < 0.25:
+        lines.append("locks: [src/]")
+    if rng.random() < 0.15:
+        lines.append("claim_refs: true")
+    if rng.random() < 0.15:
+        lines.append(f"budgets:\n  dispatches_per_day: {rng.choice([2, 3, 5])}")
+    if rng.random() < 0.3:
+        lines.append("assignee: none")
+    if rng.random() < 0.3:
+        lines.append("agent:\n  timeout_minutes: 20")
+    return Setup(
+        seed=seed,
+        scale=rng.choice([0.3, 1.0, 1.0, 2.0]) if scale is None else scale,
+        items=rng.choice([1, 1, 2, 3]),
+        acts=rng.choice([4, 10, 18]),
+        length=rng.uniform(*TROUBLED),
+        policy="\n".join(lines) + "\n",
+        plans=plans,
+        pull_workers=0 if workers == "actions" else rng.choice([1, 2]),
+    )
+
+
+@dataclass
+class Told:
+    """What came of a history."""
+
+    setup: Setup
+    violations: list[Violation]
+    steps: int
+    faults: Counter[Fault]
+    rows: Counter[tuple[str | None, str, str]]
+    digest: str
+    lines: list[tuple[float, str, str]] = field(default_factory=list)
+    hours: float = 0.0
+
+
+class History:
+    """The world of one seed, while it is played."""
+
+    def __init__(self, setup: Setup, loop: VirtualLoop) -> None:
+        self.setup = setup
+        self._loop = loop
+        self.lines: list[tuple[float, str, str]] = []
+        self._marks = hashlib.sha256()
+        self.weather = Weather(self._rng("weather"), setup.scale)
+        self.hub = Hub(SimClock().now, self.log)
+        self.disk = Disk()
+        self.oracle = Oracle(self.hub, self.disk)
+        self.oracle.policy = setup.facts
+        self.refs: dict[int, ClaimRef] = {}
+        self.office = Office(self.hub, self.weather, self.listening, self.oracle.taken)
+        self.bots: list[Replica] = []
+        self.site = Site(self.hub, self.weather, self._rng("workers"), self.listening, self.log, self._step)
+        self.people = People(self.hub, self._rng("people"), self.listening, self._session, plans=setup.plans)
+        self.hub.on_run = self._on_run
+        self._sessions = 0
+
+    def _rng(self, name: str) -> Random:
+        return Random(f"{name} {self.setup.seed}")
+
+    def _step(self) -> None:
+        self.oracle.steps += 1
+
+    def log(self, who: str, what: str) -> None:
+        """One line of the story; also part of its fingerprint."""
+        at = self._loop.time()
+        self.lines.append((at, who, what))
+        self._marks.update(f"{at:.6f} {who} {what}\n".encode())
+        if hasattr(self, "oracle"):
+            self.oracle.changed()
+            if what.startswith("wrote on") and self.hub.comments:
+                self.oracle.commented(self.hub.comments[max(self.hub.comments)])
+
+    # --- processes
+
+    def listening(self) -> Replica | None:
+        """Whoever has the bot's address now."""
+        return self.bots[-1] if self.bots and not self.bots[-1].process.dead else None
+
+    def start_bot(self) -> Replica:
+        """A new process takes the address."""
+        rng = self._rng(f"bot {len(self.bots)}")
+        skew = timedelta(0)
+        if self.weather.planned(Fault.CLOCK_SKEW):
+            self.weather.note(Fault.CLOCK_SKEW)
+            skew = timedelta(seconds=rng.uniform(-8, 8))
+        process = Process(f"bot{len(self.bots) + 1}", rng, skew)
+        bot = Replica(process, self.disk, self.hub, self.weather, self.oracle, self.refs, self.oracle.bug)
+        self.bots.append(bot)
+        self.log(process.name, "starts")
+        bot.start()
+        return bot
+
+    async def _crash(self) -> None:
+        bot = self.listening()
+        if bot is None or not bot.process.up:
+            return
+        self.weather.note(Fault.CRASH)
+        self.log(bot.process.name, "crashes")
+        bot.process.kill()
+        await asyncio.sleep(self.weather.between(*DOWN))
+        if self.listening() is None:
+            self.start_bot()
+
+    async def _zombie(self) -> None:
+        """The process stands still, another takes its place, and then it goes on for a while."""
+        bot = self.listening()
+        if bot is None or not bot.process.up:
+            return
+        self.weather.note(Fault.ZOMBIE_BOT)
+        self.log(bot.process.name, "stands still")
+        bot.process.pause()
+        await asyncio.sleep(self.weather.between(5, 60))
+        if self.listening() is bot:
+            self.start_bot()
+        await asyncio.sleep(self.weather.between(1, 1500))
+        self.log(bot.process.name, "wakes up and goes on")
+        bot.process.resume()
+        await asyncio.sleep(self.weather.between(1, 600))
+        if not bot.process.dead:
+            self.log(bot.process.name, "is stopped")
+            bot.process.kill()
+
+    async def _refuse(self) -> None:
+        bot = self.listening()
+        if bot is not None:
+            self.weather.note(Fault.DATABASE_REFUSES)
+            seconds = self.weather.between(1, 90)
+            self.log(bot.process.name, f"finds its database refusing for {seconds:.0f} s")
+            bot.process.refuses_until = self._loop.time() + seconds
+
+    # --- workers and people
+
+    def _on_run(self, run: ModelRun) -> None:
+        self.oracle.dispatched(run.claim_id)
+        ActionsRun(self.site, run)
+
+    def _session(self, person: Person, number: int) -> None:
+        self._sessions += 1
+        self._loop.create_task(session(self.site, person, number, self._sessions))
+
+    # --- the story
+
+    async def play(self) -> None:
+        """From the first push to the last judgement."""
+        setup = self.setup
+        self.hub.commit(MAIN, {WORKFLOW: "name: run\n", "README.md": "# Hi\n", ".tgs/policy.yml": setup.policy}, OWNER)
+        self.start_bot()
+        await asyncio.sleep(self.weather.between(1, 40))
+        await self._troubled()
+        self.weather.clear()
+        for bot in self.bots[:-1]:
+            bot.process.kill()
+        last = self.listening()
+        if last is None or last.process.paused:
+            if last is not None:
+                last.process.kill()
+            last = self.start_bot()
+        last.process.refuses_until = -1.0
+        self.log("maintainer", "fair weather begins")
+        await asyncio.sleep(SETTLE_STEP)
+        self.people.tidy()
+        end = self._loop.time() + SETTLE_LIMIT
+        while self._loop.time() < end:
+            await asyncio.sleep(SETTLE_STEP)
+            self.people.reviews()
+            if not judge(self, dry=True):
+                break
+        await asyncio.sleep(SETTLE_STEP)
+        judge(self)
+        for bot in self.bots:
+            bot.process.kill()
+        await asyncio.sleep(1)
+
+    async def _troubled(self) -> None:
+        """People, workers and faults at their seeded times."""
+        setup, rng = self.setup, self._rng("plan")
+        plan: list[tuple[float, Callable[[], Any]]] = []
+        for _ in range(setup.items):
+            plan.append((rng.uniform(0, setup.length / 4), lambda: self.people.opens(ready=True)))
+        plan += [(rng.uniform(0, setup.length), self.people.acts) for _ in range(setup.acts)]
+        for fault, what in (
+            (Fault.CRASH, self._crash),
+            (Fault.ZOMBIE_BOT, self._zombie),
+            (Fault.DATABASE_REFUSES, self._refuse),
+        ):
+            for _ in range(self.weather.planned(fault)):
+                plan.append((rng.uniform(0, setup.length), what))
+        for turn in range(setup.pull_workers):
+            self._loop.create_task(pull_worker(self.site, f"machine{turn + 1}"))
+        begin = self._loop.time()
+        for at, act in sorted(plan, key=lambda one: one[0]):
+            await asyncio.sleep(max(begin + at - self._loop.time(), 0.0))
+            done = act()
+            if isinstance(done, Coroutine):
+                self._loop.create_task(done)
+        await asyncio.sleep(max(begin + setup.length - self._loop.time(), 0.0))
+
+    def told(self) -> Told:
+        for table in ("items", "attempts", "events"):
+            for row in self.disk.rows(f"SELECT * FROM {table}"):  # noqa: S608 - names of ours
+                self._marks.update(repr(sorted(row.items())).encode())
+        return Told(
+            self.setup,
+            self.oracle.violations,
+            self.oracle.steps,
+            self.weather.counts,
+            self.oracle.rows,
+            self._marks.hexdigest(),
+            self.lines,
+            self._loop.time() / 3600,
+        )
+
+
+def play(setup: Setup, prepare: Callable[[History], None] = lambda _history: None) -> Told:
+    """Plays one history. `prepare` may change the world before it begins (negative controls)."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    loop = VirtualLoop(adopt)
+    loop.set_exception_handler(lambda _loop, context: troubles.append(context))
+    troubles: list[dict[str, Any]] = []
+
+    async def whole() -> Told:
+        history = History(setup, loop)
+        prepare(history)
+        await history.play()
+        for context in troubles:
+            error = context.get("exception")
+            if error is not None and type(error).__name__ not in {"Gone", "CancelledError"}:
+                history.oracle.broken("no errors", type(error).__name__, f"{context['message']}: {error!r}")
+        return history.told()
+
+    try:
+        return loop.run_until_complete(whole())
+    finally:
+        dissolve(loop)
+
+
+def dissolve(loop: VirtualLoop) -> None:
+    """The end of a world: whatever still waits is let go."""
+    for _ in range(10):
+        tasks = asyncio.all_tasks(loop)
+        if not tasks:
+            break
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
+__all__ = ["START", "History", "Setup", "Told", "dissolve", "play", "setup_of"]

@@ -1,0 +1,94 @@
+"""Many histories, in as many processes as asked for, and the sum of what came of them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+
+from bot.simulate.faults import Fault
+from bot.simulate.history import Told, play, setup_of
+
+CHUNK = 4
+"""Histories that a process is given at once: handing them over costs little, and the end is not far for any."""
+
+
+@dataclass
+class Sum:
+    """What came of many histories. `broken`: seed → what was violated."""
+
+    histories: int = 0
+    steps: int = 0
+    faults: Counter[Fault] = field(default_factory=Counter)
+    rows: Counter[tuple[str | None, str, str]] = field(default_factory=Counter)
+    broken: dict[int, list[str]] = field(default_factory=dict)
+    hours: float = 0.0
+
+    def add(self, other: Sum) -> None:
+        self.histories += other.histories
+        self.steps += other.steps
+        self.faults.update(other.faults)
+        self.rows.update(other.rows)
+        self.broken.update(other.broken)
+        self.hours += other.hours
+
+    def take(self, told: Told) -> None:
+        self.histories += 1
+        self.steps += told.steps
+        self.faults.update(told.faults)
+        self.rows.update(told.rows)
+        self.hours += told.hours
+        if told.violations:
+            self.broken[told.setup.seed] = [str(one) for one in told.violations]
+
+    @property
+    def line(self) -> str:
+        """The last line of every run."""
+        violations = sum(len(found) for found in self.broken.values())
+        return (
+            f"simulated: {self.histories:,} schedules, {self.steps:,} steps, {self.faults.total():,} faults, "
+            f"{violations:,} violations"
+        )
+
+
+def play_some(seeds: Iterable[int]) -> Sum:
+    """Plays these seeds one after the other, here."""
+    found = Sum()
+    for seed in seeds:
+        found.take(play(setup_of(seed)))
+    return found
+
+
+def play_many(
+    seeds: Iterable[int], *, processes: int, seconds: float | None = None, heard: Callable[[Sum], None]
+) -> Sum:
+    """Plays the seeds in order until they or the seconds are used up. `heard` is told the sum so far."""
+    end = None if seconds is None else time.monotonic() + seconds
+    chunks = _chunks(iter(seeds))
+    total = Sum()
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        running: set[Future[Sum]] = set()
+        while True:
+            over = end is not None and time.monotonic() >= end
+            while not over and len(running) < processes * 2 and (chunk := next(chunks, None)):
+                running.add(pool.submit(play_some, chunk))
+            if not running:
+                return total
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for one in done:
+                total.add(one.result())
+            heard(total)
+
+
+def _chunks(seeds: Iterator[int]) -> Iterator[list[int]]:
+    chunk: list[int] = []
+    for seed in seeds:
+        chunk.append(seed)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

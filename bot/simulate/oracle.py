@@ -1,0 +1,316 @@
+"""What must always hold, judged from outside: the raw tables as the database saw them change, and the model of GitHub.
+
+Nothing here asks the bot or uses its rules. Each commit, each request to GitHub and each change there is one step, and
+after each the invariants that it could break are looked at. A breach is noted once per invariant and subject.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bot.domain.facts import IssueFacts
+from bot.protocols.github import Visible
+from bot.simulate.disk import Disk
+from bot.simulate.gateway import Watcher
+from bot.simulate.hub import BOT, Delivery, Hub, ModelComment
+from bot.simulate.process import SEEN, Process
+from bot.store.memory import Change
+
+ENDED = "ended"
+
+FIXED_AT_END = ("phase", "outcome", "proof", "lease_until", "progress", "report", "gate_report", "run_id", "started_at")
+"""What nobody may change of an attempt that has ended."""
+
+READ_WITHIN = 120.0
+"""Seconds between reading an item on GitHub and claiming it: the read belongs to the claim."""
+
+OUTDATED = 45 * 60.0
+"""Seconds after which what a person wants on GitHub must have reached the bot, webhook or not."""
+
+SAID = re.compile(r"<!-- tgs:say (\S+) -->")
+
+
+@dataclass(frozen=True)
+class Violation:
+    """What was broken, when (seconds of the history), and how it is known."""
+
+    invariant: str
+    at: float
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant} at {self.at:.1f} s: {self.what}"
+
+
+class Oracle(Watcher):
+    """Collects violations."""
+
+    def __init__(self, hub: Hub, disk: Disk) -> None:
+        self.hub = hub
+        self.disk = disk
+        self.steps = 0
+        self.violations: list[Violation] = []
+        self.rows: Counter[tuple[str | None, str, str]] = Counter()
+        """(state before, event, state after) as history recorded them."""
+        self._seen: set[tuple[str, str]] = set()
+        self._attempts: dict[str, dict[str, Any]] = {}
+        self._ended_at: dict[str, int] = {}
+        self._items: dict[int, dict[str, Any]] = {}
+        self._reads: dict[tuple[str, int], tuple[float, IssueFacts | None]] = {}
+        self._stops: dict[int, float] = {}
+        self._dispatched: list[float] = []
+        self._last_event = 0
+        self._event_rows: dict[int, dict[str, Any]] = {}
+        self.policy: dict[str, Any] = {}
+        disk.on_commit = self.committed
+
+    @property
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def broken(self, invariant: str, subject: object, what: str) -> None:
+        """Notes a breach, once for each subject."""
+        if (invariant, str(subject)) not in self._seen:
+            self._seen.add((invariant, str(subject)))
+            self.violations.append(Violation(invariant, self.now, what))
+
+    # --- commits
+
+    def committed(self, process: Process, changes: Sequence[Change]) -> None:
+        """One transaction of a process is on disk."""
+        self.steps += 1
+        if not changes:
+            return
+        states: dict[int, tuple[str | None, str]] = {}
+        lines: list[dict[str, Any]] = []
+        touched: set[int] = set()
+        for change in changes:
+            row = change.after or change.before
+            assert row is not None
+            match change.table:
+                case "attempts":
+                    touched.add(row["number"])
+                    self._attempt(process, change)
+                case "items":
+                    touched.add(row["number"])
+                    self._item(change, states)
+                case "events":
+                    self._event(change, lines)
+                case "locks":
+                    touched.add(row["number"])
+                case "deliveries" | "intents" if change.before is not None and change.after is None:
+                    self.broken("I12", change.before["id"], f"a row of {change.table} is gone: {change.before['id']}")
+        self._history(states, lines)
+        for number in sorted(touched):
+            self._one_live(number)
+            self._locks(number)
+
+    def _attempt(self, process: Process, change: Change) -> None:
+        before, after = change.before, change.after
+        if after is None:
+            self.broken("I8", before and before["id"], "an attempt was deleted")
+            return
+        id_ = after["id"]
+        self._attempts[id_] = after
+        if before is None:
+            self._claimed(process, after)
+            return
+        if before["phase"] == ENDED:
+            wrong = [name for name in FIXED_AT_END if before[name] != after[name]]
+            if wrong:
+                self.broken("I2", id_, f"{', '.join(wrong)} of {id_} changed after its end")
+        elif after["phase"] == ENDED:
+            self._ended_at[id_] = self.disk.commits
+            self._released(after)
+
+    def _claimed(self, process: Process, row: dict[str, Any]) -> None:
+        """I10: the item was read on GitHub for this start, and was as it must be. I4: people want it."""
+        number = row["number"]
+        if row["worker_kind"] == "external":
+            return
+        others = [a for a in self._attempts.values() if a["number"] == number and a["id"] != row["id"]]
+        if any(other["fence"] >= row["fence"] for other in others):
+            self.broken("I2", row["id"], f"the fence {row['fence']} of #{number} is not higher than those before")
+        at, facts = self._reads.get((process.name, number), (-1e9, None))
+        if self.now - at > READ_WITHIN:
+            self.broken("I10", row["id"], f"#{number} was claimed without a fresh look at it")
+        elif facts is None or not facts.open or facts.labels & {"tgs:hold", "tgs:no-agent"}:
+            self.broken("I10", row["id"], f"#{number} was claimed although the look at it forbade that")
+        self._wanted("was claimed", number, row["id"])
+
+    def _wanted(self, what: str, number: int, subject: object) -> None:
+        issue = self.hub.issues[number]
+        stop = issue.deleted or not issue.now.open or bool(issue.now.labels & {"tgs:no-agent"})
+        since = self._stops.get(number)
+        if stop and since is not None and self.now - since > OUTDATED:
+            self.broken("I4", subject, f"#{number} {what} {self.now - since:.0f} s after a person said stop")
+
+    def _released(self, row: dict[str, Any]) -> None:
+        """I3: whoever was given up is dead, or can do no harm."""
+        runs = [run for run in self.hub.runs.values() if run.claim_id == row["id"] and not run.over]
+        reported = row["report"] is not None
+        if row["worker_kind"] == "actions" and runs and not reported:
+            self.broken("I3", row["id"], f"{row['id']} was given up while its run {runs[0].now.id} is alive")
+        if row["proof"] is None:
+            self.broken("I3", row["id"], f"{row['id']} ended without a proof")
+
+    def _item(self, change: Change, states: dict[int, tuple[str | None, str]]) -> None:
+        before, after = change.before, change.after
+        if after is None:
+            self.broken("I13", before and before["number"], "an item was deleted")
+            return
+        number = after["number"]
+        self._items[number] = after
+        if before is None or before["state"] != after["state"]:
+            first = states.get(number, (before["state"] if before else None, ""))[0]
+            states[number] = (first, after["state"])
+            if after["state"] == "done":
+                self._done(number, after)
+
+    def _done(self, number: int, row: dict[str, Any]) -> None:
+        """I5: merged, built on the default branch, or a person's word."""
+        pull = json.loads(row["pull"]) if row["pull"] else None
+        if pull is not None and pull["number"] in self.hub.pulls and self.hub.pulls[pull["number"]].now.merged:
+            return
+        main = self.hub.commits[self.hub.branches["main"].now or ""]
+        if row["thought_dir"] and f"{row['thought_dir']}/implementation.md" in main:
+            return
+        last = max(
+            (a for a in self._attempts.values() if a["number"] == number), key=lambda a: a["fence"], default=None
+        )
+        report = json.loads(last["report"]) if last is not None and last["report"] else {}
+        if report.get("no_code") and last is not None and last["worker_kind"] == "interactive":
+            return
+        if last is not None and last["worker_kind"] == "external":
+            return
+        self.broken("I5", number, f"#{number} is done without a merge or a person's word")
+
+    def _event(self, change: Change, lines: list[dict[str, Any]]) -> None:
+        if change.before is not None or change.after is None:
+            self.broken("I8", (change.before or {}).get("id"), "a line of history was changed")
+            return
+        line = change.after
+        if line["id"] <= self._last_event:
+            self.broken("I8", line["id"], "history is out of order")
+        self._last_event = line["id"]
+        lines.append(line)
+        if not line["actor"] or not line["cause"]:
+            self.broken("I8", line["id"], f"the line {line['kind']} of #{line['number']} has no actor or no cause")
+        if line["to_state"] is not None and (line["kind"] in MOVES or line["from_state"] != line["to_state"]):
+            self.rows[line["from_state"], line["kind"], line["to_state"]] += 1
+
+    def _history(self, states: dict[int, tuple[str | None, str]], lines: Sequence[dict[str, Any]]) -> None:
+        """I8: each change of a state has one line, and each such line a change."""
+        for number, (first, last) in states.items():
+            told = [(x["from_state"], x["to_state"]) for x in lines if x["number"] == number and x["to_state"]]
+            moved = [(a, b) for a, b in told if a != b]
+            if not moved or moved[0][0] != first or moved[-1][1] != last:
+                self.broken("I8", (number, self.steps), f"#{number} went from {first} to {last}, history says {told}")
+        for line in lines:
+            if line["to_state"] and line["from_state"] != line["to_state"] and line["number"] not in states:
+                self.broken("I8", line["id"], f"history moves #{line['number']}, the item did not move")
+
+    def _one_live(self, number: int) -> None:
+        live = [a["id"] for a in self._attempts.values() if a["number"] == number and a["phase"] != ENDED]
+        if len(live) > 1:
+            self.broken("I1", number, f"#{number} has {len(live)} live attempts: {', '.join(live)}")
+
+    def _locks(self, number: int) -> None:
+        """I6: locks are held exactly while somebody works or a pull request is open."""
+        held = self.disk.rows("SELECT path, attempt, mode FROM locks WHERE number = ?", number)
+        live = [a for a in self._attempts.values() if a["number"] == number and a["phase"] != ENDED]
+        item = self._items.get(number)
+        open_pull = item is not None and item["pull"] is not None and item["state"] not in {"done", "cancelled"}
+        if held and not live and not open_pull:
+            self.broken("I6", number, f"#{number} holds {held[0]['path']} without an attempt or a pull request")
+        if live and self.policy.get("locks") and not held and live[0]["worker_kind"] != "external":
+            self.broken("I6", number, f"#{number} is worked on without its locks")
+        writers = [row for row in held if row["mode"] == "write"]
+        for row in writers:
+            others = self.disk.rows("SELECT number FROM locks WHERE path = ? AND number <> ?", row["path"], number)
+            if others:
+                self.broken("I6", row["path"], f"#{number} and #{others[0]['number']} both hold {row['path']}")
+
+    # --- what the bot asks of GitHub
+
+    def asks(self, process: Process, verb: str, subject: Any) -> None:
+        self.steps += 1
+        match verb:
+            case "dispatch":
+                self._fence(subject["claim_id"], "a run was dispatched")
+                issue = int(subject["issue"])
+                self._wanted("was dispatched", issue, subject["claim_id"])
+            case "open_pull":
+                branch, _ = subject
+                live = [a for a in self._attempts.values() if a["branch"] == branch and a["phase"] != ENDED]
+                if not live:
+                    ended = max((a for a in self._attempts.values() if a["branch"] == branch), key=lambda a: a["fence"])
+                    self._fence(ended["id"], "a pull request was opened")
+            case _:
+                pass
+
+    def _fence(self, attempt: str, what: str) -> None:
+        """I2: the task that does this has seen the ledger since the attempt's end; it should have known."""
+        ended = self._ended_at.get(attempt)
+        if ended is not None and SEEN.get() >= ended:
+            self.broken("I2", attempt, f"{what} for {attempt}, which has ended")
+
+    def reads_issue(self, process: Process, number: int, facts: IssueFacts | None) -> None:
+        self._reads[process.name, number] = (self.now, facts)
+
+    # --- what happens on GitHub
+
+    def changed(self) -> None:
+        """Something changed on GitHub: whose stop is in force since when."""
+        self.steps += 1
+        for number, issue in self.hub.issues.items():
+            stop = issue.deleted or not issue.now.open or bool(issue.now.labels & {"tgs:no-agent"})
+            if stop:
+                self._stops.setdefault(number, self.now)
+            else:
+                self._stops.pop(number, None)
+
+    def dispatched(self, claim: str) -> None:
+        """A run has begun to exist."""
+        same = [run for run in self.hub.runs.values() if run.claim_id == claim and claim]
+        publishing = [run for run in same if run.inputs.get("publish_only")]
+        if len(same) - len(publishing) > 1 or len(publishing) > 1:
+            self.broken("once", claim, f"{len(same)} runs were dispatched for {claim}")
+        self._dispatched.append(self.now)
+        limit = self.policy.get("dispatches_per_day")
+        day = [at for at in self._dispatched if self.now - at < 24 * 3600 - 600]
+        if limit is not None and len(day) > limit:
+            self.broken("I7", len(day), f"{len(day)} runs within a day, and the limit is {limit}")
+
+    def commented(self, comment: ModelComment) -> None:
+        """I9: what is to be said once is said once."""
+        if comment.author.id != BOT.id:
+            return
+        for marker in SAID.findall(comment.body):
+            there = [c for c in self.hub.comments.values() if marker in SAID.findall(c.body) and c.author.id == BOT.id]
+            if len(there) > 1:
+                self.broken("I9", marker, f"said {len(there)} times: {marker}")
+
+    def taken(self, delivery: Delivery) -> None:
+        """I12: what GitHub was told is taken is on disk."""
+        if not delivery.event.startswith("installation") and not self.disk.rows(
+            "SELECT id FROM deliveries WHERE guid = ?", delivery.guid
+        ):
+            known = self.disk.rows("SELECT count(*) AS n FROM deliveries")[0]["n"]
+            self.broken("I12", delivery.guid, f"{delivery.guid} was answered 202 and is not on disk ({known} are)")
+
+    def bug(self, process: Process, key: str | None, error: BaseException) -> None:
+        """The bot met an error of its own."""
+        self.broken("no errors", f"{type(error).__name__} {str(error)[:60]}", f"{key}: {type(error).__name__}: {error}")
+
+
+MOVES = frozenset({"claimed", "retry_later", "published"})
+"""Events that may leave the state as it is and are rows of the table all the same."""
+
+__all__ = ["Oracle", "Violation", "Visible"]

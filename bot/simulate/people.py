@@ -1,0 +1,317 @@
+"""What people do in a history: they file, label, command, edit, close, push, review and merge, mostly sensibly.
+
+They see GitHub only. What they do is chosen by the seed; each act names who does it, so that some of it is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from bot.domain.facts import RunStatus
+from bot.domain.model import Person, Role
+from bot.simulate.hub import BOT, KEY, MAIN, MARIA, OWNER, RITA, TOM, Hub, ModelComment, ModelIssue
+from bot.simulate.process import Down
+from bot.store.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from bot.simulate.replica import Replica
+
+COMMANDS = (
+    "/tgs start", "/tgs start", "/tgs stop", "/tgs stop --now", "/tgs retry", "/tgs retry", "/tgs retry --fresh",
+    "/tgs hold", "/tgs unhold", "/tgs unhold", "/tgs pause lunch", "/tgs resume", "/tgs priority high",
+    "/tgs approve", "/tgs approve", "/tgs reject too vague", "/tgs merge", "/tgs merge", "/tgs why", "/tgs status",
+    "/tgs next", "/tgs help", "/tgs lock src/", "/tgs unlock src/", "/tgs strat", "/tgs policy", "/tgs sync",
+    "Thanks!\n/tgs why\n/tgs priority low", "> /tgs stop\n\nquoted only",
+)  # fmt: skip
+"""What people write. Most of it is refused somewhere, and must be answered there."""
+
+BLOCK = "```yaml tgs\nlocks: [src/]\n```\n"
+
+
+class People:
+    """Does one thing after the other. `commands` are the comments that must be answered."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        rng: Random,
+        receiver: Callable[[], Replica | None],
+        session: Callable[[Person, int], None],
+        *,
+        plans: bool,
+    ) -> None:
+        self._hub = hub
+        self._rng = rng
+        self._receiver = receiver
+        self._session = session
+        self._plans = plans
+        self._count = 0
+        self.commands: list[ModelComment] = []
+        self.ordered: list[tuple[Person, int, str, str]] = []
+        self._acts: list[tuple[int, Callable[[], None]]] = [
+            (8, self._label_ready), (2, self._unlabel_ready), (2, self._hold), (1, self._no_agent),
+            (1, self._priority), (10, self._command), (2, self._edit), (2, self._close), (1, self._wrong_label),
+            (6, self._ci), (4, self._merge), (1, self._close_pull), (1, self._push_to_pull), (2, self._end_run),
+            (1, self._edit_command), (1, self._delete_status), (1, self._demote), (1, self._delete_issue),
+            (2, self._take_session), (2, self._open), (2, self._order), (5 if plans else 0, self._plan),
+            (1, self._reopen), (1, self._rewrite_policy),
+        ]  # fmt: skip
+
+    def acts(self) -> None:
+        """One person does one thing."""
+        weights = [weight for weight, _ in self._acts]
+        self._rng.choices([act for _, act in self._acts], weights)[0]()
+
+    # --- choosing
+
+    def _issue(self) -> ModelIssue | None:
+        there = [i for i in self._hub.issues.values() if not i.deleted and i.number not in self._hub.pulls]
+        own = [issue for issue in there if issue.now.author.id != BOT.id or "tgs:" in " ".join(issue.now.labels)]
+        return self._rng.choice(own) if own else None
+
+    def _somebody(self) -> Person:
+        return self._rng.choices([MARIA, OWNER, TOM, RITA], [8, 2, 2, 2])[0]
+
+    def _writer(self) -> Person:
+        return self._rng.choice([MARIA, OWNER])
+
+    def _pull(self) -> int | None:
+        there = [number for number, pull in self._hub.pulls.items() if pull.now.open]
+        return self._rng.choice(there) if there else None
+
+    # --- acts
+
+    def _open(self) -> None:
+        self.opens()
+
+    def opens(self, *, ready: bool | None = None) -> ModelIssue:
+        """Somebody files an issue, perhaps with the label on it."""
+        self._count += 1
+        body = f"It should do the thing number {self._count}.\n"
+        if self._rng.random() < 0.3:
+            body += BLOCK
+        if self._rng.random() < 0.1 and self._hub.issues:
+            body += f"```yaml tgs\ndepends_on: [{self._rng.choice(sorted(self._hub.issues))}]\n```\n"
+        by = self._rng.choice([MARIA, MARIA, RITA])
+        issue = self._hub.open_issue(f"Thing {self._count}", body, by)
+        if ready or (ready is None and self._rng.random() < 0.5):
+            self._hub.add_labels(issue.number, ["tgs:ready"], MARIA)
+        return issue
+
+    def _label_ready(self) -> None:
+        if (issue := self._issue()) is not None:
+            self._hub.add_labels(issue.number, ["tgs:ready"], self._somebody())
+
+    def _unlabel_ready(self) -> None:
+        if (issue := self._issue()) is not None:
+            self._hub.remove_label(issue.number, "tgs:ready", self._somebody())
+
+    def _toggle(self, name: str, by: Person) -> None:
+        issue = self._issue()
+        if issue is not None and not self._hub.remove_label(issue.number, name, by):
+            self._hub.add_labels(issue.number, [name], by)
+
+    def _hold(self) -> None:
+        self._toggle("tgs:hold", self._rng.choice([MARIA, TOM]))
+
+    def _no_agent(self) -> None:
+        self._toggle("tgs:no-agent", MARIA)
+
+    def _priority(self) -> None:
+        self._toggle(self._rng.choice(["tgs:priority/high", "tgs:priority/low"]), self._somebody())
+
+    def _wrong_label(self) -> None:
+        self._toggle(self._rng.choice(["tgs:done", "tgs:in-progress", "tgs:proposed", "bug"]), self._somebody())
+
+    def _command(self) -> None:
+        text = self._rng.choice(COMMANDS)
+        pull = self._pull()
+        if pull is not None and self._rng.random() < 0.2:
+            self.command(pull, text, self._somebody())
+        elif (issue := self._issue()) is not None:
+            if self._rng.random() < 0.08:
+                text = f"/tgs depends #{self._rng.choice(sorted(self._hub.issues))}"
+            self.command(issue.number, text, self._somebody())
+
+    def command(self, number: int, text: str, by: Person) -> ModelComment:
+        """A comment that may hold commands."""
+        made = self._hub.comment(number, text, by)
+        if any(line.startswith("/tgs") for line in text.splitlines()):
+            self.commands.append(made)
+        return made
+
+    def _order(self) -> None:
+        """A command over the API."""
+        issue = self._issue()
+        if issue is not None:
+            line = self._rng.choice(["start", "stop", "retry", "hold", "unhold", "priority 7", "why"])
+            self._count += 1
+            self._hub.log(MARIA.login, f"orders over the API: {line} on #{issue.number}")
+            asyncio.get_running_loop().create_task(self._ordering(issue.number, line, f"request-{self._count}"))
+
+    async def _ordering(self, number: int, line: str, request: str) -> None:
+        person, key = self._writer(), self._hub.key(number)
+        for _ in range(3):
+            receiver = self._receiver()
+            try:
+                if receiver is not None:
+                    await receiver.process.answer(
+                        lambda one=receiver: _known(one, person, key, line, request)  # type: ignore[misc]
+                    )
+                    self.ordered.append((person, number, line, request))
+                    return
+            except (Down, StoreUnavailable):
+                pass
+            await asyncio.sleep(5)
+
+    def _edit(self) -> None:
+        if (issue := self._issue()) is not None and issue.now.author.id != BOT.id:
+            by = self._rng.choice([MARIA, RITA] if issue.now.author.id == RITA.id else [MARIA, OWNER])
+            self._count += 1
+            self._hub.edit_issue(issue.number, by, body=f"{issue.now.body}More {self._count}.\n")
+
+    def _close(self) -> None:
+        if (issue := self._issue()) is not None:
+            reason = self._rng.choice(["completed", "not_planned"])
+            self._hub.set_open(issue.number, self._writer(), open_=False, reason=reason)
+
+    def _reopen(self) -> None:
+        if (issue := self._issue()) is not None:
+            self._hub.set_open(issue.number, self._writer(), open_=True)
+
+    def _delete_issue(self) -> None:
+        if self._rng.random() < 0.3 and (issue := self._issue()) is not None:
+            self._hub.delete_issue(issue.number, OWNER)
+
+    def _ci(self) -> None:
+        if (pull := self._pull()) is not None:
+            state = self._rng.choices(["success", "failure", "pending"], [6, 2, 2])[0]
+            self._hub.set_status(self._hub.pulls[pull].now.head_sha, "tests", state)
+
+    def _merge(self) -> None:
+        pull = self._pull()
+        if pull is not None and not self._hub.pulls[pull].now.draft:
+            self._hub.merge(pull, self._writer())
+
+    def _close_pull(self) -> None:
+        if (pull := self._pull()) is not None:
+            self._hub.close_pull(pull, self._writer())
+
+    def _push_to_pull(self) -> None:
+        if (pull := self._pull()) is not None:
+            branch = self._hub.pulls[pull].now.head_ref
+            self._count += 1
+            self._hub.commit(branch, {"by-hand.txt": f"{self._count}"}, MARIA)
+
+    def _end_run(self) -> None:
+        alive = [run for run in self._hub.runs.values() if not run.over]
+        if alive:
+            run = self._rng.choice(alive)
+            self._hub.log(MARIA.login, f"cancels the run {run.now.id} in Actions")
+            run.cancel(self._rng.random() < 0.5 or run.now.status is RunStatus.QUEUED)
+
+    def _edit_command(self) -> None:
+        mine = [c for c in self.commands if not c.deleted and not self._hub.issues[c.number].deleted]
+        if mine:
+            comment = self._rng.choice(mine[-3:])
+            if self._rng.random() < 0.5:
+                self._hub.edit_comment(comment, f"{comment.body}\n/tgs hold", comment.author)
+            else:
+                self._hub.delete_comment(comment, comment.author)
+            self.commands.remove(comment)
+
+    def _delete_status(self) -> None:
+        there = [
+            c
+            for c in self._hub.comments.values()
+            if c.author.id == BOT.id and "<!-- tgs:status -->" in c.body and not c.deleted
+        ]
+        there = [c for c in there if not self._hub.issues[c.number].deleted]
+        if there:
+            self._hub.delete_comment(self._rng.choice(there), MARIA)
+
+    def _demote(self) -> None:
+        role = self._rng.choice([Role.READ, Role.WRITE, Role.WRITE])
+        self._hub.roles[MARIA.id] = role
+        self._hub.log(OWNER.login, f"gives maria the role {role.name.lower()}")
+
+    def _take_session(self) -> None:
+        issue = self._issue()
+        if issue is not None and "tgs:ready" in issue.now.labels:
+            self._session(self._writer(), issue.number)
+
+    def _plan(self) -> None:
+        """A plan is pushed, changed, built by hand or removed."""
+        main = self._hub.commits[self._hub.branches[MAIN].now or ""]
+        folders = sorted({path.rpartition("/")[0] for path in main if path.endswith("/plan.md")})
+        self._count += 1
+        kind = self._rng.random()
+        if not folders or kind < 0.4:
+            folder = f"tgs/thoughts/{self._count:06x}-plan-{self._count}"
+            draft = "---\nstatus: draft\n---\n" if self._rng.random() < 0.2 else ""
+            self._hub.commit(
+                MAIN, {f"{folder}/research.md": "# Research\n", f"{folder}/plan.md": f"{draft}# Plan {self._count}\n"},
+                MARIA,
+            )  # fmt: skip
+        elif kind < 0.65:
+            folder = self._rng.choice(folders)
+            self._hub.commit(MAIN, {f"{folder}/plan.md": f"# Plan, changed {self._count}\n"}, MARIA)
+        elif kind < 0.85:
+            self._hub.commit(MAIN, {f"{self._rng.choice(folders)}/implementation.md": "# By hand\n"}, MARIA)
+        else:
+            folder = self._rng.choice(folders)
+            self._hub.commit(MAIN, {f"{folder}/plan.md": None, f"{folder}/research.md": None}, MARIA)
+
+    def _rewrite_policy(self) -> None:
+        main = self._hub.commits[self._hub.branches[MAIN].now or ""]
+        text = main.get(".tgs/policy.yml", "")
+        self._count += 1
+        broken = "attempts: [" if self._rng.random() < 0.3 else ""
+        text = f"{text.split('# ', 1)[0]}# {self._count}\n{broken}"
+        self._hub.commit(MAIN, {".tgs/policy.yml": text}, OWNER)
+
+    # --- at the end
+
+    def tidy(self) -> None:
+        """A maintainer comes back: nothing is held, paused or forbidden any more; what is open is merged or closed."""
+        hub = self._hub
+        hub.roles[MARIA.id] = Role.WRITE
+        main = hub.commits[hub.branches[MAIN].now or ""]
+        policy = main.get(".tgs/policy.yml", "")
+        if "attempts: [" in policy:
+            hub.commit(MAIN, {".tgs/policy.yml": policy.replace("attempts: [", "")}, OWNER)
+        for number in sorted(hub.pulls):
+            pull = hub.pulls[number].now
+            if pull.open and self._rng.random() < 0.8:
+                hub.merge(number, OWNER)
+            elif pull.open:
+                hub.close_pull(number, OWNER)
+        first: int | None = None
+        for number, issue in sorted(hub.issues.items()):
+            if issue.deleted or number in hub.pulls:
+                continue
+            first = number if first is None else first
+            for name in ("tgs:hold", "tgs:no-agent"):
+                hub.remove_label(number, name, OWNER)
+            if issue.now.open and issue.now.labels & {"tgs:ready", "tgs:in-progress", "tgs:in-review"}:
+                self.command(number, "/tgs unhold", OWNER)
+        if first is not None:
+            self.command(first, "/tgs resume", OWNER)
+
+    def reviews(self) -> None:
+        """Whatever has come up for review since is merged."""
+        for number in sorted(self._hub.pulls):
+            if self._hub.pulls[number].now.open:
+                self._hub.merge(number, OWNER)
+
+
+async def _known(bot: Replica, person: Person, key: Any, line: str, request: str) -> None:
+    if await bot.store.read(lambda tx: tx.repo(KEY)) is None:
+        raise Down("not served yet")
+    await bot.engine.commands.order(person, key, line, request=request)
+
+
+Session = Callable[[Person, int], Coroutine[Any, Any, None]]

@@ -1,0 +1,387 @@
+"""Those who do the work in a history: runs of Actions, pull workers and people's own sessions.
+
+They call the bot's services as the web routes would, repeat what the real worker repeats, and fail as real ones do:
+crash, fall silent, are paused and go on, are cancelled, lose answers. Nothing they say is believed by the oracle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bot.claims import NotClaimed
+from bot.domain.attempt import Attempt, WorkerReport
+from bot.domain.attempting import handed_in
+from bot.domain.identity import RunIdentity, RunSecret
+from bot.domain.model import FailureReason, Person
+from bot.errors import GitHubError, LostClaim, TgsError
+from bot.protocols.ledger import BundleRow, Ledger
+from bot.pull_service import Asker, Given
+from bot.simulate.faults import Fault, Weather
+from bot.simulate.hub import BOT, FULL_NAME, KEY, MAIN, MARIA, OWNER, WORKFLOW, Hub, ModelRun
+from bot.simulate.process import START, Down
+from bot.store.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from bot.simulate.replica import Replica
+
+T = TypeVar("T")
+
+PAUSES = (1.0, 3.0, 9.0)
+"""Seconds between the repetitions of a worker's call, as in the real worker."""
+
+FAILURES = (
+    FailureReason.AGENT_CRASH,
+    FailureReason.AGENT_GAVE_UP,
+    FailureReason.AGENT_CONTEXT_OVERFLOW,
+    FailureReason.AGENT_EMPTY_OUTPUT,
+    FailureReason.QUALITY_GATE,
+    FailureReason.QUOTA_PROVIDER,
+    FailureReason.INFRA_NETWORK,
+    FailureReason.POLICY_PROTECTED_PATH,
+    FailureReason.CONFIG_SECRET_MISSING,
+)
+"""What agents report; some of it is tried again, some is not, some pauses the repository."""
+
+
+class Refusal(Exception):
+    """The bot answered with an error."""
+
+
+class Silent(Exception):
+    """This worker says nothing any more."""
+
+
+@dataclass
+class Site:
+    """What a worker needs of the history."""
+
+    hub: Hub
+    weather: Weather
+    rng: Random
+    receiver: Callable[[], Replica | None]
+    log: Callable[[str, str], None]
+    step: Callable[[], None]
+
+    async def call(self, what: Callable[[Replica], Coroutine[Any, Any, T]], tries: int = len(PAUSES) + 1) -> T:
+        """A call over the network, repeated when no answer comes.
+
+        Raises Down after the last try, LostClaim, or Refusal for another error.
+        """
+        for turn in range(tries):
+            await asyncio.sleep(self.weather.seldom_long(0.01, 0.8))
+            self.step()
+            receiver = self.receiver()
+            try:
+                if receiver is None:
+                    raise Down("nobody listens")
+                answer = await receiver.process.answer(lambda one=receiver: what(one))  # type: ignore[misc]
+                if self.weather.strikes(Fault.ANSWER_LOST):
+                    raise Down("the answer was lost")
+                return answer
+            except (Down, StoreUnavailable, GitHubError):
+                if turn + 1 == tries:
+                    raise Down("no answer") from None
+            except LostClaim:
+                raise
+            except TgsError as error:
+                raise Refusal(str(error)) from error
+            await asyncio.sleep(PAUSES[min(turn, len(PAUSES) - 1)])
+        raise AssertionError("the last try returns or raises")
+
+    async def work(
+        self, name: str, attempt: Attempt, token: str, seconds: float, beat: Callable[[], bool] = lambda: False
+    ) -> FailureReason | None:
+        """The agent works and the heart beats. None: it has come to an end by itself; else why it was stopped.
+
+        Raises LostClaim, Silent.
+        """
+        end = asyncio.get_running_loop().time() + seconds
+        zombie = self.weather.strikes(Fault.WORKER_ZOMBIE)
+        silent = not zombie and self.weather.strikes(Fault.WORKER_SILENT)
+        step = 0
+        while (left := end - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(min(60.0, left))
+            step += 1
+            if zombie and step == 1:
+                away = self.weather.between(300, 5000)
+                self.log(name, f"is paused for {away / 60:.0f} minutes")
+                await asyncio.sleep(away)
+                self.log(name, "goes on")
+            if silent and step > 1:
+                self.log(name, "falls silent")
+                raise Silent
+            try:
+                heard = await self.call(lambda bot, step=step: _beat(bot, attempt, token, step), tries=1)  # type: ignore[misc]
+            except Down:
+                continue
+            if heard:
+                return FailureReason.CANCELLED_BY_PERSON
+            if beat():
+                return FailureReason.CANCELLED_IN_ACTIONS
+        return None
+
+    def result(self) -> FailureReason | None:
+        """How the work goes."""
+        return None if self.rng.random() < 0.65 else self.rng.choice(FAILURES)
+
+
+async def _beat(bot: Replica, attempt: Attempt, token: str, step: int) -> bool:
+    known = await bot.engine.runs.authenticate(attempt.id, token)
+    beat = await bot.engine.runs.heartbeat(known.id, attempt.fence, (step, 9, f"step {step // 4}"))
+    return beat.cancel
+
+
+# --- runs of Actions
+
+
+class ActionsRun:
+    """One run, from its dispatch to its end."""
+
+    def __init__(self, site: Site, run: ModelRun) -> None:
+        self._site = site
+        self._run = run
+        self._name = f"run {run.now.id}"
+        self._calls = 0
+        self.task = asyncio.get_running_loop().create_task(self._whole())
+        run.cancel = self._cancel
+
+    def _cancel(self, force: bool) -> None:
+        if not force and self._site.weather.strikes(Fault.STUBBORN_RUN):
+            return
+        asyncio.get_running_loop().call_later(self._site.weather.between(1, 20), self._end, "cancelled")
+
+    def _end(self, conclusion: str) -> None:
+        self._site.hub.end_run(self._run, conclusion)
+        self.task.cancel()
+
+    async def _whole(self) -> None:
+        site, run, hub = self._site, self._run, self._site.hub
+        if site.weather.strikes(Fault.NO_RUNNER):
+            await asyncio.sleep(site.weather.between(1200, 10_000))
+        await asyncio.sleep(site.weather.between(2, 40))
+        hub.start_run(run)
+        conclusion = "failure"
+        try:
+            conclusion = await self._jobs()
+        except Silent:
+            # The runner is lost: GitHub notices after a long time, or when somebody cancels the run.
+            await asyncio.sleep(site.weather.between(3000, 8000))
+        except (Refusal, LostClaim, Down) as error:
+            site.log(self._name, f"gives up: {type(error).__name__} {error}")
+        hub.end_run(run, conclusion)
+
+    async def _jobs(self) -> str:
+        site, run, hub = self._site, self._run, self._site.hub
+        hub.job(run, "start", "in_progress")
+        claim, issue = run.claim_id or None, int(run.inputs["issue"]) if run.inputs.get("issue") else None
+        handoff = self._secret(RunSecret.HANDOFF)
+        found = await site.call(lambda bot: bot.engine.runs.activate(self._who("start", None), claim, issue, handoff))
+        hub.job(run, "start", "completed", "success")
+        if found is None:
+            return "success"
+        attempt = found
+        digest = attempt.gate_report.bundle_digest if handed_in(attempt) and attempt.gate_report else None
+        if digest is None:
+            digest = await self._agent(attempt, handoff)
+        if digest is None:
+            return "failure"
+        return await self._publish(attempt, digest)
+
+    async def _agent(self, attempt: Attempt, handoff: str) -> str | None:
+        """The agent's job; the sum of its result."""
+        site, run, hub = self._site, self._run, self._site.hub
+        hub.job(run, "agent", "in_progress")
+        token = self._secret(RunSecret.ATTEMPT)
+
+        async def hand_over(bot: Replica) -> None:
+            known = await bot.engine.runs.hand_over(attempt.id, attempt.fence, handoff, token)
+            await bot.engine.runs.context(known)
+
+        await site.call(hand_over)
+        stopped = await site.work(self._name, attempt, token, site.weather.seldom_long(40, 2400))
+        if site.weather.strikes(Fault.WORKER_CRASH):
+            site.log(self._name, "crashes")
+            return None
+        reason = stopped or site.result()
+        digest = None if reason is not None else _sum(f"bundle of {attempt.id}")
+        site.log(self._name, f"reports {reason.value if reason else 'a result'}")
+        report = WorkerReport(reason is None, START, reason, detail="simulated", bundle_digest=digest)
+        await site.call(lambda bot: _report(bot, attempt, token, report))
+        hub.job(run, "agent", "completed", "success" if digest else "failure")
+        return digest
+
+    async def _publish(self, attempt: Attempt, digest: str) -> str:
+        site, run, hub = self._site, self._run, self._site.hub
+        job = hub.job(run, "publish", "in_progress")
+        asker = self._secret(RunSecret.PUBLISHER)
+
+        async def grant(bot: Replica) -> str:
+            known = await bot.engine.runs.publisher(self._who("publish", job), attempt.id, attempt.fence)
+            return (await bot.engine.runs.publish_token(known, job, digest, asker)).branch
+
+        branch = await site.call(grant)
+        if site.weather.strikes(Fault.WORKER_CRASH):
+            return "failure"
+        sha = push(hub, branch, attempt)
+
+        async def published(bot: Replica) -> None:
+            known = await bot.engine.runs.publisher(self._who("publish", job), attempt.id, attempt.fence, published=sha)
+            if known.live:
+                report = WorkerReport(True, bot.process.clock.now(), head_sha=sha)
+                await bot.engine.runs.report(known.id, attempt.fence, report, final=True)
+
+        await site.call(published)
+        return "success"
+
+    def _secret(self, kind: RunSecret) -> str:
+        return f"{kind.value}{_sum(f'{kind} {self._name}')[:48]}"
+
+    def _who(self, job: str, check_run: int | None) -> RunIdentity:
+        self._calls += 1
+        ref = f"{FULL_NAME}/{WORKFLOW}@refs/heads/{MAIN}"
+        return RunIdentity(
+            repository_id=KEY.repo,
+            owner_id=OWNER.id,
+            run_id=self._run.now.id,
+            run_attempt=1,
+            event="workflow_dispatch",
+            workflow_ref=ref,
+            job_workflow_ref=ref,
+            environment="tgs-publish" if job == "publish" else None,
+            check_run_id=check_run or 0,
+            runner="github-hosted",
+            actor_id=self._run.dispatched_by.id,
+            actor=self._run.dispatched_by.login,
+            jti=f"{self._name} {job} {self._calls}",
+            expires_at=START + timedelta(days=30),
+        )
+
+
+async def _report(bot: Replica, attempt: Attempt, token: str, report: WorkerReport) -> None:
+    known = await bot.engine.runs.authenticate(attempt.id, token)
+    at = bot.process.clock.now()
+    await bot.engine.runs.report(known.id, attempt.fence, replace(report, at=at), final=False)
+
+
+def push(hub: Hub, branch: str, attempt: Attempt, by: Person = BOT) -> str:
+    """The work of an attempt goes to its branch."""
+    changes: dict[str, str | None] = {f"work/{attempt.key.number}.txt": f"by attempt {attempt.id}\n"}
+    main = hub.commits[hub.branches[MAIN].now or ""]
+    issue = hub.issues[attempt.key.number].now
+    for path in main:
+        # A plan is built in its folder; the mirrored issue names it.
+        folder, _, name = path.rpartition("/")
+        if name == "plan.md" and folder in issue.body:
+            changes[f"{folder}/implementation.md"] = "# Done\n"
+    there = hub.branches.get(branch)
+    parent = there.now if there is not None and there.now is not None else attempt.base_sha
+    return hub.commit(branch, changes, by, parent=parent)
+
+
+def _sum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# --- pull workers and sessions
+
+
+async def pull_worker(site: Site, name: str) -> None:
+    """A machine that asks for work for ever."""
+    repo_token = ""
+    turn = 0
+    while True:
+        turn += 1
+        if not repo_token:
+            with suppress(Down, Refusal):
+                repo_token = await site.call(lambda bot: _token(bot, name))
+        secret = f"tga_{_sum(f'{name} {turn}')[:48]}"
+
+        async def claim(bot: Replica, secret: str = secret, own: str = repo_token) -> Given | NotClaimed:
+            repo = await bot.store.read(lambda tx: tx.repo(KEY))
+            known = await bot.engine.pull.token(own)
+            if repo is None or known is None:
+                raise Down("not served yet")
+            return await bot.engine.pull.claim(repo, Asker(name, token=known), secret, None)
+
+        try:
+            found = await site.call(claim)
+            if isinstance(found, Given):
+                await _one_claim(site, name, found.attempt, secret)
+        except (Down, Refusal, LostClaim) as error:
+            site.log(name, f"goes without: {type(error).__name__} {error}")
+        except Silent:
+            await asyncio.sleep(site.weather.between(600, 4000))
+            site.log(name, "is started again")
+        await asyncio.sleep(site.weather.between(20, 200))
+
+
+async def _token(bot: Replica, name: str) -> str:
+    repo = await bot.store.read(lambda tx: tx.repo(KEY))
+    if repo is None:
+        raise Down("not served yet")
+    _, secret = await bot.engine.pull.create_token([repo], MARIA, name, timedelta(days=5))
+    return secret
+
+
+async def _one_claim(site: Site, name: str, attempt: Attempt, secret: str) -> None:
+    site.log(name, f"works on #{attempt.key.number}")
+    stopped = await site.work(name, attempt, secret, site.weather.seldom_long(40, 1500))
+    if site.weather.strikes(Fault.WORKER_CRASH):
+        site.log(name, "crashes")
+        return
+    reason = stopped or site.result()
+    digest = _sum(f"bundle of {attempt.id}") if reason is None else None
+    if digest is not None:
+
+        async def upload(bot: Replica) -> None:
+            known = await bot.engine.runs.authenticate(attempt.id, secret)
+
+            def note(tx: Ledger) -> None:
+                fresh = tx.attempt(known.id)
+                if fresh is None or not fresh.live or fresh.fence != attempt.fence:
+                    raise LostClaim("the attempt is not current any more")
+                tx.put_bundle(BundleRow(known.id, digest, 10, bot.process.clock.now()))
+
+            await bot.store.write(note)
+
+        await site.call(upload)
+    site.log(name, f"reports {reason.value if reason else 'a result'}")
+    report = WorkerReport(reason is None, START, reason, detail="simulated", bundle_digest=digest)
+    await site.call(lambda bot: _report(bot, attempt, secret, report))
+
+
+async def session(site: Site, person: Person, number: int, turn: int) -> None:
+    """A person takes an item themselves, and pushes, says that no code is needed, or just leaves."""
+    name, secret = f"{person.login}'s session", f"tga_{_sum(f'{person.login} {number} {turn}')[:48]}"
+
+    async def claim(bot: Replica) -> Given | NotClaimed:
+        repo = await bot.store.read(lambda tx: tx.repo(KEY))
+        if repo is None:
+            raise Down("not served yet")
+        return await bot.engine.pull.claim(repo, Asker("laptop", person=person), secret, number)
+
+    try:
+        found = await site.call(claim)
+        if not isinstance(found, Given):
+            return
+        attempt = found.attempt
+        site.log(name, f"works on #{number}")
+        if await site.work(name, attempt, secret, site.weather.between(60, 900)) is not None:
+            await site.call(lambda bot: bot.engine.endings.fail(attempt.id, secret, attempt.fence, "agent.gave_up", ""))
+            return
+        evidence = "It was a question." if site.rng.random() < 0.5 else None
+        if evidence is None:
+            push(site.hub, attempt.branch, attempt, person)
+        site.log(name, "says that no code is needed" if evidence else "says that it is done")
+        await site.call(lambda bot: bot.engine.endings.complete(attempt.id, secret, attempt.fence, evidence))
+    except (Down, Refusal, LostClaim) as error:
+        site.log(name, f"goes without: {type(error).__name__} {error}")
+    except Silent:
+        return

@@ -1,0 +1,64 @@
+"""Defects that the simulation found, each as the shortest story that shows it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from bot.queue.memory import MemoryQueue
+from bot.simulate.hub import MARIA
+from bot.store.keyrows import KeyRow
+from tests.simulation.stage import staged
+
+
+def test_a_database_that_is_away_for_a_moment_does_not_end_the_sweep() -> None:
+    with staged() as stage:
+        stage.passes(minutes=5)
+        stage.bot.process.refuses_until = stage.seconds + 600
+        stage.passes(minutes=20)
+        # Nobody hears of the label but the sweep.
+        stage.office.lose_everything = True
+        issue = stage.does(lambda: stage.hub.open_issue("Thing", "It should.", MARIA, ["tgs:ready"]))
+        stage.passes(minutes=15)
+        assert stage.state(issue.number) in {"in-progress", "in-review"}
+
+
+def test_a_database_that_hangs_does_not_keep_the_queue_spinning() -> None:
+    class Hanging:
+        """Rows whose database does not answer."""
+
+        async def load(self, until: datetime | None) -> Sequence[KeyRow]:
+            await asyncio.Event().wait()
+            return []
+
+    async def whole() -> int:
+        now = datetime(2026, 11, 2, tzinfo=UTC)
+        naps = 0
+
+        async def sleep(seconds: float) -> None:
+            nonlocal naps, now
+            naps += 1
+            now += timedelta(seconds=seconds)
+            if now > datetime(2026, 11, 2, 1, tzinfo=UTC):
+                await asyncio.Event().wait()
+
+        queue = MemoryQueue(
+            Hanging(),  # type: ignore[arg-type]
+            now=lambda: now,
+            chance=lambda: 0.5,
+            on_error=lambda _key, _error: None,
+            sleep=sleep,
+        )
+
+        async def nothing(_key: str) -> None:
+            raise AssertionError
+
+        task = asyncio.create_task(queue.run(nothing))  # type: ignore[arg-type]
+        for _ in range(3_000):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return naps
+
+    assert asyncio.run(whole()) < 200
