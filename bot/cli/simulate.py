@@ -27,9 +27,9 @@ def simulate(
     processes: Annotated[int, typer.Option("--processes", min=1, help="Play in this many processes at once.")] = 2,
     quiet: Annotated[bool, typer.Option("--quiet", help="Of one history say only what failed.")] = False,
 ) -> None:
-    """Play the bot's life in a simulated world: people, workers, lost webhooks, crashes, and a clock that jumps.
+    """Play the bot's life in a simulated world.
 
-    A seed is a history: the same seed gives the same one on every machine. After each step it is checked that what
+    With people, workers, lost webhooks, crashes, and a clock that jumps to whatever happens next. A seed is a history: the same seed gives the same one on every machine. After each step it is checked that what
     must always hold does. Ends with 1 when something did not.
     """
     from bot.simulate.history import play, setup_of
