@@ -117,11 +117,12 @@ def build_engine(
         sessions,
         Resync(github, store, clock),
     )
-    runs = RunService(store, github, clock, tokens, starter, html_url)
+    bell = bell or Bell()
+    runs = RunService(store, github, clock, tokens, starter, html_url, bell)
     return Engine(
         Reconciler(observer, repos, applier, Talk(github, store, clock), store, clock, metrics),
         runs,
-        PullService(store, clock, ids, starter, sleep, bell or Bell()),
+        PullService(store, clock, ids, starter, sleep, bell),
         Endings(store, github, clock, sleep),
         WorkerService(store, clock, ids, runs),
         sessions,

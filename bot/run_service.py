@@ -9,12 +9,15 @@ answer may get lost: the caller repeats the call with the secret that it chose, 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bot.acts import WriteTokens
+from bot.bell import Bell
 from bot.claim_tokens import holder_of
 from bot.context import context_bundle
 from bot.domain.attempt import Attempt, AttemptPhase, Progress, WorkerKind, WorkerReport
@@ -23,7 +26,7 @@ from bot.domain.bundle import ContextBundle
 from bot.domain.identity import RunIdentity, RunSecret
 from bot.domain.model import AttemptId, Person, Role
 from bot.domain.permissions import Capability, Denied, decide
-from bot.domain.questions import Steer
+from bot.domain.questions import MAX_QUESTIONS, AskedQuestion, Question, QuestionStatus, Steer
 from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import for_prompt
 from bot.errors import Forbidden, LostClaim, NotFound, Refused
@@ -42,6 +45,9 @@ TOKEN_SPARE = timedelta(hours=1)
 
 RUN_EVENTS = frozenset({"workflow_dispatch", "schedule"})
 """What may start a run that carries out a claim."""
+
+ASK_LOOK = 2.0
+"""Seconds after which whoever waits for an answer looks again, whatever was heard: another process may have it."""
 
 SCAN_WORKFLOW = "tgs-server-scan.yml"
 """The fallback for installations whose webhooks do not reach us."""
@@ -84,6 +90,7 @@ class RunService:
         tokens: WriteTokens,
         starter: Starter,
         html_url: str,
+        bell: Bell,
     ) -> None:
         self._store = store
         self._github = github
@@ -91,6 +98,7 @@ class RunService:
         self._tokens = tokens
         self._starter = starter
         self._html_url = html_url.rstrip("/")
+        self._bell = bell
 
     # --- activation --------------------------------------------------------------------------------
 
@@ -319,6 +327,51 @@ class RunService:
                 tx.mark(attempt.key)
 
         await self._store.write(write)
+
+    # --- asking ------------------------------------------------------------------------------------
+
+    async def ask(
+        self, attempt_id: str, fence: int, asked: Sequence[AskedQuestion], wait: float, gone: Callable[[], bool]
+    ) -> list[Question]:
+        """Put questions to people while the work goes on, and wait for the answers at most `wait` seconds.
+
+        The questions as they stand then, in their order; whoever asks the same again waits on. Raises LostClaim,
+        and Refused when the item has asked too often.
+        """
+        now = self._clock.now()
+
+        def write(tx: Ledger) -> tuple[Attempt, float]:
+            attempt = _live(tx, attempt_id, fence)
+            repo = tx.repo(attempt.key.repo_key)
+            assert repo is not None
+            limits = policy_of(repo).questions
+            if attempt.report is not None or attempt.gate_report is not None or attempt.cancel_requested_at is not None:
+                raise LostClaim("the attempt has ended, or is being stopped")
+            known = attempt.asking
+            new = tuple(question for question in asked if question not in known)
+            rounds = {question.attempt for question in tx.questions(attempt.key)} - {attempt.id}
+            if new and (len(rounds) >= limits.max_rounds or len(known) + len(new) > MAX_QUESTIONS):
+                raise Refused("This item has asked people often enough.", "Decide, or report why you cannot.")
+            after = replace(attempt, asking=(*attempt.asking, *new), lease_until=now + lease_of(attempt.worker.kind))
+            if not tx.save_attempt(attempt, after):
+                raise LostClaim("the attempt changed meanwhile")
+            if new:
+                tx.mark(attempt.key)
+            return after, min(wait, float(limits.inline_wait))
+
+        attempt, patience = await self._store.write(write)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + patience
+        while True:
+            rung = self._bell.count(attempt.key.repo_key)
+            questions = await self._store.read(lambda tx: tx.questions(attempt.key))
+            mine = {q.asked: q for q in questions if q.attempt == attempt.id}
+            found = [mine[question] for question in asked if question in mine]
+            done = len(found) == len(asked) and all(question.status is QuestionStatus.ANSWERED for question in found)
+            # Who does not wait hears at least the numbers by which people answer.
+            if done or loop.time() >= end or gone():
+                return found
+            await self._bell.wait(attempt.key.repo_key, rung, min(end - loop.time(), ASK_LOOK))
 
     # --- publishing --------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
 from bot.domain.questions import (
     MAX_SEEN,
+    AskedQuestion,
     Question,
     QuestionStatus,
     asked_now,
@@ -49,10 +50,12 @@ ANSWERABLE = frozenset({ItemState.NEEDS_INPUT, ItemState.READY, ItemState.IN_PRO
 # --- asking -----------------------------------------------------------------------------------------
 
 
-def put_questions(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerReport) -> tuple[Question, ...]:
+def put_questions(
+    draft: Draft, policy: Policy, attempt: Attempt, questions: Sequence[AskedQuestion]
+) -> tuple[Question, ...]:
     """Put the attempt's questions to people; those that it asked while it ran are not asked again."""
-    known = {question.asked.id for question in draft.questions if question.attempt == attempt.id}
-    new = [asked for asked in report.asked if asked.id not in known]
+    known = {question.asked for question in draft.questions if question.attempt == attempt.id}
+    new = [asked for asked in questions if asked not in known]
     fresh = asked_now(draft.facts.key, attempt.id, new, draft.questions, draft.now)
     for question in fresh:
         draft.put_question(question)
@@ -71,7 +74,7 @@ def await_answer(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerR
     """The attempt ends with its questions: nothing is used up, and its place is free while people think."""
     item = draft.item
     assert item is not None
-    put_questions(draft, policy, attempt, report)
+    put_questions(draft, policy, attempt, report.asked)
     numbers = [str(question.number) for question in draft.questions if question.attempt == attempt.id]
     draft.end(Outcome.ASKED, proof=Proof.WORKER_REPORTED)
     draft.free_locks = item.pull is None and not policy.keep_locks
@@ -223,6 +226,9 @@ def _answered(
         delivered=live.id if live is not None and live.id == question.attempt else None,
     )
     draft.put_question(after)
+    if after.delivered is not None:
+        # Whoever waits for it hears when the repository moves.
+        draft.wake(draft.facts.key.repo_key)
     draft.note_history("question.answered", actor=by.login, cause=f"question {question.number}")
     return after
 

@@ -140,7 +140,8 @@ class WorkerReport:
 class Attempt:
     """One claim of one item. `id` doubles as the correlation id in the run's name.
 
-    `resumes` is the earlier attempt whose conversation with the agent this one goes on with.
+    `resumes` is the earlier attempt whose conversation with the agent this one goes on with, `asking` what its agent
+    asks while it runs and waits.
     """
 
     id: AttemptId
@@ -178,6 +179,7 @@ class Attempt:
     claim_ref: str | None = None
     claim_oid: str | None = None
     resumes: AttemptId | None = None
+    asking: tuple[AskedQuestion, ...] = ()
 
     @property
     def external(self) -> bool:

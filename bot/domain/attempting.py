@@ -12,6 +12,7 @@ from typing import assert_never
 
 from bot.domain import labels
 from bot.domain.approval import EVENT_LAG, newest, request_cancel
+from bot.domain.asking import put_questions
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, WorkerKind
 from bot.domain.attempt_end import after_end, conclude
 from bot.domain.claiming import published
@@ -80,6 +81,7 @@ def pursue(draft: Draft, policy: Policy) -> None:
     if handed_in(attempt):
         _have_published(draft, policy, attempt)
         return
+    put_questions(draft, policy, attempt, attempt.asking)
     match attempt.phase:
         case AttemptPhase.CLAIMED:
             _dispatch(draft, attempt)

@@ -19,3 +19,15 @@ class Usage:
     cache_write_tokens: int = 0
     cost_microusd: int = 0
     model: str = ""
+
+    def __add__(self, other: Usage) -> Usage:
+        """Two runs of one attempt together; the model is that of the later one, if it names any."""
+        return Usage(
+            self.turns + other.turns,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.cost_microusd + other.cost_microusd,
+            other.model or self.model,
+        )

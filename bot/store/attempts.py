@@ -62,6 +62,7 @@ def attempt_values(attempt: Attempt) -> dict[str, Any]:
         "claim_ref": attempt.claim_ref,
         "claim_oid": attempt.claim_oid,
         "resumes": attempt.resumes,
+        "asking": attempt.asking,
     }
 
 
@@ -103,6 +104,7 @@ def attempt_of(row: Row[Any]) -> Attempt:
         claim_ref=row.claim_ref,
         claim_oid=row.claim_oid,
         resumes=None if row.resumes is None else AttemptId(row.resumes),
+        asking=row.asking or (),
     )
 
 

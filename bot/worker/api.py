@@ -8,7 +8,7 @@ not repeated, since the next one is its repetition.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +18,7 @@ from bot.clock import RandomIds
 from bot.domain.bundle import ContextBundle, bundle_cap
 from bot.domain.carried import Carried, cap_of
 from bot.domain.identity import RunSecret
-from bot.worker.wire import ApiDown, ApiError, Bearer, Wire, parse
+from bot.worker.wire import CALL_SECONDS, ApiDown, ApiError, Bearer, Wire, parse
 
 __all__ = ["Activation", "Api", "ApiDown", "ApiError", "Bearer", "Beat", "Handover", "PushToken"]
 
@@ -55,6 +55,20 @@ class Beat(_Answer):
     steer: tuple[str, ...] = ()
     steer_seq: int = 0
     lease_until: str | None = None
+
+
+class AnsweredQuestion(_Answer):
+    """One question and, when there is one, its answer."""
+
+    id: str
+    answer: tuple[str, ...] = ()
+
+
+class Answers(_Answer):
+    """What people answered so far."""
+
+    answered: bool
+    questions: tuple[AnsweredQuestion, ...] = ()
 
 
 class PushToken(_Answer):
@@ -118,6 +132,18 @@ class Api:
         """The context of the attempt, as the bot holds it now."""
         answer = await self.wire.call("GET", f"/attempts/{attempt}/context?fence={fence}", bearer, None)
         return parse(ContextBundle, answer, "context")
+
+    async def ask(
+        self, attempt: str, fence: int, bearer: Bearer, questions: Sequence[Mapping[str, object]], wait: float
+    ) -> dict[str, tuple[str, ...]] | None:
+        """Asks people while the work goes on; the answers by the questions' ids, None when they did not come in time.
+
+        `wait` is in seconds and may be cut short by policy.
+        """
+        body = {"fence": fence, "questions": list(questions), "wait": wait}
+        raw = await self.wire.call("POST", f"/attempts/{attempt}/ask", bearer, body, seconds=wait + CALL_SECONDS)
+        found = parse(Answers, raw, "ask")
+        return {one.id: one.answer for one in found.questions} if found.answered else None
 
     async def report(self, attempt: str, bearer: Bearer, report: Mapping[str, object]) -> None:
         """Says how the job ended. `report` holds the fields of the report, the fence among them."""

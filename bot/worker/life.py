@@ -26,7 +26,7 @@ from bot.domain.model import FailureReason
 from bot.domain.questions import (
     MAX_QUESTIONS,
 )
-from bot.errors import LostClaim, TgsError, UserError
+from bot.errors import LostClaim, Refused, TgsError, UserError
 from bot.worker import workspace as workspaces
 from bot.worker.adapters import adapter_named
 from bot.worker.adapters.base import AgentResult, Resume, Session
@@ -39,9 +39,9 @@ from bot.worker.heartbeat import Heart, StopCause
 from bot.worker.isolation import AGENT_USER, Isolation, Launcher, choose
 from bot.worker.log import RunLog
 from bot.worker.model_proxy import ModelAccess, ModelDoor, ModelLimits, open_door
-from bot.worker.outcome import RunOutcome, counted_form, report_form
+from bot.worker.outcome import RunOutcome, counted_form, question_form, report_form
 from bot.worker.process import Ending, Graces
-from bot.worker.wire import ApiDown
+from bot.worker.wire import ApiDown, ApiError
 from bot.worker.workspace import Workspace
 
 RESERVE_SECONDS: Final = 600.0  # kept of the job's time for packing, gate, upload and report
@@ -75,7 +75,8 @@ class Task:
     `source` gives a repository that holds the pinned commit, for as long as its block runs; it raises AttemptFailed
     when there is none. `hand_on` takes the accepted bundle further. `hands_in_log`: the bot keeps the log of a failure,
     for nobody here keeps it as an artifact. `out` is the folder for the bundle. `patience` is for how many seconds a
-    bot that is down is waited for before the result is given up. `parent` is where the workspace is made. `model`
+    bot that is down is waited for before the result is given up, `inline_wait` for how many people may take to answer
+    before the agent's machine is used for something else. `parent` is where the workspace is made. `model`
     is the way to the model with its key, which stays in this process; None: this place has none.
     """
 
@@ -88,6 +89,7 @@ class Task:
     hand_on: Callable[[Path], Awaitable[None]] = nobody
     hands_in_log: bool = False
     patience: float = 0.0
+    inline_wait: float = 0.0
     allow_unisolated: bool = False
     graces: Graces = POLITE
     agent_user: str = AGENT_USER
@@ -141,8 +143,12 @@ async def live(task: Task, api: Api, log: RunLog, interrupt: asyncio.Event) -> R
             outcome = _stopped(heart.cause, task.interrupted, isolation)
     for result in told:
         # Whatever became of the attempt: what its agent used is used.
+        used = result.usage if outcome.usage is None or result.usage is None else outcome.usage + result.usage
         outcome = replace(
-            outcome, usage=result.usage, not_before=result.not_before, prompt_version=result.prompt_version
+            outcome,
+            usage=used or outcome.usage,
+            not_before=result.not_before,
+            prompt_version=result.prompt_version,
         )
     if outcome.succeeded:
         log.info("accepted by the gate", digest=outcome.bundle_digest)
@@ -240,8 +246,12 @@ async def _work(
         adapter = adapter_named(task.context.agent.adapter, place.work)
         async with _door(task, log) as door:
             with_model = {} if door is None else door.environment
-            result = await adapter.run(replace(session, model=door, environment={**session.environment, **with_model}))
-        told.append(result)
+            session_now = replace(session, model=door, environment={**session.environment, **with_model})
+            result = await adapter.run(session_now)
+            told.append(result)
+            while (resume := await _answered_now(task, result, heart, api, log)) is not None:
+                result = await adapter.run(replace(session_now, resume=resume))
+                told.append(result)
         if heart.stop.is_set():
             return RunOutcome(False)
         if result.asked:
@@ -261,6 +271,25 @@ async def _work(
     except (GitError, OSError, TgsError) as error:
         raise AttemptFailed(FailureReason.AGENT_CRASH, f"The workspace could not be used: {error}") from None
     return RunOutcome(True, None, "", log.clean(result.summary)[:_TEXT], digest, isolation)
+
+
+async def _answered_now(task: Task, result: AgentResult, heart: Heart, api: Api, log: RunLog) -> Resume | None:
+    """The conversation with people's answers, when they come while this machine waits for them."""
+    asks = result.asked[:MAX_QUESTIONS]
+    if not asks or task.inline_wait <= 0 or result.session_id is None or result.transcript is None:
+        return None
+    if heart.stop.is_set() or heart.draining:
+        return None
+    log.info("asks people and waits", questions=len(asks), seconds=task.inline_wait)
+    forms = [question_form(question) for question in asks]
+    context = task.context
+    try:
+        answers = await api.ask(context.attempt, context.fence, task.bearer, forms, task.inline_wait)
+    except (ApiDown, ApiError, Refused) as error:
+        # What cannot be asked now is asked by the report.
+        log.warning("nobody could be asked", error=str(error))
+        return None
+    return None if answers is None else Resume(result.session_id, result.transcript, answers)
 
 
 @contextlib.asynccontextmanager

@@ -44,6 +44,7 @@ from bot.worker.wire import ApiDown, ApiError
 BEAT_SECONDS: Final = 60.0  # the bot calls a worker offline after three missed signs of life
 PATIENCE: Final = 600.0  # seconds that finished work waits for a bot that is down: as long as its lease
 LEAVE_SECONDS: Final = 15.0  # a bot that does not answer must not hold up the end; it sees the silence as well
+INLINE_WAIT: Final = 60.0  # seconds for an answer; people who sit at the issue need less, others need hours
 AGAIN_SECONDS: Final = 5.0  # between two questions when the bot answers "nothing" at once, or not at all
 QUICK: Final = 1.0  # seconds; an answer that came sooner was not waited for by the bot
 
@@ -320,6 +321,7 @@ class Machine:
                     hand_on=upload,
                     hands_in_log=True,
                     patience=PATIENCE,
+                    inline_wait=INLINE_WAIT,
                     allow_unisolated=settings.allow_unisolated,
                     graces=settings.graces,
                     model=settings.model,

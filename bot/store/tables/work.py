@@ -185,6 +185,7 @@ attempts = Table(
     Column("claim_ref", String),
     Column("claim_oid", String),
     Column("resumes", String),
+    Column("asking", Json(tuple[AskedQuestion, ...])),
     of_item(),
     known("phase", AttemptPhase),
     known("kind", AttemptKind),

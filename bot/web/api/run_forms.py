@@ -108,6 +108,30 @@ RetryAt = Annotated[
 ]
 
 
+class AskBody(msgspec.Struct, forbid_unknown_fields=True):
+    """`wait` is in seconds; policy may allow less (`questions.inline_wait`)."""
+
+    fence: int
+    questions: Annotated[list[QuestionBody], msgspec.Meta(min_length=1, max_length=MAX_QUESTIONS)]
+    wait: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
+
+
+class AskedView(msgspec.Struct):
+    """`number` is what people type on the issue; `answer` holds labels of choices, or words."""
+
+    id: str
+    number: int
+    status: str
+    answer: list[str]
+
+
+class Answers(msgspec.Struct):
+    """`answered`: every question has its answer. Otherwise ask again to wait on, or end with a report that asks."""
+
+    answered: bool
+    questions: list[AskedView]
+
+
 class ReportBody(msgspec.Struct, forbid_unknown_fields=True):
     """With `asked` the attempt ends with questions for people; `session_id` names the agent's conversation.
 

@@ -18,7 +18,7 @@ from bot.domain.bundle import ContextBundle
 from bot.domain.failures import bounded_reset
 from bot.domain.identity import RunIdentity
 from bot.domain.model import FailureReason
-from bot.domain.questions import AskedQuestion, Choice
+from bot.domain.questions import AskedQuestion, Choice, QuestionStatus
 from bot.domain.sanitise import for_comment, redact, visible
 from bot.protocols.clock import Clock
 from bot.run_service import RunService
@@ -30,6 +30,9 @@ from bot.web.api.run_forms import (
     EXAMPLE_TOKEN,
     ActivateBody,
     Activated,
+    Answers,
+    AskBody,
+    AskedView,
     ContextQuery,
     Granted,
     HandedOver,
@@ -72,6 +75,7 @@ class Runs:
             web.post(f"{ATTEMPT}/handoff", self.handoff),
             web.get(f"{ATTEMPT}/context", self.context),
             web.post(f"{ATTEMPT}/heartbeat", self.heartbeat),
+            web.post(f"{ATTEMPT}/ask", self.ask),
             web.post(f"{ATTEMPT}/report", self.report),
             web.post(f"{ATTEMPT}/publish-token", self.publish_token),
             web.post(f"{ATTEMPT}/published", self.published),
@@ -132,6 +136,19 @@ class Runs:
                 "steer_seq": beat.steer_seq,
             }
         )
+
+    async def ask(self, request: web.Request) -> web.Response:
+        attempt = await self._own(request)
+        body = await body_of(request, AskBody, MAX_REPORT)
+        asked = questions_of(body.questions)
+
+        def gone() -> bool:
+            return request.transport is None or request.transport.is_closing()
+
+        found = await self._service.ask(attempt.id, body.fence, asked, body.wait, gone)
+        answered = len(found) == len(asked) and all(q.status is QuestionStatus.ANSWERED for q in found)
+        shown = [AskedView(q.asked.id, q.number, q.status.value, list(q.answer)) for q in found]
+        return answer(Answers(answered, shown))
 
     async def report(self, request: web.Request) -> web.Response:
         token = _bearer(request)
@@ -320,6 +337,16 @@ DESCRIBED = (
         {200: Heard},
         body=HeartbeatBody,
         example=Example({"fence": 1, "progress": {"step": 2, "total": 5, "text": "Write the tests"}}),
+    ),
+    Row(
+        "POST",
+        f"{ATTEMPT}/ask",
+        (Caller.ATTEMPT,),
+        "Ask people on the issue while the work goes on, and wait for the answers for a while. Who asks the same "
+        "again waits on. To wait longer without a machine, end with a report that asks the same.",
+        {200: Answers},
+        body=AskBody,
+        example=Example({"fence": 1, "questions": [{"id": "name", "text": "Which name?"}], "wait": 0}),
     ),
     Row(
         "POST",
