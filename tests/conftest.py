@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import itertools
 import os
 import signal
 from collections.abc import Iterator
@@ -11,7 +13,9 @@ from typing import Any
 
 import pytest
 import structlog
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from bot.github import auth
 from tests import world
 from tests.databases import PostgresqlServer, postgresql_server
 from tests.redteam.report import PROPERTY, summary
@@ -20,6 +24,8 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory, where the sys
 ROOM = 4 << 30
 """Bytes that must be free there: a run leaves less than one behind."""
 
+KEYS = 5
+"""RSA keys of a process; no test needs more that differ."""
 
 YOUNG = 20_000
 """New objects between two looks for garbage. With Python's 700, thousands of tests in one process mostly look."""
@@ -64,6 +70,27 @@ def _interruptible() -> None:
     """A shell starts what runs in its background with interrupts ignored, and children would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_keys() -> Iterator[None]:
+    """A process of tests makes a few RSA keys and takes them in turn, and checks each once.
+
+    Making one takes a tenth of a second, checking one a thirtieth, and every world needs two.
+    """
+    made: list[rsa.RSAPrivateKey] = []
+    turns = itertools.count()
+    make = rsa.generate_private_key
+
+    def take(public_exponent: int, key_size: int) -> rsa.RSAPrivateKey:
+        if len(made) < KEYS:
+            made.append(make(public_exponent, key_size))
+        return made[next(turns) % KEYS]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rsa, "generate_private_key", take)
+        patch.setattr(auth, "load_pem_private_key", functools.cache(auth.load_pem_private_key))
+        yield
 
 
 @pytest.fixture(scope="session")

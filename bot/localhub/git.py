@@ -2,7 +2,7 @@
 
 Promises: no shell, argument lists only; a clean environment (no system or user configuration, no
 prompt, no editor); author and committer always come from the caller, so the same calls give the
-same object ids. Plain objects and references are read and written as files (`git_files.py`); everything else, and
+same object ids. Plain objects and references are read and written as files (`git_objects.py`); everything else, and
 every change of a reference, is git's. Reference changes are compare-and-set: `update_refs` is one `git update-ref`
 transaction, all of it or nothing.
 
@@ -13,18 +13,12 @@ compare-and-set cannot be interleaved with another request, while pushes (which 
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final
 
-from cachetools import LRUCache
-
-from bot.localhub import git_trees
-from bot.localhub.git_files import FULL, UNKNOWN, GitFiles, Unknown
+from bot.localhub.git_files import FULL, UNKNOWN
 from bot.localhub.git_model import (
     EMPTY_TREE,
     ZERO_OID,
@@ -36,103 +30,17 @@ from bot.localhub.git_model import (
     MergeConflictError,
     RefConflictError,
     RefUpdate,
-    TreeEntry,
-    parse_commit,
     parse_diff,
 )
+from bot.localhub.git_objects import GitObjects
 
-FACTS: Final = 4096  # remembered answers about unchanging objects, per repository
-GIT_TIMEOUT_S: Final = 60.0  # a plumbing command takes milliseconds; a minute means it hangs
-
-T = TypeVar("T")
-Found = tuple[str, str] | tuple[None, None]
+SHORT: Final = 50  # commits that are walked through here; a longer history is left to git
 
 _HEX = re.compile(r"[0-9a-f]{4,40}\Z")
-_PLAIN_PERSON = re.compile(r"[^\s.,:;<>\"\\'\x00-\x1f](?:[^<>\x00-\x1f]*[^\s.,:;<>\"\\'\x00-\x1f])?\Z")
-"""Names and addresses that git writes down as they are; from others it takes characters away."""
 
 
-def git_environment(home: Path) -> dict[str, str]:
-    """The whole environment of a git process: nothing of the caller's but PATH."""
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": str(home),
-        "LANG": "C.UTF-8",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_EDITOR": "true",
-        "GIT_ADVICE": "0",
-    }
-
-
-def _ident_environment(prefix: str, ident: Ident) -> dict[str, str]:
-    return {
-        f"GIT_{prefix}_NAME": ident.name,
-        f"GIT_{prefix}_EMAIL": ident.email,
-        f"GIT_{prefix}_DATE": f"{int(ident.at.timestamp())} +0000",
-    }
-
-
-class BareRepo:
+class BareRepo(GitObjects):
     """One bare repository on disk."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._files = GitFiles(path)
-        self._environment = git_environment(path / "home")
-        self._facts: LRUCache[tuple[object, ...], object] = LRUCache(FACTS)
-
-    @classmethod
-    def create(cls, path: Path, default_branch: str, hooks: Mapping[str, str]) -> BareRepo:
-        """Make an empty repository with the given hook scripts (name -> text)."""
-        path.mkdir(parents=True)
-        (path / "home").mkdir()
-        repo = cls(path)
-        repo._files.make(default_branch)
-        for name, text in hooks.items():
-            hook = path / "hooks" / name
-            hook.write_text(text, encoding="utf-8")
-            hook.chmod(0o755)
-        return repo
-
-    def run(
-        self,
-        *args: str,
-        stdin: bytes = b"",
-        env: Mapping[str, str] | None = None,
-        ok: Iterable[int] = (0,),
-    ) -> bytes:
-        """Run git here, return its standard output; raises GitError unless the status is `ok`."""
-        done = subprocess.run(
-            ["git", *args],
-            cwd=self.path,
-            input=stdin,
-            capture_output=True,
-            env={**self._environment, "GIT_DIR": str(self.path), **(env or {})},
-            timeout=GIT_TIMEOUT_S,
-            check=False,
-        )
-        if done.returncode not in ok:
-            raise GitError(args, done.stderr.decode("utf-8", "replace"))
-        return done.stdout
-
-    # --- references ---
-
-    def refs(self, prefix: str = "refs/") -> dict[str, str]:
-        """Name -> object id of every reference under `prefix` (full names), sorted by name."""
-        known = self._files.refs()
-        if known is UNKNOWN:
-            out = self.run("for-each-ref", "--format=%(refname) %(objectname)").decode()
-            known = dict(cast("tuple[str, str]", tuple(line.split(" ", 1))) for line in out.splitlines())
-        return {name: sha for name, sha in known.items() if name.startswith(prefix)}
-
-    def ref(self, name: str) -> str | None:
-        """The object a full reference name points at, or None."""
-        if not name.startswith("refs/") or ".." in name:
-            return None
-        found = self._files.ref(name)
-        return self.objects([name])[0][0] if found is UNKNOWN else found
 
     def update_refs(self, updates: Sequence[RefUpdate]) -> None:
         """Apply all updates in one transaction; raises RefConflictError if a `before` is wrong."""
@@ -159,42 +67,6 @@ class BareRepo:
             return False
         return True
 
-    # --- objects ---
-
-    def objects(self, names: Sequence[str]) -> list[Found]:
-        """(object id, type) of each revision expression, (None, None) where there is none."""
-        found = [self._found(name) for name in names]
-        asked = [name for name, known in zip(names, found, strict=True) if known is UNKNOWN]
-        answers = iter(self._asked(asked) if asked else ())
-        return [next(answers) if known is UNKNOWN else known for known in found]
-
-    def _asked(self, names: Sequence[str]) -> list[Found]:
-        clean = [n if n and not any(c in n for c in "\n\0 ") else "refs/hub/none" for n in names]
-        out = self.run("cat-file", "--batch-check", stdin="".join(f"{n}\n" for n in clean).encode())
-        found: list[Found] = []
-        for line in out.decode("utf-8", "replace").splitlines():
-            words = line.split(" ")
-            if len(words) == 3 and FULL.match(words[0]):
-                found.append((words[0], words[1]))
-            else:
-                found.append((None, None))
-        return found
-
-    def _found(self, name: str) -> Found | Unknown:
-        """A full id or full reference name, perhaps peeled once, from the files."""
-        base, peeled, wanted = name.partition("^{")
-        sha = base if FULL.match(base) else self._files.ref(base)
-        if sha is UNKNOWN or sha is None:
-            return UNKNOWN if sha is UNKNOWN else (None, None)
-        known = self._files.kind(sha)
-        if known is UNKNOWN or known is None:
-            return UNKNOWN if known is UNKNOWN else (None, None)
-        if not peeled or wanted == f"{known[0]}}}":
-            return sha, known[0]
-        if wanted == "tree}" and known[0] == "commit":
-            return self.commit(sha).tree, "tree"
-        return UNKNOWN
-
     def resolve(self, ref: str) -> str | None:
         """Commit id of a branch, tag, full reference name or (short) commit id, or None."""
         names = [f"refs/heads/{ref}^{{commit}}", f"refs/tags/{ref}^{{commit}}"]
@@ -206,83 +78,10 @@ class BareRepo:
             names.append(f"{ref}^{{commit}}")
         return next((sha for sha, _ in self.objects(names) if sha), None)
 
-    def blob(self, sha: str) -> bytes:
-        """Content of a blob; raises GitError when there is none."""
-        return self._content("blob", sha)
-
-    def _content(self, kind: str, sha: str) -> bytes:
-        known = self._files.object(sha) if FULL.match(sha) else UNKNOWN
-        if known is UNKNOWN or known is None or known[0] != kind:
-            return self.run("cat-file", kind, sha)
-        return known[1]
-
     def file(self, commit: str, path: str) -> bytes | None:
         """Content of one file at a commit, or None."""
         entry = self.entry(commit, path)
         return self.blob(entry.sha) if entry and entry.type == "blob" else None
-
-    def entry(self, treeish: str, path: str) -> TreeEntry | None:
-        """The tree entry at exactly this path, or None."""
-        *folders, name = path.strip("/").split("/")
-        for folder in folders:
-            row = next((row for row in self.tree(treeish) if row.path == folder and row.type == "tree"), None)
-            if row is None:
-                return None
-            treeish = row.sha
-        row = next((row for row in self.tree(treeish) if row.path == name), None)
-        return row and replace(row, path=path.strip("/"))
-
-    def tree(self, treeish: str, *, recursive: bool = False) -> list[TreeEntry]:
-        """Entries of a tree. Recursive listings include the folders. Raises GitError for what is no tree."""
-        sha = self.objects([f"{treeish}^{{tree}}"])[0][0]
-        if sha is None:
-            raise GitError(("ls-tree", treeish), "not a tree object")
-        return list(self._fact(("tree", sha, recursive), lambda: self._tree(sha, recursive)))
-
-    def _tree(self, sha: str, recursive: bool) -> list[TreeEntry]:
-        entries: list[TreeEntry] = []
-        for mode, inner, name in git_trees.tree_rows(self._content("tree", sha)):
-            kind = {git_trees.TREE: "tree", git_trees.LINK: "commit"}.get(mode, "blob")
-            entries.append(TreeEntry(mode, kind, inner, self._size(inner) if kind == "blob" else None, name))
-            if recursive and kind == "tree":
-                entries += [replace(row, path=f"{name}/{row.path}") for row in self.tree(inner, recursive=True)]
-        return entries
-
-    def _size(self, sha: str) -> int:
-        known = self._files.kind(sha)
-        return int(self.run("cat-file", "-s", sha)) if known is UNKNOWN or known is None else known[1]
-
-    def write_blobs(self, contents: Sequence[bytes]) -> list[str]:
-        """Store blobs and return their ids in order."""
-        return [self._files.write("blob", content) for content in contents]
-
-    def write_tree(self, base: str | None, changes: Sequence[tuple[str, str | None, str | None]]) -> str:
-        """A tree from `base` plus (path, mode, sha) rows; sha None removes the path, a folder with all below it.
-
-        Raises GitError for a path or mode that no tree may hold.
-        """
-        files = git_trees.changed(self._below(base) if base else {}, changes, self._below)
-        return git_trees.written(files, self._files.write)
-
-    def _below(self, treeish: str) -> dict[str, git_trees.Entry]:
-        return {e.path: (e.mode, e.sha) for e in self.tree(treeish, recursive=True) if e.type != "tree"}
-
-    def write_commit(self, tree: str, parents: Sequence[str], message: str, author: Ident, committer: Ident) -> str:
-        """Store a commit; the message is kept byte for byte. Raises GitError when tree or a parent is missing."""
-        found = self.objects([f"{tree}^{{tree}}" if FULL.match(tree) else tree, *parents])
-        people = (author, committer)
-        plain = all(_PLAIN_PERSON.match(text) for who in people for text in (who.name, who.email))
-        if not plain or "\0" in message or [kind for _, kind in found] != ["tree", *["commit"] * len(parents)]:
-            return self._commit_tree(tree, parents, message, author, committer)
-        head = [f"tree {found[0][0]}", *(f"parent {sha}" for sha, _ in found[1:])]
-        head += [f"author {author.raw()}", f"committer {committer.raw()}"]
-        return self._files.write("commit", "\n".join([*head, "", message]).encode())
-
-    def _commit_tree(self, tree: str, parents: Sequence[str], message: str, author: Ident, committer: Ident) -> str:
-        env = {**_ident_environment("AUTHOR", author), **_ident_environment("COMMITTER", committer)}
-        args = [part for parent in parents for part in ("-p", parent)]
-        out = self.run("commit-tree", tree, *args, stdin=message.encode(), env=env)
-        return out.decode().strip()
 
     def commit_files(
         self,
@@ -301,35 +100,42 @@ class BareRepo:
         tree = self.write_tree(f"{parent}^{{tree}}" if parent else None, changes)
         return self.write_commit(tree, [parent] if parent else [], message, author, author)
 
-    def _fact(self, key: tuple[str | bool | None, ...], ask: Callable[[], T]) -> T:
-        """Ask once: what is asked by full object ids can't change. Other names are asked each time."""
-        if not all(FULL.match(part.removeprefix("^")) for part in key[1:] if isinstance(part, str)):
-            return ask()
-        if key not in self._facts:
-            self._facts[key] = ask()
-        return cast("T", self._facts[key])
-
     # --- history ---
-
-    def commit(self, sha: str) -> Commit:
-        """One commit; raises GitError when the object is not a commit."""
-        return self._fact(
-            ("commit", sha),
-            lambda: parse_commit(sha, self._content("commit", sha).decode("utf-8", "replace")),
-        )
 
     def log(self, *revisions: str, limit: int | None = None, path: str = "", reverse: bool = False) -> list[Commit]:
         """Commits reachable from the revision expressions, newest first unless `reverse`."""
         key: tuple[str | bool | None, ...] = ("log", *revisions, reverse)
         if limit is None and not path:
-            return list(self._fact(key, lambda: self._log(revisions, limit, path, reverse)))
-        return self._log(revisions, limit, path, reverse)
+            return list(
+                self._fact(key, lambda: self._line(*revisions, reverse=reverse) or self._log(revisions, reverse))
+            )
+        return self._log(revisions, reverse, limit, path)
 
-    def _log(self, revisions: Sequence[str], limit: int | None, path: str, reverse: bool) -> list[Commit]:
+    def _log(self, revisions: Sequence[str], reverse: bool, limit: int | None = None, path: str = "") -> list[Commit]:
         args = ["rev-list", "--topo-order", *(["--reverse"] if reverse else [])]
         args += [f"--max-count={limit}"] if limit is not None else []
         names = self.run(*args, *revisions, "--", *([path] if path else [])).decode().split()
         return [self.commit(name) for name in names]
+
+    def _line(self, tip: str, stop: str = "", *more: str, reverse: bool = False) -> list[Commit] | None:
+        """The commits from `tip` to `^stop` (or to the first one) if they are a short line without merges.
+
+        None, also when there is none: git has to be asked.
+        """
+        end = stop.removeprefix("^")
+        if more or not all(FULL.match(name) for name in (tip, end or tip)):
+            return None
+        found: list[Commit] = []
+        at = tip
+        while at != end and len(found) < SHORT:
+            if self._files.object(at) in (UNKNOWN, None):
+                return None
+            found.append(self.commit(at))
+            parents = found[-1].parents
+            if len(parents) != 1:
+                return (found[::-1] if reverse else found) if not parents and not end else None
+            at = parents[0]
+        return (found[::-1] if reverse else found) if at == end else None
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether moving a branch from `old` to `new` is a fast-forward."""
@@ -342,19 +148,25 @@ class BareRepo:
         """The best common ancestor, or None; raises GitError for what is no commit."""
         return self._fact(
             ("merge-base", one, other),
-            lambda: self.run("merge-base", one, other, ok=(0, 1)).decode().strip() or None,
+            lambda: (
+                self._near_base(one, other) or self.run("merge-base", one, other, ok=(0, 1)).decode().strip() or None
+            ),
         )
+
+    def _near_base(self, one: str, other: str) -> str | None:
+        """The one of the two that the other was built on, if that is plain to see."""
+        if self._line(other, f"^{one}"):
+            return one
+        return other if self._line(one, f"^{other}") else None
 
     def diff(self, old: str, new: str, *, patches: bool = True) -> list[FileChange]:
         """Files that differ between two trees or commits, with line counts and patches."""
-        return list(self._fact(("diff", old, new, patches), lambda: self._diff(old, new, patches)))
+        whole = self._fact(("diff", old, new), lambda: self._diff(old, new))
+        return whole if patches else [replace(change, patch=None) for change in whole]
 
-    def _diff(self, old: str, new: str, patches: bool) -> list[FileChange]:
-        args = ["diff-tree", "-r", "-M", "--no-commit-id", old, new]
-        raw = self.run(*args, "--raw", "-z", "--abbrev=40").decode("utf-8", "surrogateescape")
-        numbers = self.run(*args, "--numstat", "-z").decode("utf-8", "surrogateescape")
-        text = self.run(*args, "-p", "--no-color").decode("utf-8", "replace") if patches else ""
-        return parse_diff(raw.split("\0"), numbers.split("\0"), text)
+    def _diff(self, old: str, new: str) -> list[FileChange]:
+        options = ("-r", "-M", "--no-commit-id", "--raw", "--numstat", "-p", "--no-color", "-z", "--abbrev=40")
+        return parse_diff(self.run("diff-tree", *options, old, new))
 
     def compare(self, base: str, head: str) -> Comparison | None:
         """`base...head`; None when the two have no common ancestor."""

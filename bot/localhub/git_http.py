@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bot.localhub.actor import Actor, ActorKind
-from bot.localhub.git import git_environment
 from bot.localhub.git_host import Moved
+from bot.localhub.git_objects import git_environment
 from bot.localhub.http import ApiError, Reply, Request, Route, Surface
 from bot.localhub.model import Repository
 

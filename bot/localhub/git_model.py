@@ -141,29 +141,34 @@ _STATUS: Final = {
 }
 
 
-def parse_diff(raw: list[str], numbers: list[str], text: str) -> list[FileChange]:
+def parse_diff(out: bytes) -> list[FileChange]:
+    """What `git diff-tree --raw --numstat -p -z` wrote: rows, counts and, after an empty field, patches."""
+    fields, _, patch_text = out.partition(b"\0\0")
+    rows = fields.decode("utf-8", "surrogateescape").split("\0")
+    text = patch_text.decode("utf-8", "replace")
     patches = re.split(r"^(?=diff --git )", text, flags=re.MULTILINE)
     bodies = [part for part in patches if part.startswith("diff --git ")]
-    counts: dict[str, tuple[int, int]] = {}
+    found: list[tuple[str, str, str | None, str]] = []
     at = 0
-    while at < len(numbers) and numbers[at]:
-        added, removed, name = numbers[at].split("\t", 2)
+    while rows[at].startswith(":"):
+        _, _, old_sha, new_sha, letter = rows[at].split(" ")
+        renamed = letter[0] in "RC"
+        previous, path = (rows[at + 1], rows[at + 2]) if renamed else (None, rows[at + 1])
+        found.append((letter[0], old_sha if letter[0] == "D" else new_sha, previous, path))
+        at += 3 if renamed else 2
+    counts: dict[str, tuple[int, int]] = {}
+    while at < len(rows) and rows[at]:
+        added, removed, name = rows[at].split("\t", 2)
         if not name:  # a rename: the two names follow as fields of their own
-            name, at = numbers[at + 2], at + 2
+            name, at = rows[at + 2], at + 2
         counts[name] = (0 if added == "-" else int(added), 0 if removed == "-" else int(removed))
         at += 1
     changes: list[FileChange] = []
-    at = 0
-    while at < len(raw) and raw[at].startswith(":"):
-        _, _, old_sha, new_sha, letter = raw[at].split(" ")
-        renamed = letter[0] in "RC"
-        previous, path = (raw[at + 1], raw[at + 2]) if renamed else (None, raw[at + 1])
-        body = bodies[len(changes)] if len(changes) < len(bodies) else ""
+    for number, (letter, sha, previous, path) in enumerate(found):
+        body = bodies[number] if number < len(bodies) else ""
         start = body.find("\n@@ ")
         patch = body[start + 1 :].rstrip("\n") if start >= 0 else None
-        added_lines, removed_lines = counts.get(path, (0, 0))
-        sha = old_sha if letter[0] == "D" else new_sha
-        status = _STATUS.get(letter[0], "changed")
-        changes.append(FileChange(path, previous, status, sha, added_lines, removed_lines, patch))
-        at += 3 if renamed else 2
+        changes.append(
+            FileChange(path, previous, _STATUS.get(letter, "changed"), sha, *counts.get(path, (0, 0)), patch)
+        )
     return changes

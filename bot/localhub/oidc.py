@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from bot.localhub.actions_context import ref_name, workflow_ref
 from bot.localhub.actions_model import Job, Run
 from bot.localhub.http import ApiError, Reply, Request, Route, Surface
+from bot.localhub.registry import fresh_key
 from bot.localhub.workflow_model import TriggerEvent
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Oidc:
     def _key(self) -> rsa.RSAPrivateKey:
         # Made when first used: it takes a tenth of a second, and most hubs in tests mint nothing.
         if self._made is None:
-            self._made = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            self._made = fresh_key()
         return self._made
 
     def open_for(self, job: Job) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,18 @@ def config_for(connection: Connection | None = None) -> Config:
     return config
 
 
-def head() -> str:
-    """The revision that this version of the code needs."""
-    found = ScriptDirectory.from_config(config_for()).get_current_head()
-    if found is None:
+@cache
+def _revisions() -> tuple[str, ...]:
+    """The revisions of this version, newest first. Read once: they do not change while the process lives."""
+    found = tuple(step.revision for step in ScriptDirectory.from_config(config_for()).walk_revisions())
+    if not found:
         raise SettingsError(f"No migrations were found in {MIGRATIONS}.", "Install the package again.")
     return found
+
+
+def head() -> str:
+    """The revision that this version of the code needs."""
+    return _revisions()[0]
 
 
 def revision_of(connection: Connection) -> str | None:
@@ -65,13 +72,8 @@ def revision_of(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _known(revision: str | None) -> bool:
-    script = ScriptDirectory.from_config(config_for())
-    return revision is None or any(step.revision == revision for step in script.walk_revisions())
-
-
 def _refuse_newer(revision: str | None, where: str) -> None:
-    if not _known(revision):
+    if revision is not None and revision not in _revisions():
         raise SchemaTooNew(
             f"The database {where} is at schema revision {revision}, which this version does not know "
             f"(its newest is {head()}): a newer version wrote it.",
