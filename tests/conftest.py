@@ -49,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
     Every commit of every ledger is synced; on a slow disk the tests would mostly wait for it. What must survive the end
     of a process survives it there too.
     """
+    # Dozens of processes are started; without this each would compile the product again for itself.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     asked = config.option.basetemp is not None or {"PYTEST_DEBUG_TEMPROOT", "TMPDIR"} & set(os.environ)
     if asked or not os.access(MEMORY, os.W_OK | os.X_OK):
         return
