@@ -407,6 +407,9 @@ def write_save(tx: Ledger, key: Key, save: Save, now: datetime) -> None:
         if save.free_locks:
             tx.free_locks(key)
         check(tx, key, save)
+    for seen in save.sighted:
+        assert isinstance(key, IssueKey)
+        tx.sight(key.repo_key, seen, now)
     for other in save.wake:
         tx.mark(other)
     for said in save.words:

@@ -16,6 +16,7 @@ from bot.bell import Bell
 from bot.checking import Checking
 from bot.endings import Endings
 from bot.explaining import Explainer
+from bot.incident_issues import IncidentIssues
 from bot.kept import Kept
 from bot.look import Look
 from bot.membership import Membership
@@ -113,6 +114,7 @@ def build_engine(
         starter,
         mirror_acts,
         SetUpIssue(github, store, clock, html_url),
+        IncidentIssues(github, store, clock),
         accounts.serves,
         sessions,
         Resync(github, store, clock),

@@ -64,6 +64,7 @@ class Records:
     questions: tuple[Question, ...] = ()
     resumable: AttemptId | None = None
     steers: tuple[Steer, ...] = ()
+    incident: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ class Observer:
             claims=claims,
             own_claims=records.own_claims,
             claimed_pull=claimed_pull,
+            incident=records.incident,
             spent=records.spent,
             reserved=records.reserved,
             questions=records.questions,
@@ -316,6 +318,7 @@ def _records(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
         questions,
         resumable_of(tx, key, questions),
         tuple(tx.steers(key)),
+        item is None and tx.incident_issue(key),
     )
 
 

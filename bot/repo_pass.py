@@ -38,6 +38,7 @@ from bot.domain.schedule import schedule
 from bot.domain.survey import CHECK_AGAIN, ENVIRONMENTS, RepoChecks, check, checks_due, take_policy
 from bot.domain.thoughts import recognise
 from bot.errors import NotFound
+from bot.incident_issues import IncidentIssues
 from bot.look import Look
 from bot.mirror_acts import MirrorActs
 from bot.policies import policy_of
@@ -79,6 +80,7 @@ class RepoPass:
         starter: Starter,
         mirror_acts: MirrorActs,
         set_up: SetUpIssue,
+        incidents: IncidentIssues,
         serves: Callable[[int], bool],
         sessions: SessionService,
         resync: Resync,
@@ -89,6 +91,7 @@ class RepoPass:
         self._starter = starter
         self._mirror_acts = mirror_acts
         self._set_up = set_up
+        self._incidents = incidents
         self._serves = serves
         self._sessions = sessions
         self._resync = resync
@@ -119,6 +122,8 @@ class RepoPass:
         if not repo.archived:
             set_up_at = await self._set_up.show(repo, listed, policy)
             wake += [set_up_at] if set_up_at is not None else []
+            incident_at = await self._incidents.show(repo, policy)
+            wake += [incident_at] if incident_at is not None else []
         session_at = await self._sessions.keep(repo)
         wake += [session_at] if session_at is not None else []
         await self._mind_questions(repo, now)

@@ -58,6 +58,8 @@ def approve(draft: Draft, policy: Policy, *, actor: Person, at: datetime, topic:
     if draft.facts.key.number == draft.repo.setup_issue:
         release_thoughts(draft, actor)
         return True
+    if draft.facts.incident:
+        return False
     if draft.facts.edits is None:
         draft.at(draft.now + EVENT_LAG)
         return False

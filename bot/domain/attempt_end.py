@@ -16,6 +16,7 @@ from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, WorkerRepo
 from bot.domain.draft import BOT, Draft
 from bot.domain.effects import OpenPull, RevokeToken
 from bot.domain.failures import FAILURES, AskPerson, GiveUp, PauseRepo, Retry, next_step
+from bot.domain.incidents import Sighting, cause_of
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.model import Failure, FailureReason, Problem
 from bot.domain.notes import NoteCode, note
@@ -133,6 +134,9 @@ def after_end(
     assert attempt is not None
     if attempt.write_token_until is not None:
         draft.do(RevokeToken(attempt.id))
+    cause = cause_of(reason)
+    if cause is not None:
+        draft.sighted.append(Sighting(cause, item.key.number, detail))
     if item.pull is None:
         draft.free_locks = True
     if reason.value.startswith("cancelled."):

@@ -13,6 +13,7 @@ from typing import Any
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof
 from bot.domain.effects import Decision, Effect, HistoryLine, Save, Say, Show, Status, Visible, Words
 from bot.domain.facts import ItemFacts
+from bot.domain.incidents import Sighting
 from bot.domain.lifecycle import ItemEvent, Move, Refusal, move
 from bot.domain.locks import Lock
 from bot.domain.model import Failure, FailureReason, IssueKey, Item, ItemState, Key
@@ -46,6 +47,7 @@ class Draft:
         self.retry_intents: list[str] = []
         self.replied: list[int] = []
         self.unheld = False
+        self.sighted: list[Sighting] = []
         self._ended: Attempt | None = None
         self._opened: Attempt | None = None
         self._locks: tuple[Lock, ...] = ()
@@ -224,6 +226,7 @@ class Draft:
             free_locks=self.free_locks,
             wake=tuple(self._wake),
             words=tuple(word for word in self.words if isinstance(word, Say)),
+            sighted=tuple(self.sighted),
             questions=self._changed_questions(),
             steers=tuple(self._steers[len(self.facts.steers) :]),
             told_steers=tuple(self._told_steers),

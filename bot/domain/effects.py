@@ -15,6 +15,7 @@ from datetime import datetime
 from bot.domain.attempt import Attempt
 from bot.domain.claim_record import ClaimRef
 from bot.domain.facts import CiFacts
+from bot.domain.incidents import Sighting
 from bot.domain.locks import Lock
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Key, Waiting
 from bot.domain.notes import Note
@@ -59,6 +60,7 @@ class Save:
     wake: tuple[Key, ...] = ()
     words: tuple[Say, ...] = ()
     questions: tuple[tuple[Question | None, Question], ...] = ()
+    sighted: tuple[Sighting, ...] = ()
     steers: tuple[Steer, ...] = ()
     told_steers: tuple[str, ...] = ()
 

@@ -185,6 +185,8 @@ class ItemFacts:
     claims: tuple[ClaimRef, ...] | None = None
     own_claims: frozenset[str] = frozenset()
     claimed_pull: PullFacts | None = None
+    incident: bool = False
+    """The issue is that of an incident, which is no work."""
     spent: Spent = NOTHING_SPENT
     reserved: int = 0
     questions: tuple[Question, ...] = ()

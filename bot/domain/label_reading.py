@@ -43,7 +43,10 @@ def read_labels(draft: Draft, policy: Policy) -> None:
     if issue is None:
         return
     if draft.item is None:
-        if labels.READY in issue.labels:
+        if draft.facts.incident:
+            if labels.READY in issue.labels:
+                _refuse_ready(draft, policy, "incident", "label", None)
+        elif labels.READY in issue.labels:
             _consider_ready(draft, policy, issue)
             if draft.state is not None:
                 _read_intent_labels(draft, policy, issue)

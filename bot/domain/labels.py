@@ -41,7 +41,9 @@ STATE_LABELS: Final = MappingProxyType({state: state_label(state) for state in I
 READY: Final = state_label(ItemState.READY)
 PROPOSED: Final = state_label(ItemState.PROPOSED)
 IN_PROGRESS: Final = state_label(ItemState.IN_PROGRESS)
-ALL_LABELS: Final = frozenset(STATE_LABELS.values()) | frozenset(label.value for label in IntentLabel)
+INCIDENT: Final = f"{PREFIX}incident"
+"""On the issues of incidents, which are no items."""
+ALL_LABELS: Final = frozenset(STATE_LABELS.values()) | frozenset(label.value for label in IntentLabel) | {INCIDENT}
 
 PRIORITIES: Final = MappingProxyType({"high": 100, "normal": 0, "low": -100})
 """Names of priorities and their numbers; a higher number goes first."""
@@ -112,6 +114,8 @@ def appearance(label: str) -> tuple[str, str]:
     state = parse_state(label)
     if state is not None:
         return _COLOURS[state]
+    if label.casefold() == INCIDENT:
+        return "b60205", "Something stops the bot here; somebody must look"
     intent = parse_intent(label)
     if intent is None:
         raise ValueError(f"not a label of the product: {label!r}")

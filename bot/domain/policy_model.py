@@ -268,6 +268,9 @@ class Policy(_Section):
         "tgs/{issue}-{slug}", description="Name of the bot's branches. `{issue}` is required, `{slug}` optional."
     )
     merge: Merge = Field(default_factory=Merge)
+    incidents: bool = Field(
+        True, description="Keep one issue for each cause that stops many items, such as a missing credential."
+    )
     protected_paths: tuple[PathPattern, ...] = Field(
         (), max_length=100, description="Paths the agent may not change, added to the built-in ones such as `.github/`."
     )

@@ -68,6 +68,8 @@ def _vouch(ask: Ask, item: Item) -> None:
 def _approved(ask: Ask, *, expedited: bool) -> Answer:
     draft = ask.draft
     issue = draft.facts.issue
+    if draft.facts.incident:
+        return cannot(ask, "incident")
     if issue is None or not issue.open:
         return cannot(ask, "closed")
     before = len(draft.words)

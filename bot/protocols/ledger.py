@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 from bot.domain.attempt import Attempt
 from bot.domain.carried import Carried
+from bot.domain.incidents import Cause, Incident, Sighting
 from bot.domain.intake import Intake
 from bot.domain.intents import Intent
 from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, Key, RepoKey
@@ -338,6 +339,25 @@ class Ledger(Protocol):
     def drop_tokens(self, attempt: AttemptId) -> None: ...
     def use_jti(self, jti: str, expires_at: datetime) -> bool:
         """True when this OIDC token id was never seen before."""
+        ...
+
+    # incidents
+    def sight(self, repo: RepoKey, seen: Sighting, at: datetime) -> None:
+        """Counts one more failure by a cause."""
+        ...
+
+    def incidents(self, repo: RepoKey) -> list[Incident]: ...
+    def incident_issue(self, key: IssueKey) -> bool:
+        """Whether the issue is that of an incident."""
+        ...
+
+    def show_incident(self, repo: RepoKey, cause: Cause, issue: int, shown: str, at: datetime) -> None: ...
+    def save_incident(self, repo: RepoKey, before: Incident, after: Incident) -> bool:
+        """False when it was counted further since `before` was read."""
+        ...
+
+    def attempts_since(self, repo: RepoKey, at: datetime) -> list[Attempt]:
+        """Attempts that were claimed after then, newest first, the first 200."""
         ...
 
     # pull workers

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from bot.store.attempts import AttemptVerbs, LockVerbs, LogVerbs
 from bot.store.bookmarks import BookmarkVerbs
 from bot.store.bundles import BundleVerbs
+from bot.store.incidents import IncidentVerbs
 from bot.store.intents import IntentVerbs
 from bot.store.items import ItemVerbs
 from bot.store.keyrows import KeyVerbs
@@ -46,6 +47,7 @@ class SqlLedger(
     SessionVerbs,
     BundleVerbs,
     QuestionVerbs,
+    IncidentVerbs,
     SteerVerbs,
     CarriedVerbs,
     BookmarkVerbs,

@@ -22,6 +22,7 @@ from bot.store.tables import (
     conversations,
     deliveries,
     events,
+    incidents,
     installations,
     intents,
     items,
@@ -86,6 +87,7 @@ _OF_TENANT: Sequence[Table] = (
     messages,
     conversations,
     events,
+    incidents,
     repos,
 )
 

@@ -75,6 +75,8 @@ def label_refused(note: Note) -> str:
             return _to(
                 note.get("actor"), f"the label {label} needs the role {needs} or higher; {have}. It has no effect."
             )
+        case "incident":
+            return f"The label {label} has no effect: this issue tells of what stops the bot, and is no work for it."
         case "unreadable":
             why = "its history could not be read"
         case _:

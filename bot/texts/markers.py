@@ -25,6 +25,7 @@ class MarkerKind(StrEnum):
     TICKET = "ticket"
     PULL = "pull"
     SETUP = "setup"
+    INCIDENT = "incident"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ def say(once: str) -> str:
 def mirror(thought_dir: str) -> str:
     """The marker of the issue of a thought."""
     return write(MarkerKind.MIRROR, thought_dir)
+
+
+def incident(cause: str) -> str:
+    """The marker of the one issue of a cause of failures."""
+    return write(MarkerKind.INCIDENT, cause)
 
 
 def ticket(name: str) -> str:

@@ -119,6 +119,9 @@ CANNOT: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "edited": lambda _: (
             "Somebody who may not start work has just changed the text. Read it and give the command again."
         ),
+        "incident": lambda _: (
+            "This issue tells of what stops the bot; it is no work for it. What to do stands in its text."
+        ),
         "running": lambda _: "The agent is working on it. `/tgs stop` ends that first.",
         "proposed": lambda _: "It is not approved yet. `/tgs approve` or `/tgs start` does that.",
         "ready": lambda _: "It is in the queue already.",

@@ -47,7 +47,7 @@ GROUPS = {
 
 
 async def test_every_reason_that_may_be_retried_is_retried_after_its_delay(tmp_path: Path) -> None:
-    policy = "max_parallel: 25\nmax_unreviewed_prs: 100\nbudgets: {per_attempt: 1, per_day: 100}\n"
+    policy = "incidents: false\nmax_parallel: 25\nmax_unreviewed_prs: 100\nbudgets: {per_attempt: 1, per_day: 100}\n"
     async with scene(tmp_path, policy=policy) as world:
         reasons = {
             await running(world, reason.value): reason for reason in GROUPS["tried again"] + GROUPS["tried once again"]

@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 
 from bot.domain.attempt import AttemptKind, AttemptPhase, ClaimMark, Outcome, Progress, Proof, WorkerKind, WorkerReport
+from bot.domain.incidents import Cause
 from bot.domain.intents import IntentSource
 from bot.domain.model import (
     Asked,
@@ -222,6 +223,27 @@ spending = Table(
     of_item(),
     Index("ix_spending_item", "installation", "repo", "number"),
     Index("ix_spending_day", "at"),
+)
+
+incidents = Table(
+    "incidents",
+    METADATA,
+    *tenant(),
+    Column("cause", OneOf(Cause), nullable=False),
+    Column("first_at", UtcTime, nullable=False),
+    Column("last_at", UtcTime, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    # The newest items; `affected` counts all.
+    Column("numbers", Json(tuple[int, ...]), nullable=False),
+    Column("affected", BigInteger, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("issue", BigInteger),
+    Column("shown", String),
+    Column("shown_at", UtcTime),
+    Column("closed_at", UtcTime),
+    known("cause", Cause),
+    PrimaryKeyConstraint("installation", "repo", "cause"),
+    of_repo(),
 )
 
 questions = Table(
