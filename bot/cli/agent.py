@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -97,9 +97,13 @@ async def _run(bundle: ContextBundle, name: str, work: Path) -> dict[str, object
             result = await adapter_named(name, work).run(session)
     finally:
         shutil.rmtree(place.root, ignore_errors=True)
+    asked = {"asked": [asdict(question) for question in result.asked]} if result.asked else {}
+    used = {"usage": asdict(result.usage)} if result.usage is not None else {}
     return {
         "succeeded": result.succeeded,
         "summary": result.summary,
         "reason": result.reason.value if result.reason is not None else None,
         "detail": result.detail,
+        **asked,
+        **used,
     }

@@ -73,7 +73,7 @@ class Desk:
 
     async def run(
         self,
-        script: Script,
+        script: Script | Callable[[Conversation], Script],
         *,
         resume: Resume | None = None,
         retries: int = 0,
@@ -82,7 +82,7 @@ class Desk:
         **changes: Any,
     ) -> AgentResult:
         """Lets the program work against the script, to its end."""
-        self.model = ScriptedModel(lambda _: script)
+        self.model = ScriptedModel(script if callable(script) else lambda _: script)
         async with self.model.serve() as url, open_door(ModelAccess(url, SecretStr(key)), limits) as door:
             self.door = door
             session = replace(self.session(door, **changes), resume=resume)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from bot.demo.model_api import Conversation, Turn, finished, shell, use
+from bot.demo.model_api import Conversation, Script, ScriptedModel, Trouble, Turn, finished, shell, use
 from bot.domain.model import FailureReason
 from bot.domain.questions import AskedQuestion, Choice
 from bot.worker.adapters.base import Resume
@@ -12,6 +15,7 @@ from bot.worker.isolation import OtherUid
 from bot.worker.workspace import create, fill
 from tests.agent.desk import KEY, Desk
 from tests.worker.support import THOUGHT, context
+from tests.worker.test_commands_of_the_jobs import tgs
 
 QUESTION = {
     "question": "Which colour?",
@@ -145,3 +149,29 @@ async def test_a_conversation_that_cannot_be_resumed_is_begun_anew(transcript: s
     assert (result.succeeded, result.summary) == (True, "Anew."), (result, desk.lines)
     assert result.session_id != unknown
     assert any("a new" in line for line in desk.lines)
+
+
+async def test_while_a_model_is_overloaded_the_next_one_of_the_policy_works(desk: Desk) -> None:
+    def by_model(conversation: Conversation) -> Script:
+        overloaded = conversation.model.startswith("claude-opus")
+        return [Trouble(529, "Overloaded", "overloaded_error")] if overloaded else [finished("Done by the other.")]
+
+    agent = {"model": "claude-opus-4-5", "fallbacks": ["claude-haiku-4-5"]}
+    result = await desk.run(by_model, retries=4, agent=agent)
+    assert (result.succeeded, result.summary) == (True, "Done by the other."), (result, desk.lines)
+    assert result.usage is not None
+    assert result.usage.model.startswith("claude-haiku-4-5")
+
+
+async def test_it_can_be_tried_by_hand(desk: Desk, tmp_path: Path) -> None:
+    bundle = context(desk.origin, agent={"adapter": "claude-code", "tools": ["Bash"]})
+    (tmp_path / "context.json").write_text(bundle.model_dump_json())
+    model = ScriptedModel(lambda _: [shell("git rev-parse --show-toplevel > where"), finished("Tried.")])
+    async with model.serve() as url:
+        env = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": url}
+        args = ("--context", str(tmp_path / "context.json"), "--work", str(desk.origin.source), "--allow-unisolated")
+        ran = await tgs("agent", "exec", *args, env=env, cwd=tmp_path)
+    assert ran.code == 0, ran
+    said = json.loads(ran.out)
+    assert (said["succeeded"], said["summary"], said["usage"]["turns"]) == (True, "Tried.", 2)
+    assert (desk.origin.source / "where").read_text().strip() == str(desk.origin.source)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bot.demo.claude import KEY, QUESTION
+from bot.demo.model_api import Conversation, Script, finished, shell
 from bot.demo.project import ISSUE_BODY, ISSUE_TITLE, greeting
 from bot.demo.stage import DemoAgent, Stage, set_stage
 from bot.domain.attempt import Attempt
@@ -56,6 +59,12 @@ async def attempts(stage: Stage, number: int) -> list[Attempt]:
     return await stage.parts.store.read(lambda tx: list(tx.attempts(key)))
 
 
+async def progress(stage: Stage, number: int) -> str:
+    """What the newest attempt said of itself with its last sign of life."""
+    newest = (await attempts(stage, number))[-1:]
+    return newest[0].progress.text if newest and newest[0].progress is not None else ""
+
+
 @pytest.mark.timeout(4 * LIMIT)
 async def test_a_plan_and_an_issue_with_a_question_are_built_by_claude_code_and_merged(tmp_path: Path) -> None:
     async with set_stage(tmp_path, DemoAgent.CLAUDE_CODE) as stage:
@@ -96,3 +105,29 @@ async def test_a_plan_and_an_issue_with_a_question_are_built_by_claude_code_and_
         assert {call.credential for call in stage.model.asked} == {KEY}
         told = everything(stage)
         assert KEY not in told
+
+
+@pytest.mark.timeout(2 * LIMIT)
+async def test_words_of_a_person_reach_the_agent_while_it_works_and_people_see_how_far_it_is(tmp_path: Path) -> None:
+    told = asyncio.Event()
+
+    def choose(conversation: Conversation) -> Script:
+        step = replace(shell(f"true {conversation.turn}", "Look around"), seconds=1.0)
+        if "Use British spelling" in conversation.words:
+            told.set()
+            step = shell("echo colour > words.txt && git add -A && git commit -qm 'Add words' && echo It is written.")
+        if "It is written." in conversation.words:
+            step = finished("As wished.")
+        return [step] * (conversation.turn + 1)
+
+    async with set_stage(tmp_path, DemoAgent.CLAUDE_CODE, choose) as stage:
+        await until(lambda: any(i.user is stage.app.bot for i in stage.repo.issues.values()), lambda: "no set-up issue")
+        issue = stage.open_issue("Add a list of words", "One word is enough.")
+        stage.label(issue, "tgs:ready")
+        async with asyncio.timeout(LIMIT):
+            while "Look around" not in await progress(stage, issue.number):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(LOOK)
+        assert re.match(r"\d+ turns?, \d+ steps?", await progress(stage, issue.number))
+        stage.comment(issue, "/tgs steer Use British spelling.")
+        await until(told.is_set, lambda: everything(stage))
+        await until(lambda: state(stage, issue.number) == "in-review", lambda: everything(stage))

@@ -39,6 +39,7 @@ RUNS = {
     "a closed door": (Run(1, error("no", 400), spent="used up"), R.BUDGET_EXCEEDED),
     "an id in use": (Run(1, None, ("Error: Session ID x is already in use.",)), R.AGENT_CRASH),
     "a refusal to be root": (Run(1, None, ("… cannot be used with root/sudo privileges",)), R.CONFIG_AGENT),
+    "an old version": (Run(1, None, ("error: unknown option '--json-schema'",)), R.CONFIG_AGENT),
     "a program that is not there": (Run(127, None), R.CONFIG_AGENT),
     "SIGTERM, as a shell says it": (Run(143, None), R.AGENT_CRASH),
     "SIGKILL": (Run(-9, None), R.AGENT_CRASH),

@@ -105,6 +105,8 @@ def _silent(run: Run) -> tuple[FailureReason, str]:
         return _R.AGENT_CRASH, "The session's id is in use already."
     if "root/sudo" in words:
         return _R.CONFIG_AGENT, "Claude Code refuses this way of working as root."
+    if "unknown option" in words:
+        return _R.CONFIG_AGENT, _with_words("This version of Claude Code is too old.", run)
     if run.code in {126, 127}:
         return _R.CONFIG_AGENT, _with_words("Claude Code cannot be started on this worker.", run)
     number = -run.code if run.code < 0 else run.code - 128
