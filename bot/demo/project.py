@@ -64,11 +64,24 @@ FILES = {
         """\
         summary: Wrote the contributing guide.
         steps:
-          - progress: {step: 1, total: 2, text: writing CONTRIBUTING.md}
+          - progress: {step: 1, total: 3, text: reading the issue}
+          # Nothing in the repository says it, so the agent asks; its run ends until somebody has answered.
+          - ask:
+              - id: greeting
+                header: Greeting
+                text: How shall the guide greet new people?
+                choices:
+                  - {label: Hello, description: as the code does}
+                  - {label: Welcome aboard, description: a little warmer}
+                default: Hello
+          - progress: {step: 2, total: 3, text: writing CONTRIBUTING.md}
           - write:
               path: CONTRIBUTING.md
-              content: "# Contributing\\n\\nRun `python3 -m unittest discover -s tests` before you push.\\n"
-          - progress: {step: 2, total: 2, text: committing}
+              content: |
+                # Contributing
+
+                {{answer:greeting}}! Run `python3 -m unittest discover -s tests` before you push.
+          - progress: {step: 3, total: 3, text: committing}
           - commit: Add a contributing guide
         """
     ),

@@ -111,7 +111,8 @@ def questions(comment: str) -> list[str]:
     if "question" not in comment:
         return []
     lines = [line.strip() for line in comment.splitlines()]
-    return [line.lstrip("> ") for line in lines if line.startswith("> ") or line[:2] in {"1.", "2."}]
+    asked = [line.lstrip("> ") for line in lines if line.startswith("> ") or line[:2] in {"1.", "2."}]
+    return [line.replace("*", "") for line in asked]
 
 
 def span(begin: datetime | None, end: datetime | None) -> str:

@@ -67,6 +67,10 @@ def tells_every_step(text: str) -> None:
         "its answer": r"the bot answers: .*waits for #\d+, which holds `greeter/words\.py`",
         "an attempt that the gate refused": r"attempt 1 failed\. The result lacks the `implementation\.md`",
         "its retry": r"“Explain the words” is claimed: attempt 2",
+        "the question of the agent": r"the bot asks: How shall the guide greet new people\?",
+        "its choices": r"the bot asks: 2\. Welcome aboard",
+        "the answer": r"Maria answers on #\d+: 2",
+        "the conversation that goes on": r"“Write a contributing guide” is claimed: attempt 2",
         "a pull request": r"“Explain the words”: the bot opened pull request #\d+",
         "tests that pass": r"“Explain the words”: the tests of the repository pass",
         "the merge that Maria asks for": r"types on #\d+: /tgs merge",
@@ -80,7 +84,7 @@ def tells_every_step(text: str) -> None:
         ("Explain the words", "done", "2"),
         ("Say the version", "done", "1"),
         ("Translate everything", "proposed", "0"),
-        ("Write a contributing guide", "done", "1"),
+        ("Write a contributing guide", "done", "2"),
     ]
 
 
