@@ -31,7 +31,7 @@ from bot.cli.answers import json_text, json_wanted
 from bot.cli.exits import Exit, as_record, exit_of, told
 from bot.cli.init import init
 from bot.cli.show import for_reading
-from bot.errors import TgsError
+from bot.errors import TgsError, UserError
 from bot.logs import configure
 
 app = typer.Typer(
@@ -105,12 +105,28 @@ def run(args: Sequence[str]) -> None:
     """One command line. Raises SystemExit; an error is told on standard error, as JSON where JSON was asked for."""
     json_wanted.set(False)
     try:
-        app(args=list(args), prog_name="tgs")
+        code = app(args=list(args), prog_name="tgs", standalone_mode=False)
+    except typer.TyperException as error:
+        _misused(error, as_json="--json" in args)
+        raise SystemExit(error.exit_code) from None
     except TgsError as error:
         if json_wanted.get():
             print(json_text(as_record(error), indent=None, nulls=False), file=sys.stderr)
         else:
             print(for_reading(f"tgs: {told(error)}", sys.stderr), file=sys.stderr)
         raise SystemExit(int(exit_of(error))) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(int(Exit.INTERNAL)) from None
+    raise SystemExit(code if isinstance(code, int) else int(Exit.OK))
+
+
+def _misused(error: typer.TyperException, *, as_json: bool) -> None:
+    """Tell what of the command line was not understood, and how the command is used."""
+    # The library that reads values puts a name of its own before some messages.
+    error.message = error.message.removeprefix("Value error, ")
+    if as_json:
+        print(json_text(as_record(UserError(error.format_message())), indent=None, nulls=False), file=sys.stderr)
+    elif (show := getattr(error, "show", None)) is not None:
+        show()
+    else:
+        print(f"Error: {error.format_message()}", file=sys.stderr)

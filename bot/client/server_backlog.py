@@ -205,10 +205,11 @@ class ServerBacklog:
         done = [Added(_entry(one["item"]), bool(one.get("new"))) for one in _list(body, "items") if one.get("item")]
         if refused := _list(body, "refused", empty=True):
             new = sum(one.new for one in done)
-            lines = "".join(f"\n- {plain(str(one.get('name')))}: {plain(str(one.get('why')))}" for one in refused)
-            raise Refused(
-                f"{len(refused)} of the file could not be added (new: {new}, known: {len(done) - new}):{lines}"
+            lines = "".join(
+                f"\n- {_refusal(plain(str(one.get('name'))), plain(str(one.get('why'))))}" for one in refused
             )
+            items = "1 item" if len(refused) == 1 else f"{len(refused)} items"
+            raise Refused(f"{items} could not be added ({new} new, {len(done) - new} known before):{lines}")
         return done
 
     async def locks(self) -> list[LockHeld]:
@@ -297,6 +298,11 @@ def _settled(answer: Answer) -> Settled:
     words = unaddressed(plain(said.text))
     name = entry.name if entry.dir is None or entry.number is None else f"{entry.name} ({entry.dir})"
     return Settled(entry, words if words.startswith(entry.name) else f"{name}: {words}", said.due_at)
+
+
+def _refusal(name: str, why: str) -> str:
+    """Some reasons name the item themselves; once is enough."""
+    return why if name in why else f"{name}: {why}"
 
 
 class _Said(msgspec.Struct):

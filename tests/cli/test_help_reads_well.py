@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -136,3 +137,12 @@ async def test_wrong_use_is_exit_code_2_and_named(args: list[str], words: str, t
     assert (done.code, done.out) == (2, "")
     assert words in done.err
     assert "Traceback" not in done.err
+    assert "Value error" not in done.err
+
+
+async def test_wrong_use_is_json_where_json_was_asked_for(tmp_path: Path) -> None:
+    done = await tgs("server", "backlog", "list", "--state", "open", "--json", env=plain_environment(tmp_path))
+    assert (done.code, done.out) == (2, "")
+    told = json.loads(done.err)["error"]
+    assert (told["code"], told["exit"]) == ("usage", 2)
+    assert told["message"].startswith("Invalid value for '--state': 'open' is not one of 'proposed', ")
