@@ -29,8 +29,10 @@ def simulate(
 ) -> None:
     """Play the bot's life in a simulated world.
 
-    With people, workers, lost webhooks, crashes, and a clock that jumps to whatever happens next. A seed is a history: the same seed gives the same one on every machine. After each step it is checked that what
-    must always hold does. Ends with 1 when something did not.
+    With people, workers, lost webhooks, crashes, and a clock that jumps to
+    whatever happens next. A seed is a history: the same seed gives the same
+    one on every machine. After each step it is checked that what must always
+    hold does. Ends with 1 when something did not.
     """
     from bot.simulate.history import play, setup_of
     from bot.simulate.many import play_many
