@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from bot.domain.doubts import Doubt
 from bot.domain.model import AttemptId, Failure, FailureReason, IssueKey, Person
 from bot.domain.questions import AskedQuestion
 from bot.domain.usage import Usage
@@ -116,6 +117,7 @@ class WorkerReport:
     that the item is done without a change; only a call that has checked the person sets it. With `asked` it ends with
     questions; `session_id` is the agent's own name of the conversation. `usage` counts this attempt alone.
     `retry_at` is when a spent quota is filled again. `prompt` is the SHA-256 of the prompt that the agent began with.
+    `doubts` are what the gate found in the result that a reviewer must see.
     """
 
     succeeded: bool
@@ -134,6 +136,7 @@ class WorkerReport:
     usage: Usage | None = None
     retry_at: datetime | None = None
     prompt: str | None = None
+    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from bot.domain.model import Item
 from bot.domain.policy_model import Policy
 from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import code_span, for_comment, for_title
-from bot.texts import markers
+from bot.texts import doubts, markers
 from bot.texts.phrases import name, plan_links, run_link
 
 MAX_SUMMARY = 20_000
@@ -43,6 +43,9 @@ def pull_body(view: PullInput) -> str:
     summary = next((report.summary for report in reports if report.summary.strip()), "")
     if summary:
         parts.append(f"### What the agent says\n\n{for_comment(summary, MAX_SUMMARY)}")
+    found = tuple(dict.fromkeys(doubt for report in reports for doubt in report.doubts))
+    if found:
+        parts.append(f"### Look twice\n\n{doubts.listing(found)}")
     parts.append("### Evidence\n\n" + "\n".join(f"- {line}" for line in _evidence(view, reports)))
     parts.append(
         "It is a draft until the checks have passed. Review it like any other pull request: the text above is the "

@@ -46,7 +46,16 @@ def status_text(view: StatusInput) -> str:
     """The whole comment with its marker."""
     parts = [f"**{headline(view.item)}**{_attempt_words(view)}"]
     shown = reasons.tree(reason for reason in in_order(view.reasons) if not _said_elsewhere(view, reason))
-    lines = (_progress(view), _run(view), _used(view), _pull(view), _checks(view), _failure(view), _isolation(view))
+    lines = (
+        _progress(view),
+        _run(view),
+        _used(view),
+        _pull(view),
+        _checks(view),
+        _doubts(view),
+        _failure(view),
+        _isolation(view),
+    )
     body = "\n".join([*([shown] if shown else []), *(f"- {line}" for line in lines if line)])
     if body:
         parts.append(body)
@@ -120,6 +129,13 @@ def _used(view: StatusInput) -> str:
         if view.repo.private
         else f"The agent used {words}"
     )
+
+
+def _doubts(view: StatusInput) -> str:
+    report = view.attempt.report if view.attempt is not None else None
+    if report is None or not report.doubts or view.item.pull is None or view.item.state is not ItemState.IN_REVIEW:
+        return ""
+    return f"Look twice: {plural(len(report.doubts), 'doubt')} about the result, listed in the pull request"
 
 
 def _pull(view: StatusInput) -> str:

@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from bot.clock import RandomIds
 from bot.domain.bundle import ContextBundle, bundle_cap
 from bot.domain.carried import Carried, cap_of
+from bot.domain.doubts import Doubt
 from bot.domain.identity import RunSecret
+from bot.worker.outcome import doubts_form
 from bot.worker.wire import CALL_SECONDS, ApiDown, ApiError, Bearer, Wire, parse
 
 __all__ = ["Activation", "Api", "ApiDown", "ApiError", "Bearer", "Beat", "Handover", "PushToken"]
@@ -159,9 +161,14 @@ class Api:
         answer = await self.wire.call("POST", f"/attempts/{attempt}/publish-token", bearer, body)
         return parse(PushToken, answer, "publish-token")
 
-    async def published(self, attempt: str, fence: int, bearer: Bearer, head_sha: str) -> None:
-        """Says what was pushed."""
-        await self.wire.call("POST", f"/attempts/{attempt}/published", bearer, {"fence": fence, "head_sha": head_sha})
+    async def published(
+        self, attempt: str, fence: int, bearer: Bearer, head_sha: str, doubts: Sequence[Doubt] = ()
+    ) -> None:
+        """Says what was pushed, and what about it a reviewer must see."""
+        body: dict[str, object] = {"fence": fence, "head_sha": head_sha}
+        if doubts:
+            body["doubts"] = doubts_form(doubts)
+        await self.wire.call("POST", f"/attempts/{attempt}/published", bearer, body)
 
     async def refused(self, attempt: str, fence: int, bearer: Bearer, reason: str, detail: str) -> None:
         """Says that the gate refused, and why."""

@@ -22,25 +22,28 @@ from typing import Final, assert_never
 from pydantic import SecretStr
 
 from bot.domain.bundle import ContextBundle
+from bot.domain.doubts import Doubt
 from bot.domain.model import FailureReason
 from bot.domain.questions import (
     MAX_QUESTIONS,
 )
 from bot.errors import LostClaim, Refused, TgsError, UserError
 from bot.worker import workspace as workspaces
+from bot.worker.acceptance import accept, green_before
 from bot.worker.adapters import adapter_named
 from bot.worker.adapters.base import AgentResult, Resume, Session
 from bot.worker.api import Api
 from bot.worker.bundle import BUNDLE_FILE, NothingToTake, commit_leftovers, take_bundle
 from bot.worker.conversation import leave, take_up
 from bot.worker.gate import Accepted, RefusedBundle, inspect
+from bot.worker.gate_doubts import doubts_about
 from bot.worker.git import Git, GitError
 from bot.worker.heartbeat import Heart, StopCause
 from bot.worker.isolation import AGENT_USER, Isolation, Launcher, choose
 from bot.worker.log import RunLog
 from bot.worker.model_proxy import ModelAccess, ModelDoor, ModelLimits, open_door
-from bot.worker.outcome import RunOutcome, counted_form, question_form, report_form
-from bot.worker.process import Ending, Graces
+from bot.worker.outcome import AttemptFailed, RunOutcome, counted_form, question_form, report_form
+from bot.worker.process import Graces
 from bot.worker.wire import ApiDown, ApiError
 from bot.worker.workspace import Workspace
 
@@ -48,7 +51,6 @@ RESERVE_SECONDS: Final = 600.0  # kept of the job's time for packing, gate, uplo
 RESERVE_SHARE: Final = 0.1  # and never more than this part, so that short limits leave time to work
 INTERRUPTED_GRACES: Final = Graces(interrupt=3.0, terminate=1.0)  # the runner kills us about 10 s after its SIGINT
 POLITE: Final = Graces()
-ACCEPTANCE_LINES: Final = 15  # last lines of a failed check that the report quotes
 AGAIN_SECONDS: Final = 15.0  # between two attempts to reach a bot that is down, beyond the retries of one call
 LOG_BYTES: Final = 90_000  # of a failed attempt's log that the bot gets: its end, where the trouble is
 DEFAULT_TURNS: Final = 100  # for a context that names none; what the policy says when nobody changes it
@@ -99,16 +101,6 @@ class Task:
     async def bearer(self) -> SecretStr:
         """The credential of every call about the attempt."""
         return self.token
-
-
-class AttemptFailed(Exception):
-    """The attempt ends here, for a reason that the bot shall know."""
-
-    def __init__(self, reason: FailureReason, detail: str, summary: str = "") -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-        self.summary = summary
 
 
 async def live(task: Task, api: Api, log: RunLog, interrupt: asyncio.Event) -> RunOutcome:
@@ -243,6 +235,7 @@ async def _work(
         if task.context.resume is not None and taken.resume is None:
             heart.progress(0, 0, "The earlier conversation is gone; it begins afresh with question and answer.")
         session = _session(task, place, launcher, heart, log, taken.resume)
+        before = await green_before(session, log)
         adapter = adapter_named(task.context.agent.adapter, place.work)
         async with _door(task, log) as door:
             with_model = {} if door is None else door.environment
@@ -260,7 +253,7 @@ async def _work(
             return RunOutcome(False, isolation=isolation, asked=asked, session_id=session_id)
         if result.reason is not None:
             raise AttemptFailed(result.reason, result.detail, result.summary)
-        digest = await _take(task, session, log, result)
+        digest, doubts = await _take(task, session, log, result, before)
     except NothingToTake as nothing:
         raise AttemptFailed(nothing.reason, nothing.detail) from None
     except LostClaim:
@@ -270,7 +263,7 @@ async def _work(
         raise AttemptFailed(FailureReason.AGENT_CRASH, str(error)) from None
     except (GitError, OSError, TgsError) as error:
         raise AttemptFailed(FailureReason.AGENT_CRASH, f"The workspace could not be used: {error}") from None
-    return RunOutcome(True, None, "", log.clean(result.summary)[:_TEXT], digest, isolation)
+    return RunOutcome(True, None, "", log.clean(result.summary)[:_TEXT], digest, isolation, doubts=doubts)
 
 
 async def _answered_now(task: Task, result: AgentResult, heart: Heart, api: Api, log: RunLog) -> Resume | None:
@@ -334,8 +327,10 @@ def _session(
     )
 
 
-async def _take(task: Task, session: Session, log: RunLog, result: AgentResult) -> str:
-    """Packs, runs the acceptance checks on what was packed, and asks the gate."""
+async def _take(
+    task: Task, session: Session, log: RunLog, result: AgentResult, before: frozenset[str]
+) -> tuple[str, tuple[Doubt, ...]]:
+    """Packs, runs the acceptance checks on what was packed, asks the gate, and collects what reviewers must see."""
     if await commit_leftovers(session):
         log.info("committed what the agent had left uncommitted")
     bundle = task.out / BUNDLE_FILE
@@ -350,11 +345,14 @@ async def _take(task: Task, session: Session, log: RunLog, result: AgentResult) 
         case _ as never:
             assert_never(never)
     try:
-        await _acceptance(session, log)
+        await accept(session, log)
     except AttemptFailed:
         bundle.unlink()
         raise
-    return digest
+    gate = Git(_gate_folder(session.workspace))
+    doubts = await doubts_about(gate, session.context, verdict, summary=result.summary, green_before=before)
+    log.info("doubts", found=[f"{doubt.kind.value} {doubt.where}".strip() for doubt in doubts])
+    return digest, doubts
 
 
 def _gate_folder(place: Workspace) -> Path:
@@ -369,18 +367,3 @@ async def _base_for_the_gate(place: Workspace, source: Path) -> None:
     await git.run("init", "--quiet", "--bare", "--template=")
     # By its refs, because a commit id alone may not be asked for.
     await git.run("fetch", "--quiet", "--no-tags", str(source), "+HEAD:refs/base/head", "+refs/*:refs/base/*")
-
-
-async def _acceptance(session: Session, log: RunLog) -> None:
-    """Runs the checks people asked for, as the agent's user. Raises AttemptFailed for the first that fails."""
-    for command in dict.fromkeys((*session.context.acceptance, *session.context.spec.acceptance)):
-        lines: list[str] = []
-        finished = await session.run(["sh", "-c", command], on_line=lines.append)
-        for line in lines:
-            log.info("acceptance", text=line)
-        if finished.ending is Ending.STOPPED:
-            return
-        if finished.code != 0 or finished.ending is Ending.TIMED_OUT:
-            said = "\n".join(lines[-ACCEPTANCE_LINES:])
-            how = "did not end in time" if finished.ending is Ending.TIMED_OUT else f"ended with {finished.code}"
-            raise AttemptFailed(FailureReason.QUALITY_ACCEPTANCE, f"The check `{command}` {how}.\n{said}".strip())

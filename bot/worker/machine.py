@@ -31,12 +31,12 @@ from bot.domain.model import FailureReason
 from bot.errors import LostClaim, Refused, TgsError, UserError
 from bot.worker.clones import Clones
 from bot.worker.git import GitError
-from bot.worker.life import POLITE, AttemptFailed, Interrupted, Task, live
+from bot.worker.life import POLITE, Interrupted, Task, live
 from bot.worker.log import RunLog, log_name
 from bot.worker.machine_api import WAIT_SECONDS, MachineApi, Offer
 from bot.worker.machine_folder import MachineFolder
 from bot.worker.model_proxy import ModelAccess
-from bot.worker.outcome import RunOutcome
+from bot.worker.outcome import AttemptFailed, RunOutcome
 from bot.worker.process import Graces
 from bot.worker.redaction import redact
 from bot.worker.wire import ApiDown, ApiError

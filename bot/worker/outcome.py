@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from bot.domain.doubts import Doubt
 from bot.domain.model import FailureReason
 from bot.domain.questions import MAX_ASKED_TEXT, MAX_CHOICES, MAX_DESCRIPTION, MAX_LABEL, AskedQuestion
 from bot.domain.usage import Usage
@@ -29,6 +31,17 @@ class RunOutcome:
     usage: Usage | None = None
     not_before: datetime | None = None
     prompt_version: str = ""
+    doubts: tuple[Doubt, ...] = ()
+
+
+class AttemptFailed(Exception):
+    """The attempt ends here, for a reason that the bot shall know."""
+
+    def __init__(self, reason: FailureReason, detail: str, summary: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.summary = summary
 
 
 def report_form(fence: int, outcome: RunOutcome) -> dict[str, object]:
@@ -42,6 +55,8 @@ def report_form(fence: int, outcome: RunOutcome) -> dict[str, object]:
         "bundle_digest": outcome.bundle_digest,
         "isolation": outcome.isolation.value if outcome.isolation is not None else None,
     }
+    if outcome.doubts:
+        report["doubts"] = doubts_form(outcome.doubts)
     if outcome.asked:
         report |= {"asked": [question_form(question) for question in outcome.asked], "session_id": outcome.session_id}
     if outcome.prompt_version:
@@ -69,3 +84,8 @@ def question_form(question: AskedQuestion) -> dict[str, object]:
         "several": question.several,
         "default": None if question.default is None else question.default[:MAX_LABEL],
     }
+
+
+def doubts_form(doubts: Sequence[Doubt]) -> list[dict[str, str]]:
+    """The doubts as the bot takes them."""
+    return [{"kind": doubt.kind.value, "where": doubt.where[:1_000]} for doubt in doubts]

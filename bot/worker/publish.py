@@ -29,6 +29,7 @@ from bot.errors import LostClaim, Refused
 from bot.worker.api import Api, ApiDown, ApiError, Bearer, PushToken
 from bot.worker.bundle import BUNDLE_FILE
 from bot.worker.gate import Accepted, RefusedBundle, Verdict, inspect
+from bot.worker.gate_doubts import doubts_about
 from bot.worker.git import Git, GitError, git_environment, token_environment
 from bot.worker.rewrite import rewrite
 
@@ -164,6 +165,7 @@ async def _push(
     bearer: Bearer,
     clock: Callable[[], datetime],
 ) -> Published | NotPublished:
+    doubts = await doubts_about(git, context, accepted)
     head = await rewrite(git, context, accepted.commits, clock())
     body = {
         "fence": settings.fence,
@@ -191,7 +193,7 @@ async def _push(
         )  # fmt: skip
     except GitError as error:
         return await _failed(settings, api, bearer, _push_reason(str(error)), f"The push was not taken: {error}")
-    await api.published(settings.attempt, settings.fence, bearer, head)
+    await api.published(settings.attempt, settings.fence, bearer, head, doubts)
     return Published(head, context.branch)
 
 

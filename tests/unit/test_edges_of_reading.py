@@ -96,9 +96,9 @@ def test_quotes_that_are_not_closed_are_part_of_the_text() -> None:
 
 
 def test_a_command_of_a_later_version_keeps_its_text() -> None:
-    (found,) = parse("/tgs steer mind the docs")
-    assert found == Command(Verb.STEER, ("mind the docs",))
-    assert arguments(Verb.STEER, ("mind the docs",)).values == {}
+    (found,) = parse("/tgs takeover mind the docs")
+    assert found == Command(Verb.TAKEOVER, ("mind the docs",))
+    assert arguments(Verb.TAKEOVER, ("mind the docs",)).values == {}
     assert arguments(Verb.START, ()).priority is None
     assert arguments(Verb.START, ()).until is None
 

@@ -207,7 +207,7 @@ def words(entry: Note, item: Item | None = ITEM, policy: Policy | None = None, r
         (note(NoteCode.NEXT, count=2, number=4, title="A *b*"), "Next is #4 (A \\*b\\*); 2 in the queue."),
         (note(NoteCode.NEXT, count=0), "The queue is empty."),
         (note(NoteCode.HELP, command="pause"), "people with the role write or higher, for the whole repository"),
-        (note(NoteCode.HELP, command="steer"), "cannot do it yet"),
+        (note(NoteCode.HELP, command="takeover"), "cannot do it yet"),
         (note(NoteCode.HELP, command="xyz"), "There is no command `xyz`"),
         (note(NoteCode.LABEL_REFUSED, label="tgs:ready", why="unreadable"), "its history could not be read"),
         (note(NoteCode.LABEL_REFUSED, label="tgs:ready", why="unknown_actor"), "GitHub does not say who set it"),

@@ -96,6 +96,7 @@ async def test_a_finished_agent_yields_a_bundle_a_log_and_a_report(tmp_path: Pat
     assert report.body == {
         "fence": 3, "succeeded": True, "reason": None, "detail": "", "summary": "ok",
         "bundle_digest": outcome.bundle_digest, "isolation": outcome.isolation,
+        "doubts": [{"kind": "empty_report", "where": "implementation.md"}],
     }  # fmt: skip
     assert outputs(tmp_path) == {
         "log_name": "abc123-add-search-20260304T050607Z.log",
@@ -254,6 +255,17 @@ async def test_a_failed_acceptance_check_is_reported_with_its_output(tmp_path: P
     assert outcome.reason is FailureReason.QUALITY_ACCEPTANCE
     assert "ended with 4" in outcome.detail
     assert "two tests failed" in outcome.detail
+
+
+async def test_a_check_that_passed_before_the_work_proves_nothing(tmp_path: Path) -> None:
+    """It is run on the base first, and leaves nothing behind that would be taken for the agent's work."""
+    checks = ("touch left-by-the-check && test -e src/app.py",)
+    async with world(tmp_path, DONE, acceptance=checks) as (origin, bot):
+        outcome = await work(bot, tmp_path)
+    assert outcome.succeeded
+    assert {"kind": "green_before", "where": checks[0]} in bot.named("report")[0].body["doubts"]
+    git(origin.bare, "fetch", "-q", str(tmp_path / "out/bundle/tgs.bundle"), "HEAD:refs/heads/taken")
+    assert "left-by-the-check" not in git(origin.bare, "ls-tree", "-r", "--name-only", "refs/heads/taken")
 
 
 async def test_a_used_handoff_code_is_a_lost_claim(tmp_path: Path) -> None:

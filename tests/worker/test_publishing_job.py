@@ -92,7 +92,13 @@ async def test_an_accepted_bundle_is_pushed_as_the_bots_own_commits(
         "head_sha": outcome.head_sha, "base_sha": origin.base,
         "files": 3, "insertions": 2, "deletions": 2, "deleted_tests": ["tests/test_app.py"],
     }  # fmt: skip
-    assert bot.named("published")[0].body == {"fence": 3, "head_sha": outcome.head_sha}
+    assert bot.named("published")[0].body == {
+        "fence": 3, "head_sha": outcome.head_sha,
+        "doubts": [
+            {"kind": "tests_deleted", "where": "tests/test_app.py"},
+            {"kind": "empty_report", "where": "implementation.md"},
+        ],
+    }  # fmt: skip
 
 
 async def test_each_call_proves_who_asks_with_a_fresh_token(origin: Origin, forge: Forge, tmp_path: Path) -> None:

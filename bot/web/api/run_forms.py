@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
 import msgspec
 
 from bot.domain.bundle import ContextBundle
+from bot.domain.doubts import MAX_DOUBTS, Doubt, DoubtKind
 from bot.domain.identity import RunSecret, secret_pattern
 from bot.domain.questions import MAX_ASKED_TEXT, MAX_CHOICES, MAX_DESCRIPTION, MAX_LABEL, MAX_QUESTIONS
 from bot.domain.sanitise import redact, visible
@@ -132,6 +134,22 @@ class Answers(msgspec.Struct):
     questions: list[AskedView]
 
 
+class DoubtBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What about a result a reviewer must see; `where` is a path or a command."""
+
+    kind: DoubtKind
+    where: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+
+
+DoubtBodies = Annotated[list[DoubtBody], msgspec.Meta(max_length=MAX_DOUBTS)]
+
+
+def doubts_told(*bodies: Sequence[DoubtBody] | Sequence[Doubt]) -> tuple[Doubt, ...]:
+    """The doubts of all, each once."""
+    told = [Doubt(one.kind, redact(visible(one.where))) for body in bodies for one in body]
+    return tuple(dict.fromkeys(told))[:MAX_DOUBTS]
+
+
 class ReportBody(msgspec.Struct, forbid_unknown_fields=True):
     """With `asked` the attempt ends with questions for people; `session_id` names the agent's conversation.
 
@@ -150,6 +168,7 @@ class ReportBody(msgspec.Struct, forbid_unknown_fields=True):
     usage: UsageBody | None = None
     retry_at: RetryAt | None = None
     prompt: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    doubts: DoubtBodies = []
 
 
 class PublishBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -167,6 +186,7 @@ class PublishBody(msgspec.Struct, forbid_unknown_fields=True):
 class PublishedBody(msgspec.Struct, forbid_unknown_fields=True):
     fence: int
     head_sha: str
+    doubts: DoubtBodies = []
 
 
 class RefusedBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -46,6 +46,7 @@ from bot.web.api.run_forms import (
     RefusedBody,
     ReportBody,
     ScanStarted,
+    doubts_told,
     usage_of,
 )
 from bot.web.oidc import OidcVerifier
@@ -174,6 +175,7 @@ class Runs:
                 usage=usage_of(body.usage),
                 retry_at=bounded_reset(body.retry_at, self._clock.now()),
                 prompt=body.prompt,
+                doubts=doubts_told(body.doubts),
             ),
             final=final,
         )
@@ -208,6 +210,7 @@ class Runs:
                 summary=gate.summary if gate is not None else "",
                 head_sha=body.head_sha,
                 isolation=gate.isolation if gate is not None else None,
+                doubts=doubts_told(body.doubts, gate.doubts if gate is not None else ()),
             ),
             final=True,
         )
