@@ -7,6 +7,7 @@ What the queue between processes needs in the database is brought along, by the 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -22,11 +23,14 @@ from sqlalchemy import Connection
 
 from bot.errors import SettingsError
 from bot.protocols.clock import Clock
-from bot.store.database import Database, database_of
+from bot.store.database import Database, Held, database_of
 from bot.store.errors import SchemaOutdated, SchemaTooNew
 
 PATIENCE = 30.0
 """Seconds: of several processes that start together one migrates, and the others wait for it."""
+
+LOOK_AGAIN = 0.2
+"""Seconds between two looks whether another process has migrated or ended."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -109,20 +113,33 @@ def _there(database: Database, connection: Connection, target: str | None) -> bo
     return revision == target and (revision is None or database.wakeups_current(connection))
 
 
+def _lock_unless_there(database: Database, target: str | None, patience: float) -> Held | None:
+    """The lock, or None when nothing is to be done (any more). Raises SettingsError when others keep it."""
+    until = time.monotonic() + patience
+    while True:
+        with database.connect() as connection:
+            if _there(database, connection, target):
+                return None
+        try:
+            return database.hold()
+        except SettingsError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(LOOK_AGAIN)
+
+
 def _migrate(
     url: str, clock: Clock, step: Callable[[Config], None], target: str | None, patience: float = 0.0
 ) -> Prepared:
     """Runs `step` in one transaction under the instance lock, after a backup when it changes existing data.
 
-    Where nothing is to be done it does not ask for the lock twice: others may share the database.
+    Where others may share the database it waits `patience` seconds for them to end, or to have done it.
     """
     database = database_of(url)
     database.create()
-    if database.many:
-        with database.connect() as connection:
-            if _there(database, connection, target):
-                return Prepared(target, target, None)
-    lock = database.hold(patience=patience)
+    lock = _lock_unless_there(database, target, patience) if database.many else database.hold()
+    if lock is None:
+        return Prepared(target, target, None)
     try:
         database.check()
         with database.connect() as connection:

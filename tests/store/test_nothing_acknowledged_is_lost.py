@@ -1,25 +1,30 @@
-"""What was acknowledged is on disk, however the process ends."""
+"""What was acknowledged is on disk, however the process ends. `TGS_KILLS_ALL=1` kills twenty times."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from bot.store.engine import open_store
 from bot.store.router import Router
+from tests.databases import PostgresqlServer
 from tests.store.support import CountedIds, StillClock, ask, url_of
 
 ROOT = Path(__file__).parents[2]
-KILLS = 6
+ALL = bool(os.environ.get("TGS_KILLS_ALL"))
+KILLS = 20 if ALL else 3
+KILLS_OF_TWO = 20 if ALL else 1
 
 
-def victim(path: Path, prefix: str, mode: str) -> subprocess.Popen[str]:
+def victim(url: str, prefix: str, mode: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.store.victim", str(path), prefix, mode],
+        [sys.executable, "-m", "tests.store.victim", url, prefix, mode],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
@@ -52,7 +57,7 @@ def fail(error: BaseException) -> None:
 async def test_kill_under_load_loses_no_acknowledged_delivery(path: Path) -> None:
     known: list[str] = []
     for round_ in range(KILLS):
-        known += acknowledged(victim(path, f"round{round_}", "load"), kill_after=200 + 150 * round_)
+        known += acknowledged(victim(url_of(path), f"round{round_}", "load"), kill_after=150 + 50 * round_)
         assert set(known) <= stored(path)
 
     counts = "SELECT (SELECT count(*) FROM deliveries), (SELECT count(DISTINCT delivery) FROM touches)"
@@ -63,6 +68,22 @@ async def test_kill_under_load_loses_no_acknowledged_delivery(path: Path) -> Non
     assert ask(path, "SELECT count(*) FROM deliveries WHERE routed_at IS NULL") == [(0,)]
 
 
+async def test_kill_under_load_loses_no_acknowledged_delivery_of_two_processes(postgresql: PostgresqlServer) -> None:
+    url = postgresql.fresh()
+    known: list[str] = []
+    with psycopg.connect(url, autocommit=True) as connection:
+        for round_ in range(KILLS_OF_TWO):
+            one, other = (victim(url, f"{name}{round_}", "load") for name in ("one", "other"))
+            known += acknowledged(one, kill_after=150)
+            known += acknowledged(other, kill_after=150)
+            found = connection.execute("SELECT guid FROM deliveries").fetchall()
+            assert set(known) <= {guid for (guid,) in found}
+        counts = "SELECT (SELECT count(*) FROM deliveries), (SELECT count(DISTINCT delivery) FROM touches)"
+        row = connection.execute(counts).fetchone()
+        assert row is not None
+        assert row[0] == row[1], "a delivery and its touches are stored together"
+
+
 @pytest.mark.parametrize(
     ("mode", "kept"),
     [
@@ -71,7 +92,7 @@ async def test_kill_under_load_loses_no_acknowledged_delivery(path: Path) -> Non
     ],
 )
 def test_a_crash_around_the_commit(path: Path, mode: str, kept: bool) -> None:
-    guids = acknowledged(victim(path, "one", mode), kill_after=None)
+    guids = acknowledged(victim(url_of(path), "one", mode), kill_after=None)
 
     assert guids == ["one-0"]
     assert stored(path) == ({"one-0", "one-1"} if kept else {"one-0"})

@@ -1,6 +1,6 @@
 """A process to be killed: takes deliveries in as fast as it can and says which ones were acknowledged.
 
-Usage: python -m tests.store.victim FILE PREFIX MODE, with MODE `load`, `before` or `after` (die around a commit).
+Usage: python -m tests.store.victim URL PREFIX MODE, with MODE `load`, `before` or `after` (die around a commit).
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from bot.domain.intake import Intake, SeenRepo, Touch, TouchKind
+from bot.settings_checks import is_postgresql
+from bot.store.engine import open_store
 from bot.store.inbox import SqlInbox
-from tests.store.support import REPO, StillClock, an_intent, fresh_store
+from bot.store.migrate import prepare
+from tests.store.support import REPO, CountedIds, StillClock, an_intent
 
 CLIENTS = 32
 SEEN = SeenRepo(REPO, "octo/widgets", 5, private=False)
@@ -25,14 +27,20 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def serve(path: Path, prefix: str, mode: str) -> None:
+async def serve(url: str, prefix: str, mode: str) -> None:
     armed: list[bool] = []
 
     def hook_for(moment: str) -> Callable[[], None]:
         return lambda: die() if armed and mode == moment else None
 
-    async with fresh_store(
-        path, StillClock(), before_commit=hook_for("before"), after_commit=hook_for("after")
+    prepare(url, StillClock())
+    async with open_store(
+        url,
+        StillClock(),
+        CountedIds(),
+        shared=is_postgresql(url),
+        before_commit=hook_for("before"),
+        after_commit=hook_for("after"),
     ) as store:
         inbox = SqlInbox(store)
         numbers = itertools.count()
@@ -55,4 +63,4 @@ async def serve(path: Path, prefix: str, mode: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    asyncio.run(serve(sys.argv[1], sys.argv[2], sys.argv[3]))
