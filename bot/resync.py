@@ -60,10 +60,10 @@ class Resync:
 
     async def listen(self, repo: RepoRecord) -> RepoRecord:
         """The repository with the moment from which on commands in it count."""
-        if repo.heard_until is not None:
-            return repo
         since = self._clock.now().replace(microsecond=0) - FIRST_SECOND
-        return await self._save(repo, replace(repo, heard_until=since, listening_since=since))
+        while repo.heard_until is None:  # a webhook or another process may have changed the record meanwhile
+            repo = await self._save(repo, replace(repo, heard_until=since, listening_since=since))
+        return repo
 
     async def look(self, repo: RepoRecord) -> RepoRecord:
         """Mark what may have changed and store what was said. Raises what shall be tried again."""
