@@ -106,7 +106,7 @@ def test_once_on_a_pipe_it_ends_by_itself_when_all_work_is_done(tmp_path: Path) 
         tells_every_step(done.stdout)
     else:
         assert re.search(rf"^ +\d+\.\d s  .*“{ISSUE_TITLE}” is merged and done", done.stdout, re.MULTILINE)
-        assert became(done.stdout) == [(ISSUE_TITLE, "done", "1")]
+        assert became(done.stdout) == [(ISSUE_TITLE, "done", "2")]
     assert "\x1b[" not in done.stdout
     assert list((tmp_path / "tmp").iterdir()) == []
     assert processes_of(tmp_path) == []
