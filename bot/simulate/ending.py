@@ -5,9 +5,10 @@ Judged like the oracle: by the raw tables and by GitHub. A dry judgement says on
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot.simulate.hub import BOT, KEY
 from bot.simulate.process import START
@@ -32,16 +33,12 @@ def _items(history: History) -> list[tuple[str, object, str]]:
     found: list[tuple[str, object, str]] = []
     hub, disk = history.hub, history.disk
     live = {row["number"]: row for row in disk.rows("SELECT * FROM attempts WHERE phase <> 'ended'")}
-    spent = history.setup.facts.get("dispatches_per_day")
     for item in disk.rows("SELECT * FROM items"):
         number, state = item["number"], item["state"]
         issue = hub.issues[number]
         if number in live:
             found.append(("ends", number, f"#{number} is still worked on ({live[number]['phase']})"))
-        elif state in {"ready", "in-progress"} and spent is not None:
-            # Waits for tomorrow's runs, or for more of them.
-            continue
-        elif state not in AT_REST and not _waits_for_dependency(history, item):
+        elif state not in AT_REST and not _waits_for_somebody(item):
             found.append(("ends", number, f"#{number} is still {state}: {item['waiting']}"))
         if issue.deleted:
             continue
@@ -69,8 +66,12 @@ def _touched_by_people(history: History, number: int) -> bool:
     return by_people or sum(1 for event in issue.events if event.label == "tgs:ready" and event.actor != BOT) > 1
 
 
-def _waits_for_dependency(history: History, item: dict[str, object]) -> bool:
-    return "depend" in str(item["waiting"]) or "policy" in str(item["waiting"])
+WAITS_FOR_SOMEBODY = frozenset({"budget", "depends_on", "question", "runs_today"})
+"""Reasons that end with somebody's word, another item or another day, and name which."""
+
+
+def _waits_for_somebody(item: dict[str, Any]) -> bool:
+    return any(reason["code"] in WAITS_FOR_SOMEBODY for reason in json.loads(item["waiting"]))
 
 
 def _commands(history: History) -> list[tuple[str, object, str]]:

@@ -38,7 +38,7 @@ TROUBLED = (20 * 60.0, 100 * 60.0)
 SETTLE_STEP = 15 * 60.0
 """In fair weather it is looked this often whether everything has come to an end."""
 
-SETTLE_LIMIT = 30 * 3600.0
+SETTLE_LIMIT = 14 * 3600.0
 """Longer than every limit of the product: what has not ended by then is stuck."""
 
 DOWN = (2.0, 120.0)
@@ -80,8 +80,10 @@ def setup_of(seed: int, scale: float | None = None) -> Setup:
         lines.append("locks: [src/]")
     if rng.random() < 0.15:
         lines.append("claim_refs: true")
-    if rng.random() < 0.15:
-        lines.append(f"budgets:\n  dispatches_per_day: {rng.choice([2, 3, 5])}")
+    if rng.random() < 0.25:
+        lines.append(f"budgets:\n  dispatches_per_day: {rng.choice([2, 3, 5, 50])}")
+    else:
+        lines.append("budgets:\n  per_item: 1000\n  per_day: 1000")
     if rng.random() < 0.3:
         lines.append("assignee: none")
     if rng.random() < 0.3:

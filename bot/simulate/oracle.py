@@ -33,6 +33,8 @@ READ_WITHIN = 120.0
 OUTDATED = 45 * 60.0
 """Seconds after which what a person wants on GitHub must have reached the bot, webhook or not."""
 
+COMMAND = re.compile(r"intent:comment:\d+:\d+(?=\b)")
+
 SAID = re.compile(r"<!-- tgs:say (\S+) -->")
 
 
@@ -296,6 +298,11 @@ class Oracle(Watcher):
             there = [c for c in self.hub.comments.values() if marker in SAID.findall(c.body) and c.author.id == BOT.id]
             if len(there) > 1:
                 self.broken("I9", marker, f"said {len(there)} times: {marker}")
+            command = COMMAND.search(marker)
+            if command is not None:
+                own = [c for c in self.hub.comments.values() if c.author.id == BOT.id and command[0] in c.body]
+                if len({m for c in own for m in SAID.findall(c.body)}) > 1:
+                    self.broken("I9", command[0], f"the command {command[0]} was answered {len(own)} times")
 
     def taken(self, delivery: Delivery) -> None:
         """I12: what GitHub was told is taken is on disk."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bot.simulate.history import History, Setup, dissolve
 from bot.simulate.hub import MAIN, OWNER, WORKFLOW, Hub
@@ -52,6 +52,10 @@ class Stage:
             return act()
 
         return self.loop.run_until_complete(now())
+
+    def asks(self, call: Callable[[Replica], Coroutine[Any, Any, T]]) -> T:
+        """A call that the bot serves."""
+        return self.loop.run_until_complete(self.bot.process.answer(lambda: call(self.bot)))
 
     def state(self, number: int) -> str | None:
         rows = self.history.disk.rows("SELECT state FROM items WHERE number = ?", number)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from bot.domain.repository import RepoRecord
 from bot.queue.memory import MemoryQueue
-from bot.simulate.hub import MARIA
+from bot.resync import Resync
+from bot.simulate.hub import KEY, MARIA
+from bot.simulate.replica import Replica
 from bot.store.keyrows import KeyRow
 from tests.simulation.stage import staged
 
@@ -62,3 +66,21 @@ def test_a_database_that_hangs_does_not_keep_the_queue_spinning() -> None:
         return naps
 
     assert asyncio.run(whole()) < 200
+
+
+def test_a_repository_that_changes_while_it_is_first_looked_at_is_listened_to() -> None:
+    with staged() as stage:
+
+        async def story(bot: Replica) -> RepoRecord:
+            store = bot.store
+            known = await store.read(lambda tx: tx.repo(KEY))
+            assert known is not None
+            await store.write(lambda tx: tx.save_repo(known, replace(known, heard_until=None)))
+            read = await store.read(lambda tx: tx.repo(KEY))
+            assert read is not None
+            await store.write(lambda tx: tx.save_repo(read, replace(read, private=True)))
+            return await Resync(bot.github, store, store.clock).listen(read)
+
+        listened = stage.asks(story)
+        assert listened.heard_until is not None
+        assert listened.private
