@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, literal_column, select
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, literal_column, select
 
 from bot.domain.attempt import Attempt, AttemptPhase, Worker
 from bot.domain.intake import TouchKind
@@ -15,10 +15,16 @@ from bot.protocols.ledger import DuplicateLiveAttempt, LockRow
 from bot.store.dialect import insert_for, insert_new
 from bot.store.items import issue_key_of
 from bot.store.tables import attempts, locks, logs, touches
-from bot.store.verbs import Verbs, in_repo, of_issue, update_changed
+from bot.store.verbs import Verbs, given, in_given_repo, in_repo, of_given_issue, of_issue, update_changed
 
 # Written as a literal, as in the partial index, so that both databases can use that index.
 LIVE: ColumnElement[bool] = attempts.c.phase != literal_column(f"'{AttemptPhase.ENDED.value}'")
+_NEWEST = select(attempts).order_by(attempts.c.fence.desc(), attempts.c.claimed_at.desc()).limit(1)
+_LAST = _NEWEST.where(of_given_issue(attempts))
+_LIVE_ONE = _LAST.where(LIVE)
+_LIVE_ALL = select(attempts).where(in_given_repo(attempts), LIVE).order_by(attempts.c.number)
+_ALL = select(attempts).where(of_given_issue(attempts)).order_by(attempts.c.fence)
+_LOCKS = select(locks).where(in_given_repo(locks)).order_by(locks.c.path, locks.c.number)
 
 # The word that a `workflow_run.completed` webhook leaves on its touch and on the attempt that owns the run.
 RUN_COMPLETED = "completed"
@@ -113,8 +119,10 @@ class AttemptVerbs(Verbs):
 
     def _first(self, *where: ColumnElement[bool]) -> Attempt | None:
         """The newest attempt that meets the conditions."""
-        query = select(attempts).where(*where).order_by(attempts.c.fence.desc(), attempts.c.claimed_at.desc()).limit(1)
-        row = self.connection.execute(query).one_or_none()
+        return self._one(_NEWEST.where(*where), {})
+
+    def _one(self, query: Select[Any], values: dict[str, int]) -> Attempt | None:
+        row = self.connection.execute(query, values).one_or_none()
         return None if row is None else attempt_of(row)
 
     def live_by_phase(self) -> dict[str, int]:
@@ -135,15 +143,14 @@ class AttemptVerbs(Verbs):
         return self._first(attempts.c.id == id_)
 
     def live_attempt(self, key: IssueKey) -> Attempt | None:
-        return self._first(of_issue(attempts, key), LIVE)
+        return self._one(_LIVE_ONE, given(key))
 
     def last_attempt(self, key: IssueKey) -> Attempt | None:
         """The attempt with the highest fence, live or not."""
-        return self._first(of_issue(attempts, key))
+        return self._one(_LAST, given(key))
 
     def live_attempts(self, repo: RepoKey) -> list[Attempt]:
-        query = select(attempts).where(in_repo(attempts, repo), LIVE).order_by(attempts.c.number)
-        return [attempt_of(row) for row in self.connection.execute(query)]
+        return [attempt_of(row) for row in self.connection.execute(_LIVE_ALL, given(repo))]
 
     def live_attempts_of(self, token: str) -> list[Attempt]:
         """What is held under a worker token, in whichever repository."""
@@ -152,8 +159,7 @@ class AttemptVerbs(Verbs):
 
     def attempts(self, key: IssueKey) -> list[Attempt]:
         """All attempts of an item, oldest first."""
-        query = select(attempts).where(of_issue(attempts, key)).order_by(attempts.c.fence)
-        return [attempt_of(row) for row in self.connection.execute(query)]
+        return [attempt_of(row) for row in self.connection.execute(_ALL, given(key))]
 
     def attempt_of_run(self, repo: RepoKey, run_id: int) -> Attempt | None:
         return self._first(in_repo(attempts, repo), attempts.c.run_id == run_id)
@@ -230,7 +236,6 @@ class LockVerbs(Verbs):
     """The verbs of `bot.protocols.ledger.Ledger` about locks. Whether paths overlap is the domain's question."""
 
     def locks(self, repo: RepoKey) -> list[LockRow]:
-        query = select(locks).where(in_repo(locks, repo)).order_by(locks.c.path, locks.c.number)
         return [
             LockRow(
                 repo=repo,
@@ -240,7 +245,7 @@ class LockVerbs(Verbs):
                 since=row.since,
                 mode=row.mode,
             )
-            for row in self.connection.execute(query)
+            for row in self.connection.execute(_LOCKS, given(repo))
         ]
 
     def take_locks(self, rows: Sequence[LockRow]) -> None:

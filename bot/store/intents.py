@@ -12,7 +12,7 @@ from bot.domain.model import IssueKey
 from bot.store.dialect import insert_for, insert_new
 from bot.store.items import issue_key_of
 from bot.store.tables import intents, replies
-from bot.store.verbs import Verbs, of_issue
+from bot.store.verbs import Verbs, given, of_given_issue, of_issue
 
 
 def intent_values(intent: Intent) -> dict[str, Any]:
@@ -55,6 +55,13 @@ def intent_of(row: Row[Any]) -> Intent:
     )
 
 
+_OPEN = (
+    select(intents)
+    .where(of_given_issue(intents), intents.c.outcome.is_(None))
+    .order_by(intents.c.created_at, func.coalesce(intents.c.comment_id, 0), intents.c.seq)
+)
+
+
 class IntentVerbs(Verbs):
     """The verbs of `bot.protocols.ledger.Ledger` about intents and replies."""
 
@@ -64,12 +71,7 @@ class IntentVerbs(Verbs):
     def open_intents(self, key: IssueKey) -> list[Intent]:
         """Intents without an outcome, in the order in which people gave them (comments by time and id, lines of one
         comment from the top), whatever order the webhooks took."""
-        query = (
-            select(intents)
-            .where(of_issue(intents, key), intents.c.outcome.is_(None))
-            .order_by(intents.c.created_at, func.coalesce(intents.c.comment_id, 0), intents.c.seq)
-        )
-        return [intent_of(row) for row in self.connection.execute(query)]
+        return [intent_of(row) for row in self.connection.execute(_OPEN, given(key))]
 
     def settle_intent(self, id_: str, outcome: str, at: datetime, answer: str | None = None) -> bool:
         """True for the one call that settled it; the first outcome stays."""

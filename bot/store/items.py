@@ -10,7 +10,10 @@ from sqlalchemy import Row, and_, func, select, update
 from bot.domain.model import Asked, InstallationId, IssueKey, Item, ItemState, RepoId, RepoKey, Waiting
 from bot.store.dialect import insert_new
 from bot.store.tables import items, repos
-from bot.store.verbs import Verbs, in_repo, of_issue, update_changed
+from bot.store.verbs import Verbs, given, in_given_repo, in_repo, of_given_issue, of_issue, update_changed
+
+_ONE = select(items).where(of_given_issue(items))
+_ALL = select(items).where(in_given_repo(items)).order_by(items.c.number)
 
 
 def item_values(item: Item) -> dict[str, Any]:
@@ -121,15 +124,15 @@ class ItemVerbs(Verbs):
         return {state.value: count for state, count in self.connection.execute(query)}
 
     def item(self, key: IssueKey) -> Item | None:
-        row = self.connection.execute(select(items).where(of_issue(items, key))).one_or_none()
+        row = self.connection.execute(_ONE, given(key)).one_or_none()
         return None if row is None else item_of(row)
 
     def items(self, repo: RepoKey, *, states: Sequence[str] | None = None) -> list[Item]:
         """The repository's items by number. Raises ValueError for a word that is no state."""
-        query = select(items).where(in_repo(items, repo)).order_by(items.c.number)
+        query = _ALL
         if states is not None:
             query = query.where(items.c.state.in_([ItemState(state) for state in states]))
-        return [item_of(row) for row in self.connection.execute(query)]
+        return [item_of(row) for row in self.connection.execute(query, given(repo))]
 
     def item_of_thought(self, repo: RepoKey, thought_dir: str) -> Item | None:
         query = select(items).where(in_repo(items, repo), items.c.thought_dir == thought_dir)

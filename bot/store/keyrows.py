@@ -124,6 +124,11 @@ _ALL_ROWS, _DUE_ROWS = _rows_due(everything=True), _rows_due(everything=False)
 _FINISH_AT_REST, _FINISH_WITH_TIME = _finish(timed=False), _finish(timed=True)
 
 
+_ROW = select(keys).where(keys.c.key == bindparam("name"))
+_TOUCHED = select(keys.c.touched_at).where(keys.c.key == bindparam("name"))
+_EPOCH = select(keys.c.epoch).where(keys.c.key == bindparam("name"))
+
+
 class KeyVerbs(Verbs):
     """The verb of `bot.protocols.ledger.Ledger` about the queue, and those that only the queue's adapter uses."""
 
@@ -144,10 +149,10 @@ class KeyVerbs(Verbs):
 
     def touched_at(self, key: Key) -> datetime | None:
         """When something outside last pointed at the key; None: never."""
-        return self.connection.execute(select(keys.c.touched_at).where(keys.c.key == str(key))).scalar_one_or_none()
+        return self.connection.execute(_TOUCHED, {"name": str(key)}).scalar_one_or_none()
 
     def key_row(self, key: str) -> KeyRow | None:
-        row = self.connection.execute(select(keys).where(keys.c.key == key)).one_or_none()
+        row = self.connection.execute(_ROW, {"name": key}).one_or_none()
         return None if row is None else row_of(row)
 
     def begin_run(self, key: str, process: str) -> KeyRow | None:
@@ -171,7 +176,7 @@ class KeyVerbs(Verbs):
 
     def epoch(self, key: str) -> int | None:
         """The epoch of the newest run of the key."""
-        return self.connection.execute(select(keys.c.epoch).where(keys.c.key == key)).scalar_one_or_none()
+        return self.connection.execute(_EPOCH, {"name": key}).scalar_one_or_none()
 
     def key_rows(self, until: datetime | None, limit: int | None = None) -> list[KeyRow]:
         """Rows that are due at `until`; with None all rows that have anything to do, now or later."""

@@ -15,7 +15,7 @@ from bot.protocols.ledger import CarriedRow
 from bot.store.dialect import insert_new
 from bot.store.items import issue_key_of
 from bot.store.tables import carried, questions, steers
-from bot.store.verbs import Verbs, in_repo, of_issue, update_changed
+from bot.store.verbs import Verbs, given, in_repo, of_given_issue, of_issue, update_changed
 
 
 def question_values(question: Question) -> dict[str, Any]:
@@ -65,12 +65,15 @@ def question_of(row: Row[Any]) -> Question:
     )
 
 
+_QUESTIONS = select(questions).where(of_given_issue(questions)).order_by(questions.c.ordinal)
+_STEERS = select(steers).where(of_given_issue(steers)).order_by(steers.c.at, steers.c.attempt, steers.c.seq)
+
+
 class QuestionVerbs(Verbs):
     """The verbs of `bot.protocols.ledger.Ledger` about questions."""
 
     def questions(self, key: IssueKey) -> list[Question]:
-        query = select(questions).where(of_issue(questions, key)).order_by(questions.c.ordinal)
-        return [question_of(row) for row in self.connection.execute(query)]
+        return [question_of(row) for row in self.connection.execute(_QUESTIONS, given(key))]
 
     def waiting_questions(self, repo: RepoKey) -> list[Question]:
         waiting = questions.c.status.in_([QuestionStatus.OPEN, QuestionStatus.EXPIRED])
@@ -114,8 +117,7 @@ class SteerVerbs(Verbs):
     """The verbs about words of people to agents."""
 
     def steers(self, key: IssueKey) -> list[Steer]:
-        query = select(steers).where(of_issue(steers, key)).order_by(steers.c.at, steers.c.attempt, steers.c.seq)
-        return [_steer_of(row) for row in self.connection.execute(query)]
+        return [_steer_of(row) for row in self.connection.execute(_STEERS, given(key))]
 
     def put_steer(self, steer: Steer) -> bool:
         return insert_new(

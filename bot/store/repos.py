@@ -11,7 +11,7 @@ from bot.domain.model import InstallationId, RepoId, RepoKey
 from bot.domain.repository import RepoRecord
 from bot.store.dialect import insert_new
 from bot.store.tables import items, repos, thought_blobs
-from bot.store.verbs import Verbs, in_repo, update_changed
+from bot.store.verbs import Verbs, given, in_given_repo, in_repo, update_changed
 
 
 def repo_values(repo: RepoRecord) -> dict[str, Any]:
@@ -82,11 +82,14 @@ def repo_of(row: Row[Any]) -> RepoRecord:
     )
 
 
+_ONE = select(repos).where(in_given_repo(repos))
+
+
 class RepoVerbs(Verbs):
     """The verbs of `bot.protocols.ledger.Ledger` about repositories."""
 
     def repo(self, key: RepoKey) -> RepoRecord | None:
-        row = self.connection.execute(select(repos).where(in_repo(repos, key))).one_or_none()
+        row = self.connection.execute(_ONE, given(key)).one_or_none()
         return None if row is None else repo_of(row)
 
     def repos(self, installation: InstallationId | None = None) -> list[RepoRecord]:

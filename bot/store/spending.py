@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, update
 
 from bot.domain.model import AttemptId, IssueKey, ItemState, RepoKey
 from bot.protocols.ledger import Cost
 from bot.store.tables import items, spending
-from bot.store.verbs import Verbs
+from bot.store.verbs import Verbs, given, in_given_repo, of_given_issue
 
 _AMOUNT: ColumnElement[int] = func.coalesce(spending.c.spent, spending.c.reserved)
+_SUM = select(func.coalesce(func.sum(_AMOUNT), 0))
+_ON_ISSUE = _SUM.where(of_given_issue(spending))
+_SINCE = _SUM.where(spending.c.at >= bindparam("since"))
+_SINCE_IN_REPO = _SINCE.where(in_given_repo(spending))
 _TO_START = [ItemState.READY, ItemState.IN_PROGRESS, ItemState.NEEDS_INPUT]
 
 
@@ -40,10 +45,7 @@ class SpendingVerbs(Verbs):
         return None if row is None else Cost(row.reserved, row.spent)
 
     def spent_on(self, key: IssueKey) -> int:
-        mine = and_(
-            spending.c.installation == key.installation, spending.c.repo == key.repo, spending.c.number == key.number
-        )
-        return self._sum(mine)
+        return self._sum(_ON_ISSUE, given(key))
 
     def spent_on_waiting(self, repo: RepoKey) -> tuple[tuple[int, int], ...]:
         """Only of items that may be started: sums over all history would grow for ever."""
@@ -64,10 +66,9 @@ class SpendingVerbs(Verbs):
         return tuple((int(number), int(total)) for number, total in self.connection.execute(query))
 
     def spent_since(self, since: datetime, repo: RepoKey | None = None) -> int:
-        when = spending.c.at >= since
-        if repo is not None:
-            when = and_(when, spending.c.installation == repo.installation, spending.c.repo == repo.repo)
-        return self._sum(when)
+        if repo is None:
+            return self._sum(_SINCE, {"since": since})
+        return self._sum(_SINCE_IN_REPO, {"since": since, **given(repo)})
 
-    def _sum(self, which: ColumnElement[bool]) -> int:
-        return int(self.connection.execute(select(func.coalesce(func.sum(_AMOUNT), 0)).where(which)).scalar_one())
+    def _sum(self, query: Select[int], values: dict[str, Any]) -> int:
+        return int(self.connection.execute(query, values).scalar_one())

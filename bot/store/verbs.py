@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, update
 
 from bot.domain.model import AttemptId, IssueKey, RepoKey
 from bot.protocols.clock import Clock
@@ -46,6 +46,25 @@ def in_repo(table: Table, key: RepoKey | IssueKey) -> ColumnElement[bool]:
 
 def of_issue(table: Table, key: IssueKey) -> ColumnElement[bool]:
     return and_(in_repo(table, key), table.c.number == key.number)
+
+
+def in_given_repo(table: Table) -> ColumnElement[bool]:
+    """`in_repo` of whichever key is `given` when the statement runs.
+
+    Statements that are made once are understood once by SQLAlchemy; making one costs more than running it, and a look
+    at an item runs a dozen.
+    """
+    return and_(table.c.installation == bindparam("installation"), table.c.repo == bindparam("repo"))
+
+
+def of_given_issue(table: Table) -> ColumnElement[bool]:
+    return and_(in_given_repo(table), table.c.number == bindparam("number"))
+
+
+def given(key: RepoKey | IssueKey) -> dict[str, int]:
+    """The parameters of `in_given_repo`, and of `of_given_issue` for an issue."""
+    place = {"installation": int(key.installation), "repo": int(key.repo)}
+    return place | {"number": key.number} if isinstance(key, IssueKey) else place
 
 
 def update_changed(
