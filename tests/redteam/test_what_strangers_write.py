@@ -16,7 +16,7 @@ from bot.domain.front_matter import FROM_ISSUE
 from bot.worker.prompts import CONTINUE, IMPLEMENT, filled, prompt
 from tests.redteam.corpus import HIDDEN, MARK
 from tests.redteam.report import Reached, Record, Technique, judge
-from tests.scenarios.steps import HOUR, MINUTE, item_of, last_attempt, running, scene
+from tests.scenarios.steps import MINUTE, item_of, last_attempt, running, scene
 from tests.world import World
 
 
@@ -237,7 +237,7 @@ async def test_a_title_names_no_branch_but_ours(tmp_path: Path, record_property:
         for name, title in NAMES.items():
             number = world.issue(title, by=world.rita)
             world.label(number, "tgs:ready")
-            await world.after(HOUR)
+            await world.settle()
             branch = (await last_attempt(world, number)).branch
             safe = branch.startswith(f"tgs/{number}-") and set(branch) <= set("abcdefghijklmnopqrstuvwxyz0123456789-/")
             judge(record_property, Technique.BRANCH_NAME, Reached(write=not safe), (name, branch))
