@@ -19,6 +19,7 @@ from bot.cli.tickets import is_ticket_file, read_ticket
 from bot.client.backlog import Addition, Settled
 from bot.client.plain import plain
 from bot.domain.labels import PRIORITIES
+from bot.domain.model import ItemState
 from bot.errors import UserError
 
 
@@ -71,7 +72,8 @@ def add(
     entry = added.entry
     named = f"{entry.name} ({plain(entry.title)})"
     if not added.new:
-        say(f"{named} is already queued; its state is {entry.state}.")
+        there = "already queued" if entry.state is ItemState.READY else "in the backlog already"
+        say(f"{named} is {there}; its state is {entry.state}.")
         return
     say(f"{'Enqueued ticket' if ticket else 'Added'} {named}: {entry.state}.")
 

@@ -47,11 +47,13 @@ def _start(ask: Ask) -> Answer:
     if item is not None and item.state is ItemState.IN_PROGRESS:
         if draft.live is not None:
             return already(ask, "running", attempt=draft.live.number)
+        if ask.args.in_turn:
+            return already(ask, "under_way")
         draft.change(not_before=None, expedited=True)
         draft.wake(draft.facts.key.repo_key)
         return done(ask, "expedited")
     if item is not None and item.state in {ItemState.IN_REVIEW, ItemState.NEEDS_INPUT}:
-        return cannot(ask, item.state.value)
+        return already(ask, "under_way") if ask.args.in_turn else cannot(ask, item.state.value)
     return _approved(ask, expedited=not ask.args.in_turn)
 
 

@@ -95,6 +95,7 @@ ALREADY: Final[MappingProxyType[str, Say]] = MappingProxyType(
     {
         "queued": lambda n: f"It is in the queue already{_position(n)}.",
         "running": lambda n: f"The agent is working on it already{_attempt(n)}.",
+        "under_way": lambda _: "It is under way already, and keeps its place.",
         "stopping": lambda _: "It is being stopped already. `/tgs stop --now` does not wait for a clean end.",
         "held": lambda n: f"It is on hold already ({_holder(n)}).",
         "not_held": lambda _: "It is not on hold.",

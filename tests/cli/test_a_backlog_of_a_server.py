@@ -226,7 +226,9 @@ async def test_an_item_is_claimed_and_settled(world: World, maria: Terminal, tmp
     assert (await maria.type(f"{backlog} complete {folder}")).code == 6
     world.push({f"{folder}/implementation.md": "# Done\n"}, branch=item[-1].branch)
     await maria.type(f"{backlog} complete {folder}")
+    await maria.type(f"{backlog} add {folder}")
     await olga.type(f"{backlog} fail --reason agent.crash --message 'It ran out of memory.'")
+    await olga.type(f"{backlog} add {second}")
     await olga.type(f"{backlog} claim {second}")
     await world.after(timedelta(minutes=2))
     await olga.type(f"{backlog} claim {second} --name phone")
