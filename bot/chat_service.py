@@ -11,8 +11,12 @@ from datetime import timedelta
 
 from bot.domain.attempt import Attempt
 from bot.domain.command_parser import parse
+from bot.domain.commands import Verb
+from bot.domain.intents import API_INTENT, Intent, IntentSource
 from bot.domain.model import IssueKey, Person
 from bot.domain.notes import NoteCode, note, to_json
+from bot.domain.questions import latest_round
+from bot.domain.replies import read_reply
 from bot.domain.talk import MAX_MESSAGE, MAX_STATUS, Message, MessageType, SenderType, once_of, words
 from bot.errors import UserError
 from bot.membership import NoSuchItem
@@ -43,6 +47,8 @@ class ChatService:
     async def say(self, person: Person, key: IssueKey, text: str, parent: int | None, request: str) -> Message:
         """A person's message. The comment follows within the item's next look, which begins at once.
 
+        Said to the agent's question (`parent` is its message) it is an answer, read as a comment would be.
+
         `request` names the request: its repetition finds the first message. Raises NoSuchItem, TooMany, and UserError
         for commands, empty or long texts and an unknown parent.
         """
@@ -58,6 +64,26 @@ class ChatService:
         kept = words(text)
         type_ = MessageType.REQUEST if parent is None else MessageType.RESPONSE
         message = Message(key, SenderType.HUMAN, person.login, type_, kept, now, parent, once=once)
+
+        def answers(tx: Ledger) -> list[Intent]:
+            """What it answers, as commands of the person; whether they may is checked where they are obeyed."""
+            asked = tx.message(key, parent) if parent is not None else None
+            round_ = latest_round(tx.questions(key))
+            if asked is None or asked.comment_id is None or all(q.comment_id != asked.comment_id for q in round_):
+                return []
+            return [
+                Intent(
+                    f"{API_INTENT}{once}:{number}",
+                    key,
+                    IntentSource.API,
+                    Verb.ANSWER.value,
+                    (str(number), ", ".join(answer)),
+                    person,
+                    now,
+                )
+                for number, answer in read_reply(text, round_).answers
+            ]
+
         said = to_json(note(NoteCode.SPOKEN, by=person.login, text=kept))
 
         def write(tx: Ledger) -> Message:
@@ -73,6 +99,8 @@ class ChatService:
             self._count(tx, message, PERSON_LIMIT)
             tx.put_message(message)
             tx.plan(OutboxRow(once, "comment", key, key.repo_key, None, now, None, said, -1))
+            for intent in answers(tx):
+                tx.put_intent(intent)
             tx.mark(key)
             return _stored(tx, key, once)
 

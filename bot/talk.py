@@ -37,9 +37,12 @@ def forward_to_chat(tx: Ledger, key: IssueKey, once: str, note: Note, comment: C
     if once.startswith(CHAT_ONCE):
         tx.bind_comment(key, once, comment.id)
     elif tx.item(key) is not None:
-        sender_type, text = SenderType.SYSTEM, words(_without_markers(comment.body))
+        # A question is the agent's, in the bot's words.
+        asks = note.code is NoteCode.QUESTION
+        sender_type, sender = (SenderType.WORKER, note.get("attempt")) if asks else (SenderType.SYSTEM, BOT)
+        text = words(_without_markers(comment.body))
         tx.put_message(
-            Message(key, sender_type, BOT, type_of(note.code), text, comment.created_at, comment_id=comment.id)
+            Message(key, sender_type, sender, type_of(note.code), text, comment.created_at, comment_id=comment.id)
         )
     _count_own(tx, key)
 

@@ -293,3 +293,40 @@ async def test_an_attempt_reads_only_what_was_left_for_it(tmp_path: Path) -> Non
         assert world.state(other) == "in-progress"
         assert (await last_attempt(world, number)).outcome is Outcome.ASKED
         await world.after(MINUTE)
+
+
+async def over_api(world: World, method: str, path: str, by: str, body: object = None) -> Any:
+    assert world.http is not None
+    headers = {"Authorization": f"Bearer {world.hub.user_token(by)}"}
+    async with world.http.request(method, f"{world.url}/api/v1{path}", json=body, headers=headers) as answer:
+        assert answer.status < 300, await answer.text()
+        return await answer.json()
+
+
+async def test_a_question_is_a_message_and_an_answer_over_the_api_counts(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        number = await asked(world)
+        item = await over_api(world, "GET", f"/repos/olga/greeter/items/{number}", "rita")
+        (question,) = item["questions"]
+        assert (question["number"], question["text"], question["status"]) == (1, GREETING["text"], "open")
+        assert [choice["label"] for choice in question["choices"]] == ["Hello", "Moin moin"]
+        assert question["comment_id"] in [comment.id for comment in world.comments(number)]
+
+        page = await over_api(world, "GET", f"/chat/messages?repo=olga/greeter&number={number}", "rita")
+        (message,) = [m for m in page["messages"] if m["comment_id"] == question["comment_id"]]
+        assert (message["sender_type"], message["type"], message["sender"]) == (
+            "worker",
+            "request",
+            question["attempt"],
+        )
+        reply = {"repo": "olga/greeter", "number": number, "text": "2", "parent": message["id"]}
+        said = await over_api(world, "POST", "/chat/messages", "maria", reply)
+        assert said["type"] == "response"
+        await world.settle()
+        assert "`maria` says:" in world.bot_said(number)[0]
+        assert world.state(number) == "in-progress"
+        item = await over_api(world, "GET", f"/repos/olga/greeter/items/{number}", "rita")
+        (question,) = item["questions"]
+        assert (question["answer"], question["answered_by"]) == (["Moin moin"], "maria")
+        await over_api(world, "POST", f"/repos/olga/greeter/items/{number}/actions/steer", "maria", {"args": ["hurry"]})
+        await world.settle()

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypedDict
 import msgspec
 
 from bot.backlog import MAX_PAGE, Listed
+from bot.domain.questions import QuestionStatus
 
 PAGE = 100
 """Items of one answer unless the caller says otherwise."""
@@ -102,6 +103,30 @@ class FoundProblem(TypedDict):
     remedy: str
 
 
+class OfferedChoice(TypedDict):
+    label: str
+    description: str
+
+
+class QuestionView(TypedDict):
+    """A question of the item's agent. `number` is what people type; `comment_id` is where it was asked."""
+
+    number: int
+    header: str
+    text: str
+    choices: list[OfferedChoice]
+    several: bool
+    default: str | None
+    status: QuestionStatus
+    asked_at: str
+    deadline: str | None
+    attempt: str
+    comment_id: int | None
+    answer: list[str]
+    answered_by: str | None
+    answered_at: str | None
+
+
 class ItemView(Listed):
     """An item with what the list leaves out."""
 
@@ -116,6 +141,7 @@ class ItemView(Listed):
     approved_at: str | None
     last_failure: str | None
     findings: list[FoundProblem]
+    questions: list[QuestionView]
 
 
 class Explained(msgspec.Struct):

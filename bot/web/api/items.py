@@ -7,6 +7,7 @@ call the same call.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from aiohttp import web
 from bot.backlog import Backlogs, Filters, Listed
 from bot.domain.attempt import Attempt
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Person, Role
+from bot.domain.questions import Question
 from bot.domain.repository import RepoRecord
 from bot.domain.timestamps import iso
 from bot.domain.views import TGS_STATUS
@@ -42,6 +44,8 @@ from bot.web.api.item_forms import (
     ItemsQuery,
     ItemView,
     LogView,
+    OfferedChoice,
+    QuestionView,
     RemoveQuery,
     Taken,
 )
@@ -121,7 +125,8 @@ class Items:
     async def one(self, request: web.Request) -> web.Response:
         _, repo = await self._callers.person_in(request)
         item, line, _ = await self._known(key_in(request, repo))
-        return answer(_full(item, line), headers=etag(item))
+        questions = await self._store.read(lambda tx: tx.questions(item.key))
+        return answer(_full(item, line, questions), headers=etag(item))
 
     async def change(self, request: web.Request) -> web.Response:
         person, repo = await self._callers.person_in(request)
@@ -246,7 +251,27 @@ def attempt_view(attempt: Attempt, repo: RepoRecord) -> AttemptView:
     )
 
 
-def _full(item: Item, line: Listed) -> ItemView:
+def _question(question: Question) -> QuestionView:
+    asked = question.asked
+    return QuestionView(
+        number=question.number,
+        header=asked.header,
+        text=asked.text,
+        choices=[OfferedChoice(label=choice.label, description=choice.description) for choice in asked.choices],
+        several=asked.several,
+        default=asked.default,
+        status=question.status,
+        asked_at=iso(question.asked_at),
+        deadline=iso(question.deadline),
+        attempt=question.attempt,
+        comment_id=question.comment_id,
+        answer=list(question.answer),
+        answered_by=question.answered_by.login if question.answered_by is not None else None,
+        answered_at=iso(question.answered_at),
+    )
+
+
+def _full(item: Item, line: Listed, questions: Sequence[Question]) -> ItemView:
     return ItemView(
         **line,
         since=iso(item.since),
@@ -260,6 +285,7 @@ def _full(item: Item, line: Listed) -> ItemView:
         approved_at=iso(item.snapshot.approved_at) if item.snapshot is not None else None,
         last_failure=item.last_failure.reason.value if item.last_failure is not None else None,
         findings=[FoundProblem(code=f.code, what=f.what, remedy=f.remedy) for f in item.findings],
+        questions=[_question(question) for question in questions],
     )
 
 
