@@ -83,12 +83,18 @@ class ModelLimits:
 
 @dataclass(slots=True)
 class Passed:
-    """What went through the door. `cost_usd` is an upper bound by list price; `until`: when a spent quota is back."""
+    """What went through the door. `cost_usd` is a guess by list price; `until`: when a spent quota is back.
+
+    `input_tokens` are those that came from no cache and went into none. `model` answered last.
+    """
 
     requests: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
     cost_usd: float = 0.0
+    model: str = ""
     last_error: int | None = None
     until: datetime | None = None
     exhausted: str = ""
@@ -178,7 +184,10 @@ class ModelDoor:
         read, write = next((r, w) for family, r, w in PRICES if family in meter.model)
         fresh, out = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
         made, kept = usage.get("cache_creation_input_tokens", 0), usage.get("cache_read_input_tokens", 0)
-        self.passed.input_tokens += fresh + made + kept
+        self.passed.input_tokens += fresh
+        self.passed.cache_write_tokens += made
+        self.passed.cache_read_tokens += kept
+        self.passed.model = meter.model or self.passed.model
         self.passed.output_tokens += out
         self.passed.cost_usd += ((fresh + made * CACHE_WRITE + kept * CACHE_READ) * read + out * write) / 1_000_000
 

@@ -5,7 +5,8 @@ environment; it gets an address on loopback and a token instead of the model's k
 and nothing else, and nobody is asked for a permission. How it ended is judged from `is_error`, the exit code and what
 the door to the model saw; each failure has a typed reason. A question ends the session, and its answer resumes it.
 
-A run that is told to stop gets SIGINT first, for only then it writes a last result; the transcript is there either way.
+A run that is told to stop gets SIGINT first, for only then it may write a last result; whether it does is a race inside
+the program. Without one, what it used is what the door counted; the transcript is there either way.
 A conversation that cannot be resumed is begun anew, with the answers in its prompt.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from bot.domain.model import FailureReason
+from bot.domain.usage import Usage
 from bot.worker.adapters.base import AgentResult, Session
 from bot.worker.adapters.claude_code_outcome import NOTHING, SCHEMA, Counted, Run, judge, used
 from bot.worker.adapters.claude_code_session import ASK, MAX_TRANSCRIPT, Desk, Earlier, read_transcript
@@ -113,7 +115,7 @@ class ClaudeCodeAdapter:
             _judged(session, stream, finished),
             session_id=stream.session_id,
             transcript=await desk.take_transcript(stream.session_id),
-            usage=used(stream.result, beginning.before, stream.turns),
+            usage=used(stream.result, beginning.before, stream.turns) or _passed(session, stream.turns),
             prompt_version=beginning.prompt_version,
         )
         return result, stream
@@ -138,6 +140,22 @@ def _judged(session: Session, stream: Stream, finished: Finished) -> AgentResult
     )
     until = passed.until if passed is not None and verdict.reason is FailureReason.QUOTA_PROVIDER else None
     return AgentResult(verdict.summary, verdict.reason, verdict.detail, asked=verdict.asked, not_before=until)
+
+
+def _passed(session: Session, turns: int) -> Usage | None:
+    """What the door counted, for a run that ended without a result: the tokens are right, the money is a guess."""
+    passed = session.model.passed if session.model is not None else None
+    if passed is None or not passed.requests:
+        return None
+    return Usage(
+        turns=turns,
+        input_tokens=passed.input_tokens,
+        output_tokens=passed.output_tokens,
+        cache_read_tokens=passed.cache_read_tokens,
+        cache_write_tokens=passed.cache_write_tokens,
+        cost_microusd=round(passed.cost_usd * 1_000_000),
+        model=passed.model,
+    )
 
 
 def _arguments(session: Session, desk: Desk, program: Path, beginning: Beginning) -> list[str]:
