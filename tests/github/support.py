@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -137,6 +137,20 @@ class Rig:
         return self.client.limits
 
 
-def make_client(session: ClientSession, url: str, clock: JumpingClock, tokens: Tokens) -> GitHubClient:
+def make_client(
+    session: ClientSession,
+    url: str,
+    clock: JumpingClock,
+    tokens: Tokens,
+    before_write: Callable[[], Awaitable[None]] | None = None,
+) -> GitHubClient:
     limits = Limits(clock, clock.sleep, write_spacing=0)
-    return GitHubClient(session, Origin(url, f"{url}/graphql"), tokens, limits, sleep=clock.sleep, jitter=lambda: 0.5)
+    return GitHubClient(
+        session,
+        Origin(url, f"{url}/graphql"),
+        tokens,
+        limits,
+        sleep=clock.sleep,
+        jitter=lambda: 0.5,
+        before_write=before_write,
+    )

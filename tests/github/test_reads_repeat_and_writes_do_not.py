@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from bot.errors import Invalid, NotFound, Unauthorized, Unavailable
+from bot.errors import Invalid, NotFound, Superseded, Unauthorized, Unavailable
 from bot.github import client as client_module
 from bot.github.calls import call
 from bot.github.limits import Lane
@@ -62,6 +62,19 @@ async def test_a_write_is_sent_once_and_its_loss_is_uncertain(rig: Rig, trouble:
             await send
         assert caught.value.uncertain
         assert len(rig.server.seen) == 1
+
+
+async def test_a_write_whose_right_was_lost_is_not_sent_and_a_read_is(rig: Rig) -> None:
+    async def lost() -> None:
+        raise Superseded("another run has begun")
+
+    client = make_client(rig.session, rig.server.url, rig.clock, rig.tokens, before_write=lost)
+    rig.server.say(OK)
+    for send in (client.request(WRITE), client.graphql_call("mutation { a }", {}, label="a", lane=Lane.WORDS)):
+        with pytest.raises(Superseded):
+            await send
+    assert rig.server.seen == []
+    assert (await client.request(READ)).data == {"ok": True}
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST"])

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
+from bot.bundles import Bundles
+from bot.domain.attempt import AttemptPhase, Worker, WorkerKind
 from bot.domain.model import AttemptId
 from bot.errors import SettingsError, Superseded
 from bot.protocols.ledger import Audit
@@ -23,8 +28,20 @@ from bot.store.files import PIECE, StoreFiles
 from bot.store.ledger import SqlLedger
 from bot.store.news import News, Wire
 from bot.store.postgresql import PostgresqlDatabase
+from bot.web.dist import Dist
+from bot.web.wheel import Wheel
 from tests.databases import PostgresqlServer
-from tests.store.support import ISSUE, OTHER_TENANT, REPO, START, CountedIds, StillClock
+from tests.store.support import (
+    ISSUE,
+    OTHER_TENANT,
+    REPO,
+    START,
+    CountedIds,
+    StillClock,
+    a_repo,
+    an_attempt,
+    an_item,
+)
 
 MINUTE = timedelta(minutes=1)
 
@@ -160,6 +177,45 @@ async def test_one_of_several_has_the_turn_until_its_time_is_over(two: Two) -> N
     two.clock.advance(MINUTE)
     assert await take(two.other, "other")  # type: ignore[misc]
     assert await two.other.read(lambda tx: tx.turn_last_done("sweep")) == START
+
+
+async def test_a_bundle_and_a_wheel_that_one_server_has_are_handed_out_by_the_other(two: Two, tmp_path: Path) -> None:
+    attempt = replace(an_attempt(), worker=Worker(WorkerKind.PULL, "machine"))
+    await two.one.write(lambda tx: tx.put_repo(a_repo()))
+    await two.one.write(lambda tx: tx.insert_item(an_item()))
+    await two.one.write(lambda tx: tx.insert_attempt(attempt))
+    mine = Bundles(two.one, two.clock, tmp_path / "mine", files=StoreFiles(two.one))
+    theirs = Bundles(two.other, two.clock, tmp_path / "theirs", files=StoreFiles(two.other))
+
+    async def upload(content: bytes) -> AsyncIterator[bytes]:
+        yield content
+
+    for content in (b"first", b"second"):
+        await mine.keep(attempt, upload(content), None)
+        found = await theirs.find(attempt)
+        assert found is not None
+        assert found.read_bytes() == content
+    assert len(await StoreFiles(two.one).names("bundle/")) == 1
+    assert await theirs.prune() == 1, "what was replaced"
+    assert await theirs.find(attempt) is not None
+    ended = replace(attempt, phase=AttemptPhase.ENDED, ended_at=START)
+    fresh = await two.one.read(lambda tx: tx.attempt(attempt.id))
+    assert fresh is not None
+    await two.one.write(lambda tx: tx.save_attempt(fresh, replace(ended, revision=fresh.revision)))
+    await theirs.prune()
+    assert await StoreFiles(two.one).names("") == []
+
+    wheel = Wheel("1", "tgs_bot-1-py3-none-any.whl", b"wheel", hashlib.sha256(b"wheel").hexdigest())
+    later = Wheel("2", "tgs_bot-2-py3-none-any.whl", b"later", hashlib.sha256(b"later").hexdigest())
+    old = Dist(base_url="http://x", folder=tmp_path / "a", build=lambda: wheel, files=StoreFiles(two.one))
+    new = Dist(base_url="http://x", folder=tmp_path / "b", build=lambda: later, files=StoreFiles(two.other))
+    await old.prepare()
+    app = web.Application()
+    app.add_routes(new.routes())
+    async with TestClient(TestServer(app)) as client:
+        answer = await client.get(f"/dist/{wheel.sha256}/{wheel.filename}")
+        assert (answer.status, await answer.read()) == (200, b"wheel")
+        assert (await client.get(f"/dist/{'0' * 64}/{wheel.filename}")).status == 404
 
 
 async def test_a_file_that_one_process_stored_another_one_has_whole_or_not_at_all(two: Two, tmp_path: Path) -> None:
