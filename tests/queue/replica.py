@@ -21,7 +21,7 @@ from bot.store.fencing import RUN, still_ours
 from tests.queue.drivers import FastClock, between_processes
 
 FAILURES = 0.1
-TAKES = 0.02
+TAKES = 0.1
 
 
 async def work(url: str, began: float, name: str, acts: str) -> None:
