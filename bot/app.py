@@ -175,6 +175,8 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: 
         process=world.process if shared else None,
     )
 
+    await engine.sweep.recall()
+
     def marked(key: str, priority: int = 0, *, at: datetime | None = None) -> None:
         if not shared:  # else it was queued with the commit
             queue.wake(key, priority, at=at)

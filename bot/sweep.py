@@ -43,6 +43,9 @@ GOOD = "deliveries"
 RETRY_SOON = timedelta(seconds=30)
 """When GitHub could not be asked at the start, try again this soon: nothing is known until then."""
 
+OWNER = "app_owner"
+"""The bookmark of the account that owns the App."""
+
 TURN = "sweep"
 HOT_TURN = "hot"
 """Their names among the things that one process of several does."""
@@ -135,13 +138,21 @@ class Sweep:
             self.last_success = max(done, self.last_success)
         return ours
 
+    async def recall(self) -> None:
+        """Whom an earlier process served counts until the first sweep, so that webhooks in between are taken."""
+        owner = await self._store.read(lambda tx: tx.bookmark(OWNER))
+        if owner is not None:
+            self._accounts.owner_is(int(owner))
+
     async def once(self) -> None:
         """One sweep. Raises GitHubError when the installations cannot be listed; what is known is marked first."""
         now = self._clock.now()
         await self._store.write(lambda tx: mark_everything(tx, now))
-        if self._accounts.owner_is(await self._github.app_owner()):
+        owner = await self._github.app_owner()
+        if self._accounts.owner_is(owner):
             # Who is served was not known yet when everything was marked.
             await self._store.write(lambda tx: mark_everything(tx, now))
+            await self._store.write(lambda tx: tx.set_bookmark(OWNER, str(owner)))
         # The same account for every installation: from here on our own events wake nobody.
         self.bot = await self._github.bot_user(InstallationId(0))
         seen: set[InstallationId] = set()

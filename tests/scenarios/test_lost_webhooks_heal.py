@@ -42,6 +42,23 @@ def lose(world: World, event: str | None = None) -> None:
     world.hub.hooks.faults.append(HookFault(HookFaultKind.VANISH, event=event, count=None))
 
 
+async def test_a_webhook_that_comes_before_the_first_sweep_of_a_new_process_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(tmp_path) as world:
+        await world.stop_bot()
+        await world.start_bot(allowed_accounts="")  # whom it serves is known to GitHub alone
+        await world.settle()
+        await world.stop_bot()
+
+        async def later() -> None: ...
+
+        monkeypatch.setattr(world, "sweep", later)
+        await world.start_bot(allowed_accounts="")
+        number = await dispatched(world)
+        assert world.state(number) == "in-progress"
+
+
 async def test_with_all_webhooks_lost_a_plan_is_built_and_merged_by_looking(tmp_path: Path) -> None:
     async with scene(tmp_path, policy=AUTO_POLICY, installed=False) as world:
         lose(world)
