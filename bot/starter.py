@@ -189,6 +189,8 @@ class Starter:
         approver = item.approver
         if approver is None:
             return None
+        if approver.is_bot and approver.id in policy.bots:
+            return None
         role: Role | None
         try:
             role = await self._github.role(repo.key, approver)

@@ -57,9 +57,10 @@ def _utc(time: datetime) -> datetime:
 
 
 def _asker(payload: IssueCommentPayload) -> Person | None:
-    """Who asks: the sender, unless the sender or the comment's author is a bot or gone."""
+    """Who asks: the sender. Nobody when one of sender and author is gone, or one of two is a bot: whether a bot may ask
+    for anything is for the policy to say, and then it speaks for itself."""
     author, sender = payload.comment.user, payload.sender
-    if author is None or sender is None or author.is_bot or sender.is_bot:
+    if author is None or sender is None or ((author.is_bot or sender.is_bot) and author.id != sender.id):
         return None
     return person(sender)
 

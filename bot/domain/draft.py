@@ -10,14 +10,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from bot.domain import fuse
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof
 from bot.domain.effects import Decision, Effect, HistoryLine, Save, Say, Show, Status, Visible, Words
 from bot.domain.facts import ItemFacts
+from bot.domain.fuse import MAX_WRITES
 from bot.domain.incidents import Sighting
 from bot.domain.lifecycle import ItemEvent, Move, Refusal, move
 from bot.domain.locks import Lock
 from bot.domain.model import Failure, FailureReason, IssueKey, Item, ItemState, Key
-from bot.domain.notes import Note
+from bot.domain.notes import Note, NoteCode, note
 from bot.domain.questions import Question, Steer
 from bot.domain.repository import RepoRecord
 
@@ -210,6 +212,14 @@ class Draft:
             self.look_again = when
 
     def finish(self) -> Decision:
+        ordered = self._fused(
+            [
+                *self.acts,
+                *sorted(self.visible, key=lambda v: isinstance(v, Status)),
+                *self.last_acts,
+                *self.words,
+            ]
+        )
         save = Save(
             item_before=self.facts.item,
             item_after=self.item,
@@ -225,19 +235,32 @@ class Draft:
             replied=tuple(self.replied),
             free_locks=self.free_locks,
             wake=tuple(self._wake),
-            words=tuple(word for word in self.words if isinstance(word, Say)),
+            words=tuple(word for word in ordered if isinstance(word, Say)),
             sighted=tuple(self.sighted),
             questions=self._changed_questions(),
             steers=tuple(self._steers[len(self.facts.steers) :]),
             told_steers=tuple(self._told_steers),
         )
-        ordered: list[Effect] = [
-            *self.acts,
-            *sorted(self.visible, key=lambda v: isinstance(v, Status)),
-            *self.last_acts,
-            *self.words,
-        ]
         return Decision(save, tuple(ordered), self.look_again)
+
+    def _fused(self, effects: list[Effect]) -> list[Effect]:
+        """The effects that are carried out; few when the item's fuse has blown."""
+        item = self.item
+        if item is None:
+            return effects
+        before = item.projection
+        # What carries out a command of a person is wanted, however often.
+        after = before if self.facts.intents else fuse.spend(before, effects, self.now)
+        if after != before:
+            self.change(projection=after)
+        if after.blown_at is None:
+            return effects
+        left = [effect for effect in effects if fuse.passes(effect)]
+        if before.blown_at is None:
+            self.note_history("fuse_blown", actor=BOT, cause=f"{after.writes} writes in an hour")
+            left.append(Say(self.facts.key, f"fuse:{self.now.isoformat()}", note(NoteCode.FUSE, limit=MAX_WRITES)))
+            self.wake(self.facts.key.repo_key)
+        return left
 
 
 __all__ = ["BOT", "Draft", "Show"]

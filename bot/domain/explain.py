@@ -14,7 +14,7 @@ from bot.domain.policy_model import Policy
 from bot.domain.questions import Question, QuestionStatus, latest_round
 from bot.domain.reasons import ReasonCode, waiting
 
-_KNOWN_AT_ONCE = frozenset({ReasonCode.HELD, ReasonCode.HUMAN_OWNED})
+_KNOWN_AT_ONCE = frozenset({ReasonCode.HELD, ReasonCode.HUMAN_OWNED, ReasonCode.FUSE})
 """Reasons that the item itself knows better than the last scheduling pass."""
 
 
@@ -23,6 +23,15 @@ def explain(draft: Draft, policy: Policy) -> tuple[Waiting, ...]:
     item = draft.item
     if item is None:
         return (waiting(ReasonCode.NOT_TRACKED),)
+    return (*_blown(item), *_of_state(draft, item, policy))
+
+
+def _blown(item: Item) -> tuple[Waiting, ...]:
+    at = item.projection.blown_at
+    return () if at is None else (waiting(ReasonCode.FUSE, since=at),)
+
+
+def _of_state(draft: Draft, item: Item, policy: Policy) -> tuple[Waiting, ...]:
     match item.state:
         case ItemState.PROPOSED:
             return (waiting(ReasonCode.NOT_APPROVED, state=item.state.value), *_held(item))

@@ -26,10 +26,13 @@ from bot.domain.draft import Draft
 from bot.domain.facts import IssueFacts, LabelEvent
 from bot.domain.labels import IntentLabel
 from bot.domain.lifecycle import ItemEvent
-from bot.domain.model import TERMINAL_STATES, FailureReason, ItemState, Role
+from bot.domain.model import TERMINAL_STATES, FailureReason, ItemState, Person, Role
 from bot.domain.notes import NoteCode, note
-from bot.domain.permissions import Capability, Denied, decide, needed
+from bot.domain.permissions import BOTS_ROLE, Capability, Denied, decide, needed
 from bot.domain.policy_model import Policy
+
+ROUNDS = 2
+"""How often a label of a bot that may not set it is taken off; after that the bots would only fight."""
 
 PRIORITY_LABELS = {
     IntentLabel.PRIORITY_HIGH.value: labels.PRIORITIES["high"],
@@ -93,10 +96,17 @@ def _consider_ready(draft: Draft, policy: Policy, issue: IssueFacts) -> None:
     item = draft.item
     if item is not None and event.id in item.refused_events:
         return
-    if event.actor is None or (event.actor.is_bot and not by_us(draft, event.actor)):
+    if event.actor is None:
         _refuse_ready(draft, policy, "unknown_actor", f"label:{event.id}", event)
         return
+    listed = event.actor.is_bot and event.actor.id in policy.bots
+    if event.actor.is_bot and not listed and not by_us(draft, event.actor):
+        if _rounds(draft, event.actor) <= ROUNDS:
+            # Said once, whichever event: a bot reads nothing and may set it again at once.
+            _refuse_ready(draft, policy, "bot", f"bot:{event.actor.id}", event)
+        return
     role = Role.ADMIN if by_us(draft, event.actor) else draft.facts.role_of(event.actor)
+    role = BOTS_ROLE if listed else role
     if role is None:
         draft.at(draft.now + ROLE_RETRY)
         return
@@ -115,6 +125,15 @@ def _consider_ready(draft: Draft, policy: Policy, issue: IssueFacts) -> None:
     if by_us(draft, event.actor):
         return
     approve(draft, policy, actor=event.actor, at=event.at, topic=f"label:{event.id}", cause=f"labelled {labels.READY}")
+
+
+def _rounds(draft: Draft, bot: Person) -> int:
+    """How often this bot has added the ready label."""
+    events = draft.facts.label_events or ()
+    return sum(
+        event.added and event.label == labels.READY and event.actor is not None and event.actor.id == bot.id
+        for event in events
+    )
 
 
 def _read_intent_labels(draft: Draft, policy: Policy, issue: IssueFacts) -> None:
@@ -155,7 +174,10 @@ def _consider_priority(draft: Draft, policy: Policy, name: str) -> None:
     event = newest(draft.facts.label_events, name, added=True)
     if event is None or event.id in item.refused_events:
         return
-    role = draft.facts.role_of(event.actor)
+    if event.actor is not None and event.actor.is_bot and event.actor.id not in policy.bots:
+        draft.change(refused_events=item.refused_events | {event.id})
+        return
+    role = BOTS_ROLE if event.actor is not None and event.actor.is_bot else draft.facts.role_of(event.actor)
     if event.actor is not None and role is None:
         draft.at(draft.now + ROLE_RETRY)
         return
@@ -201,6 +223,7 @@ def _refuse_ready(
             needs=needs or needed(Capability.START, policy.roles).name.lower(),
             has=has,
             actor=event.actor.login if event is not None and event.actor is not None else None,
+            id=event.actor.id if why == "bot" and event is not None and event.actor is not None else None,
         ),
     )
     take_label_off(draft)

@@ -185,6 +185,10 @@ class Projection:
     assignee: str | None = None
     put_backs: int = 0
     status_generation: int = 0
+    hour: datetime | None = None
+    """When the present hour of the fuse began, and how much was written in it."""
+    writes: int = 0
+    blown_at: datetime | None = None
 
 
 class FailureReason(StrEnum):

@@ -50,6 +50,7 @@ class NoteCode(StrEnum):
     APPROVAL_VOID = "approval_void"
     PLAN_CHANGED = "plan_changed"
     ISOLATION = "isolation"
+    FUSE = "fuse"
     # what somebody said over the API
     SPOKEN = "spoken"
 

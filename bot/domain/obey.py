@@ -7,6 +7,7 @@ executed in the order in which they were written.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
 
@@ -19,7 +20,7 @@ from bot.domain.facts import IntentFacts
 from bot.domain.intents import Intent, IntentSource
 from bot.domain.model import Role
 from bot.domain.notes import Note, NoteCode, note
-from bot.domain.permissions import Capability, Denied, decide
+from bot.domain.permissions import BOTS_ROLE, Capability, Denied, decide
 from bot.domain.policy_model import Policy
 from bot.domain.verbs import HANDLERS
 
@@ -46,6 +47,9 @@ def decline(draft: Draft) -> None:
     """Answer commands on a pull request that is no item's: there is nothing here that they could be about."""
     for facts in draft.facts.intents:
         intent = facts.intent
+        if intent.actor.is_bot:
+            draft.settle(intent.id, "ignored")
+            continue
         answer = note(NoteCode.NOT_TRACKED, verb=intent.verb, actor=intent.actor.login, on="pull")
         words = not facts.replied_recently and facts.unchanged and not intent.edited
         _answer(draft, intent, answer, refused=True, words=words, role=facts.role)
@@ -53,6 +57,12 @@ def decline(draft: Draft) -> None:
 
 def _one(draft: Draft, policy: Policy, facts: IntentFacts) -> None:
     intent = facts.intent
+    if intent.actor.is_bot:
+        if intent.actor.id not in policy.bots or intent.edited:
+            # Not a word: two bots that answer each other never end.
+            draft.settle(intent.id, "ignored")
+            return
+        facts = replace(facts, role=BOTS_ROLE)
     if intent.edited:
         _answer(draft, intent, note(NoteCode.EDITED_COMMAND, actor=intent.actor.login), refused=True)
         return

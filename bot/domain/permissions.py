@@ -14,6 +14,9 @@ from typing import Final, Protocol, assert_never
 from bot.domain.labels import IntentLabel
 from bot.domain.model import Role
 
+BOTS_ROLE: Final = Role.WRITE
+"""What a bot may that the policy lists by its number; GitHub knows no role of bots."""
+
 
 class Capability(StrEnum):
     """What a command needs. All but `READ` are roles in the policy file (`roles.<name>`)."""

@@ -268,6 +268,12 @@ class Policy(_Section):
         "tgs/{issue}-{slug}", description="Name of the bot's branches. `{issue}` is required, `{slug}` optional."
     )
     merge: Merge = Field(default_factory=Merge)
+    bots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (),
+        max_length=20,
+        description="Numeric ids of bot accounts that may label and command like people with the role write. Every "
+        "other bot is ignored.",
+    )
     incidents: bool = Field(
         True, description="Keep one issue for each cause that stops many items, such as a missing credential."
     )

@@ -27,6 +27,7 @@ class ReasonCode(StrEnum):
     PAUSED = "paused"
     NOT_APPROVED = "not_approved"
     HUMAN_OWNED = "human_owned"
+    FUSE = "fuse"
     HELD = "held"
     TAKEN = "taken"
     WORKER = "worker"
@@ -68,6 +69,7 @@ PARAMS: Final = MappingProxyType(
         ReasonCode.PAUSED: ("by", "reason", "until"),
         ReasonCode.NOT_APPROVED: ("state", "approver"),
         ReasonCode.HUMAN_OWNED: (),
+        ReasonCode.FUSE: ("since",),
         ReasonCode.HELD: ("by", "reason"),
         ReasonCode.TAKEN: ("worker", "attempt"),
         ReasonCode.WORKER: ("needs", "until"),

@@ -199,6 +199,8 @@ def _item_blockers(
     found: list[Waiting] = []
     if item.human_owned:
         found.append(waiting(ReasonCode.HUMAN_OWNED))
+    if item.projection.blown_at is not None:
+        found.append(waiting(ReasonCode.FUSE, since=item.projection.blown_at))
     if item.held_by is not None:
         found.append(waiting(ReasonCode.HELD, by=item.held_by, reason=item.held_reason or ""))
     if item.not_before is not None and item.not_before > now:

@@ -105,6 +105,7 @@ def type_of(code: NoteCode) -> MessageType:
             | NoteCode.APPROVAL_VOID
             | NoteCode.PLAN_CHANGED
             | NoteCode.ISOLATION
+            | NoteCode.FUSE
             | NoteCode.SPOKEN
         ):
             return MessageType.REQUEST

@@ -19,6 +19,7 @@ from bot.domain.commands import Verb
 from bot.domain.draft import Draft
 from bot.domain.effects import React, Show
 from bot.domain.explain import explain
+from bot.domain.fuse import mend
 from bot.domain.labels import IntentLabel
 from bot.domain.lifecycle import ItemEvent, Refusal
 from bot.domain.model import FailureReason, Item, ItemState
@@ -33,6 +34,7 @@ DONE = "rocket"
 
 
 def _start(ask: Ask) -> Answer:
+    _mend(ask)
     draft = ask.draft
     item = draft.item
     if item is not None and item.state in {ItemState.READY, ItemState.IN_PROGRESS} and draft.live is None:
@@ -115,7 +117,17 @@ def _stop(ask: Ask) -> Answer:
     return done(ask, "cancelled", pull=item.pull.number if item.pull else None)
 
 
+def _mend(ask: Ask) -> None:
+    """Whoever says that it shall go on has looked at what blew the fuse."""
+    draft = ask.draft
+    if draft.item is not None and draft.item.projection.blown_at is not None:
+        draft.change(projection=mend(draft.item.projection))
+        draft.note_history("fuse_mended", actor=ask.actor, cause=f"/tgs {ask.intent.verb}")
+        draft.wake(draft.facts.key.repo_key)
+
+
 def _retry(ask: Ask) -> Answer:
+    _mend(ask)
     draft = ask.draft
     item = draft.item
     if item is None:
@@ -316,6 +328,7 @@ def _state_params(ask: Ask) -> tuple[tuple[str, str], ...]:
 
 
 def _sync(ask: Ask) -> Answer:
+    _mend(ask)
     ask.draft.wake(ask.draft.facts.key.repo_key)
     ask.draft.repo = replace(ask.draft.repo, head_sha=None, preflight_head=None, resync_asked_at=ask.draft.now)
     return done(ask, "synced")

@@ -75,6 +75,13 @@ def label_refused(note: Note) -> str:
             return _to(
                 note.get("actor"), f"the label {label} needs the role {needs} or higher; {have}. It has no effect."
             )
+        case "bot":
+            who = f"{name(note.get('actor'))} is a bot (id {for_inline(note.get('id'))})"
+            return (
+                f"The label {label} has no effect: {who}. "
+                "To let it start work, list that number under `bots` in `.tgs/policy.yml`. I take the label off twice; "
+                "after that it may stay and still means nothing."
+            )
         case "incident":
             return f"The label {label} has no effect: this issue tells of what stops the bot, and is no work for it."
         case "unreadable":
@@ -91,7 +98,7 @@ def label_put_back(note: Note) -> str:
     shown = f" It shows that this is {state.value.replace('-', ' ')}." if state else ""
     return (
         f"I put the label {label} back once.{shown} State labels show where things stand; to change it, use a command "
-        "(`/tgs start`, `/tgs stop`, `/tgs retry`) or close the issue."
+        "(`/tgs start`, `/tgs stop`, `/tgs retry`) or close the issue. If it is changed again, I leave it as it is."
     )
 
 
@@ -132,6 +139,17 @@ def plan_changed(note: Note) -> str:
     return (
         f"The plan in {code_span(note.get('dir'), 150)} changed, so its approval does not hold any more. Read it, then "
         "add the label `tgs:ready` again or use `/tgs approve`."
+    )
+
+
+def fuse_blown(note: Note) -> str:
+    """The bot wrote too much about one item and has stopped."""
+    limit = for_inline(note.get("limit", "many"))
+    return (
+        f"I stopped here: within an hour I changed this issue more than {limit} times, which no work needs. Something "
+        "undoes what I do, or asks for it again and again: another bot, a script, or a mistake of mine. Look at the "
+        "issue's history for it. Nothing more is shown, started or merged here until somebody uses `/tgs sync` (go on) "
+        "or `/tgs retry`; what runs may end."
     )
 
 

@@ -93,6 +93,12 @@ def _sentence(code: ReasonCode, given: Mapping[str, str]) -> str:
             return "It is not approved yet. A maintainer can add the label `tgs:ready` or use `/tgs approve`."
         case ReasonCode.HUMAN_OWNED:
             return "People work on it themselves (label `tgs:no-agent`); removing the label gives it back to the bot."
+        case ReasonCode.FUSE:
+            since = f" at {at(given['since'])}" if given.get("since") else ""
+            return (
+                f"The bot stopped here{since}, because it had changed this issue far more often than work needs. "
+                "`/tgs sync` lets it go on."
+            )
         case ReasonCode.HELD:
             by = given.get("by", "")
             who = "by the label `tgs:hold`" if by in ("", "label") else f"by {name(by)}"

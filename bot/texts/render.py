@@ -105,6 +105,8 @@ def _words(note: Note, context: RenderContext) -> str:
             return attention.approval_void(note)
         case NoteCode.PLAN_CHANGED:
             return attention.plan_changed(note)
+        case NoteCode.FUSE:
+            return attention.fuse_blown(note)
         case NoteCode.ISOLATION:
             return attention.isolation(note)
         case NoteCode.SPOKEN:

@@ -293,7 +293,11 @@ class Claims:
         policy = policy_of(facts.repo)
         decision = advance(facts, policy, NOW)
         effects = tuple(effect for effect in decision.effects if isinstance(effect, CLAIM_STEPS))
-        save = replace(decision.save, words=(), repo_after=decision.save.repo_before)
+        item = decision.save.item_after
+        assert item is not None
+        # How much was written in this hour is left out: a claim takes a handful of writes.
+        item = replace(item, projection=replace(item.projection, hour=None, writes=0))
+        save = replace(decision.save, item_after=item, words=(), repo_after=decision.save.repo_before)
         if save.empty and not effects:
             return None
         words: Any = None

@@ -1,0 +1,69 @@
+"""A fuse for each item: when the bot writes far more about it than any work needs, it stops and asks a person.
+
+Promise: whatever undoes the bot's work again and again (another bot, a script, a defect of our own), an item gets at
+most `MAX_WRITES` writes in an hour and then one comment. After that it is neither shown nor started nor moved on until
+somebody says so (`/tgs sync`, `/tgs retry`, `/tgs start`); what runs may end. Writes that answer people are not
+counted: they end when people do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from bot.domain.effects import (
+    CancelRun,
+    CloseIssue,
+    Dispatch,
+    Effect,
+    MergePull,
+    OpenPull,
+    PublishClaim,
+    ReleaseClaim,
+    RevokeToken,
+    Say,
+    Show,
+    TakeReadyLabel,
+)
+from bot.domain.model import Projection
+
+MAX_WRITES: Final = 40
+"""In one hour. A whole attempt takes about ten, so this is four attempts in one hour."""
+
+WINDOW: Final = timedelta(hours=1)
+
+ANSWER: Final = "intent:"
+"""How the topics of answers to commands begin."""
+
+COUNTED = (CloseIssue, Dispatch, MergePull, OpenPull, PublishClaim, Say, Show, TakeReadyLabel)
+"""Edits of the status comment are spaced by themselves, and ending something is never too much."""
+
+ENDING = (CancelRun, ReleaseClaim, RevokeToken)
+"""What is still done when the fuse has blown."""
+
+
+def spend(projection: Projection, effects: Iterable[Effect], now: datetime) -> Projection:
+    """The projection with these writes counted; blown when they are too many."""
+    count = sum(isinstance(effect, COUNTED) and not _answer(effect) for effect in effects)
+    if count == 0:
+        return projection
+    fresh = projection.hour is None or now - projection.hour >= WINDOW
+    writes = count if fresh else projection.writes + count
+    blown = projection.blown_at or (now if writes > MAX_WRITES else None)
+    return replace(projection, hour=now if fresh else projection.hour, writes=writes, blown_at=blown)
+
+
+def mend(projection: Projection) -> Projection:
+    """A person says that it may go on."""
+    return replace(projection, hour=None, writes=0, blown_at=None)
+
+
+def passes(effect: Effect) -> bool:
+    """Whether the effect is carried out although the fuse has blown."""
+    return isinstance(effect, ENDING) or _answer(effect)
+
+
+def _answer(effect: Effect) -> bool:
+    return isinstance(effect, Say) and effect.topic.startswith(ANSWER)
