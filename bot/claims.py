@@ -15,7 +15,7 @@ from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Worker, WorkerKin
 from bot.domain.attempting import lease_of
 from bot.domain.explain import at_rest
 from bot.domain.lifecycle import ItemEvent, Refusal, move
-from bot.domain.locks import Lock, conflicts, parse_lock
+from bot.domain.locks import Held, Lock, parse_lock
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Waiting
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
@@ -165,7 +165,7 @@ def _ceilings(
 ) -> tuple[budget.Ceiling, ...]:
     day = budget.day_start(now)
     spent = budget.Spent(
-        ((item.key.number, tx.spent_on(item.key)),),
+        {item.key.number: tx.spent_on(item.key)},
         tx.spent_since(day, item.key.repo_key),
         tx.spent_since(day) if deployment_limit is not None else 0,
         deployment_limit,
@@ -204,9 +204,9 @@ def _blocked(tx: Ledger, item: Item, wanted: tuple[Lock, ...], policy: Policy, n
         return (waiting(ReasonCode.SLOTS, count=len(live), limit=policy.max_parallel),)
     if tx.count_dispatches(repo, now - DISPATCH_WINDOW) >= policy.budgets.dispatches_per_day:
         return (waiting(ReasonCode.RUNS_TODAY, limit=policy.budgets.dispatches_per_day),)
-    held = [
-        (parse_lock(row.path if row.mode == "write" else f"read:{row.path}"), row.issue)
-        for row in tx.locks(repo)
-        if row.issue != item.key.number
-    ]
-    return tuple(waiting(ReasonCode.LOCKS, path=path, number=number) for path, number in conflicts(wanted, held))
+    held = Held(
+        (parse_lock(row.path if row.mode == "write" else f"read:{row.path}"), row.issue) for row in tx.locks(repo)
+    )
+    return tuple(
+        waiting(ReasonCode.LOCKS, path=path, number=number) for path, number in held.against(wanted, item.key.number)
+    )

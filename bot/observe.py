@@ -324,7 +324,7 @@ def _records(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
 
 def _money(tx: Ledger, key: IssueKey, attempt: Attempt | None, now: datetime) -> tuple[budget.Spent, int]:
     cost = tx.cost(attempt.id) if attempt is not None else None
-    spent = budget.Spent(((key.number, tx.spent_on(key)),), tx.spent_since(budget.day_start(now), key.repo_key))
+    spent = budget.Spent({key.number: tx.spent_on(key)}, tx.spent_since(budget.day_start(now), key.repo_key))
     return spent, cost.reserved if cost is not None else 0
 
 

@@ -11,8 +11,8 @@ attempt, so the second one sees the first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -64,14 +64,14 @@ class Spent:
     `deployment_limit` is the operator's ceiling for all repositories together; None: there is none.
     """
 
-    items: tuple[tuple[int, int], ...] = ()
+    items: Mapping[int, int] = field(default_factory=dict)
     repository_today: int = 0
     deployment_today: int = 0
     deployment_limit: int | None = None
 
     def of(self, number: int) -> int:
         """What the item's attempts have cost or reserved."""
-        return dict(self.items).get(number, 0)
+        return self.items.get(number, 0)
 
 
 NOTHING_SPENT: Final = Spent()

@@ -15,11 +15,12 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 from bot.domain.timestamps import iso, parse_iso
@@ -67,6 +68,7 @@ class Lock:
         return self.path if self.mode is LockMode.WRITE else f"{READ_PREFIX}{self.path}"
 
 
+@lru_cache(maxsize=CLEANED_PATTERNS)
 def parse_lock(text: str) -> Lock:
     """One lock from front matter or policy. Raises InvalidLock."""
     mode = LockMode.WRITE
@@ -191,19 +193,47 @@ def _fixed_ends(segment: str) -> tuple[str, str]:
     return head, re.split(r"[*?]", segment)[-1]
 
 
-def conflicts(wanted: Sequence[Lock], held: Iterable[tuple[Lock, int]]) -> tuple[tuple[str, int], ...]:
-    """(wanted path, number of the item that holds it) for every lock in the way, sorted, without repetitions.
-
-    Two readers never conflict. The caller leaves out locks that the asking item holds itself.
+class Held:
+    """Locks that are held, and by which items, ordered by their first folder: two patterns that begin with different
+    plain names never meet, so that a long queue is not compared with every lock.
     """
-    holders = list(held)
-    found = {
-        (lock.path, holder)
-        for lock in wanted
-        for other, holder in holders
-        if LockMode.WRITE in (lock.mode, other.mode) and overlap(lock.path, other.path)
-    }
-    return tuple(sorted(found))
+
+    def __init__(self, locks: Iterable[tuple[Lock, int]] = ()) -> None:
+        self._below: dict[str, list[tuple[Lock, int]]] = {}
+        self._anywhere: list[tuple[Lock, int]] = []
+        for lock, holder in locks:
+            self.add(lock, holder)
+
+    def add(self, lock: Lock, holder: int) -> None:
+        """One more lock is held."""
+        first = _first(lock.path)
+        (self._anywhere if first is None else self._below.setdefault(first, [])).append((lock, holder))
+
+    def against(self, wanted: Iterable[Lock], asking: int) -> tuple[tuple[str, int], ...]:
+        """(wanted path, number of the item that holds it) for every lock in the way, sorted, without repetitions.
+
+        Two readers never conflict, and nobody is in the way of itself.
+        """
+        found = {
+            (lock.path, holder)
+            for lock in wanted
+            for other, holder in self._candidates(lock)
+            if holder != asking and LockMode.WRITE in (lock.mode, other.mode) and overlap(lock.path, other.path)
+        }
+        return tuple(sorted(found))
+
+    def _candidates(self, lock: Lock) -> Iterable[tuple[Lock, int]]:
+        first = _first(lock.path)
+        if first is None:
+            return chain(self._anywhere, *self._below.values())
+        return chain(self._anywhere, self._below.get(first, ()))
+
+
+@lru_cache(maxsize=CLEANED_PATTERNS)
+def _first(pattern: str) -> str | None:
+    """The plain name that every path of the pattern begins with; None when there is none."""
+    first = _segments(pattern)[0]
+    return None if _WILD.search(first) else first
 
 
 # --- export and import

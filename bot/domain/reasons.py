@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -104,8 +105,12 @@ PARAMS: Final = MappingProxyType(
 """The parameters of each reason, in order. Every one may be left out or empty; the sentence then says less."""
 
 
+@lru_cache(maxsize=4_096, typed=True)
 def waiting(code: ReasonCode, **params: object) -> Waiting:
-    """A reason as the ledger stores it. Times become ISO 8601 in UTC. Raises ValueError for an unknown parameter."""
+    """A reason as the ledger stores it. Times become ISO 8601 in UTC. Raises ValueError for an unknown parameter.
+
+    Remembered: most of a long queue waits for the same.
+    """
     names = PARAMS[code]
     unknown = set(params) - set(names)
     if unknown:

@@ -15,7 +15,7 @@ from typing import assert_never
 
 from bot.domain import budget as money
 from bot.domain.attempt import Attempt, WorkerKind
-from bot.domain.locks import Lock, conflicts, parse_lock
+from bot.domain.locks import Held, Lock, parse_lock
 from bot.domain.model import Item, ItemState, Waiting
 from bot.domain.policy_model import Policy, WorkSource
 from bot.domain.reasons import ReasonCode, waiting
@@ -77,7 +77,8 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime, taker: Taker = DIS
     queue = sorted((item for item in backlog.items if schedulable(item, live)), key=order)
     blockers = _repo_blockers(backlog, policy, now)
     slots = policy.max_parallel - len(backlog.live)
-    held = list(backlog.held_locks)
+    held = Held(backlog.held_locks)
+    prices = _Prices(taker, backlog, policy)
     start: list[Item] = []
     waits: list[tuple[Item, tuple[Waiting, ...], int]] = []
     wake: datetime | None = None
@@ -108,7 +109,7 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime, taker: Taker = DIS
                 )
             if len(start) >= runs_left:
                 reasons.append(waiting(ReasonCode.RUNS_TODAY, limit=policy.budgets.dispatches_per_day))
-        price = _price(taker, item, backlog, policy, planned)
+        price = prices.of(item, planned)
         if isinstance(price, money.Ceiling):
             reasons.append(over_budget(price, now))
             if price.scope is not money.Scope.ITEM:
@@ -118,7 +119,8 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime, taker: Taker = DIS
             continue
         planned += price if isinstance(price, int) else 0
         start.append(item)
-        held.extend((lock, item.key.number) for lock in wanted_locks(item, policy))
+        for lock in wanted_locks(item, policy):
+            held.add(lock, item.key.number)
     pause = backlog.repo.pause
     if pause is not None and pause.active(now) and pause.until is not None:
         wake = pause.until if wake is None else min(wake, pause.until)
@@ -131,12 +133,32 @@ def over_budget(ceiling: money.Ceiling, now: datetime) -> Waiting:
     return waiting(ReasonCode.BUDGET, scope=ceiling.scope.value, limit=money.usd(ceiling.limit), until=until)
 
 
-def _price(taker: Taker, item: Item, backlog: Backlog, policy: Policy, planned: int) -> int | money.Ceiling:
-    """What the next attempt of the item reserves, or the ceiling that forbids it."""
-    if not money.costs(taker.kind):
-        return 0
-    above = money.ceilings(item.key.number, item.spec, policy.budgets, backlog.spent, planned)
-    return money.reservation(policy.budgets, above, item.spec.agent or policy.agent.adapter)
+class _Prices:
+    """What the next attempt of each item reserves. Most of a queue has spent nothing and wants nothing special, so
+    that one answer serves them all.
+    """
+
+    def __init__(self, taker: Taker, backlog: Backlog, policy: Policy) -> None:
+        self._free = not money.costs(taker.kind)
+        self._spent = backlog.spent
+        self._policy = policy
+        self._known: dict[tuple[int, str, float | None], int | money.Ceiling] = {}
+
+    def of(self, item: Item, planned: int) -> int | money.Ceiling:
+        """The amount in micro-dollars, or the ceiling that forbids it. `planned` is reserved before it in this pass."""
+        if self._free:
+            return 0
+        spec, number, budgets = item.spec, item.key.number, self._policy.budgets
+        adapter = spec.agent or self._policy.agent.adapter
+        plain = number not in self._spent.items
+        wanted = (planned, adapter, spec.budget_usd)
+        known = self._known.get(wanted) if plain else None
+        if known is None:
+            above = money.ceilings(number, spec, budgets, self._spent, planned)
+            known = money.reservation(budgets, above, adapter)
+            if plain:
+                self._known[wanted] = known
+        return known
 
 
 def wanted_locks(item: Item, policy: Policy) -> tuple[Lock, ...]:
@@ -193,9 +215,7 @@ def _repo_blockers(backlog: Backlog, policy: Policy, now: datetime) -> list[Wait
     return found
 
 
-def _item_blockers(
-    item: Item, backlog: Backlog, held: Sequence[tuple[Lock, int]], policy: Policy, now: datetime
-) -> list[Waiting]:
+def _item_blockers(item: Item, backlog: Backlog, held: Held, policy: Policy, now: datetime) -> list[Waiting]:
     found: list[Waiting] = []
     if item.human_owned:
         found.append(waiting(ReasonCode.HUMAN_OWNED))
@@ -209,9 +229,8 @@ def _item_blockers(
     found.extend(
         waiting(ReasonCode.DEPENDS_ON, number=number) for number in backlog.open_dependencies.get(item.key.number, ())
     )
-    others = [(lock, number) for lock, number in held if number != item.key.number]
     found.extend(
         waiting(ReasonCode.LOCKS, path=path, number=number)
-        for path, number in conflicts(wanted_locks(item, policy), others)
+        for path, number in held.against(wanted_locks(item, policy), item.key.number)
     )
     return found

@@ -181,8 +181,8 @@ class Ledger(Protocol):
         """What all attempts of the item have cost, reservations of live ones included."""
         ...
 
-    def spent_on_waiting(self, repo: RepoKey) -> tuple[tuple[int, int], ...]:
-        """(number, cost) of each item of the repository that may still be started."""
+    def spent_on_waiting(self, repo: RepoKey) -> dict[int, int]:
+        """The cost by number, of each item of the repository that may still be started."""
         ...
 
     def spent_since(self, since: datetime, repo: RepoKey | None = None) -> int:

@@ -47,7 +47,7 @@ class SpendingVerbs(Verbs):
     def spent_on(self, key: IssueKey) -> int:
         return self._sum(_ON_ISSUE, given(key))
 
-    def spent_on_waiting(self, repo: RepoKey) -> tuple[tuple[int, int], ...]:
+    def spent_on_waiting(self, repo: RepoKey) -> dict[int, int]:
         """Only of items that may be started: sums over all history would grow for ever."""
         joined = spending.join(
             items,
@@ -63,7 +63,7 @@ class SpendingVerbs(Verbs):
             .where(items.c.installation == repo.installation, items.c.repo == repo.repo, items.c.state.in_(_TO_START))
             .group_by(spending.c.number)
         )
-        return tuple((int(number), int(total)) for number, total in self.connection.execute(query))
+        return {int(number): int(total) for number, total in self.connection.execute(query)}
 
     def spent_since(self, since: datetime, repo: RepoKey | None = None) -> int:
         if repo is None:

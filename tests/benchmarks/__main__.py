@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks`: measures, prints the table and writes it to docs/performance.md. Takes about 40 s."""
+"""`python -m tests.benchmarks`: measures for some minutes, prints the table and writes it to docs/performance.md."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks import engine, intake
 from tests.benchmarks.server import Kind
+from tests.databases import PostgresqlServer, postgresql_server
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 BEGIN, END = "<!-- measured by python -m tests.benchmarks -->\n", "<!-- end of measurement -->\n"
@@ -26,17 +27,19 @@ class Row:
     ratio: str = ""
 
 
-async def measure() -> list[Row]:
+async def measure(postgresql: PostgresqlServer) -> list[Row]:
     """Everything, one after the other."""
-    rows = _intake_rows(await intake.compare())
-    taken = await engine.latency()
-    p99 = statistics.quantiles(taken, n=100)[98]
-    rows.append(
-        Row(
-            f"Delivery sent → pass over its key begins, at {engine.RATE}/s",
-            f"p50 {statistics.median(taken):.1f} ms, p99 {p99:.1f} ms",
-        )
-    )
+    loaded, paced = await intake.compare(postgresql)
+    rows = [*_intake_rows(loaded), *_paced_rows(paced)]
+    for rate in engine.RATES:
+        for words, address in (("SQLite", None), ("PostgreSQL", postgresql.fresh())):
+            taken = await engine.latency(rate, address)
+            rows.append(
+                Row(
+                    f"Delivery sent → pass over its key begins, at {rate:,}/s, {words}",
+                    f"p50 {statistics.median(taken):.1f} ms, p99 {_p99(taken):.1f} ms",
+                )
+            )
     for locked, words in ((False, "no locks"), (True, "one lock each, 25 paths held")):
         grown = engine.scheduling(locked=locked)
         small, large = engine.SIZES
@@ -47,6 +50,22 @@ async def measure() -> list[Row]:
                 f"{grown.growth:.1f} × the time for 10 × the items",
             )
         )
+    rows.append(
+        Row(
+            "Scheduling passes over 1,000 repositories with ten ready items each",
+            f"{engine.many_repositories():.0f} ms",
+        )
+    )
+    light, heavy = await engine.weight(10_000), await engine.weight(100_000)
+    rows += [
+        Row("Start with 10,000 items that all wait to be looked at", f"{light.start:.2f} s"),
+        Row("Start with 100,000", f"{heavy.start:.2f} s", f"{heavy.start / light.start:.1f} × the time"),
+        Row(
+            "Memory with 10,000 and with 100,000 items, after a look at every repository",
+            f"{light.full:.0f} MiB, {heavy.full:.0f} MiB",
+            f"{heavy.full / light.full:.1f} × for 10 × the items; {light.empty:.0f} MiB before",
+        ),
+    ]
     rates = await engine.claims()
     rows.append(Row("Claims on disk, one after the other", f"{rates.single:,.0f}/s", "1.00"))
     rows.append(
@@ -64,21 +83,45 @@ async def measure() -> list[Row]:
     return rows
 
 
+NAMES = {
+    Kind.BARE: "bare aiohttp: body and HMAC only",
+    Kind.READ: "the product's endpoint, nothing stored",
+    Kind.DURABLE: "the product's endpoint, on disk before the answer (SQLite)",
+    Kind.POSTGRESQL: "the product's endpoint, on disk before the answer (PostgreSQL)",
+    Kind.PROBOT: "Probot 14 with an empty handler, nothing stored",
+}
+
+
 def _intake_rows(found: dict[Kind, intake.Measured]) -> list[Row]:
-    base = found[Kind.BARE]
-    names = {
-        Kind.BARE: "Webhook, bare aiohttp: body and HMAC only (baseline)",
-        Kind.READ: "Webhook, the product's endpoint, nothing stored",
-        Kind.DURABLE: "Webhook, the product's endpoint, on disk before the answer",
-    }
+    base, rival = found[Kind.BARE], found.get(Kind.PROBOT)
+    rows = []
+    for kind, one in found.items():
+        against = "" if rival is None else f", {one.rate / rival.rate:.2f} of Probot's"
+        rows.append(
+            Row(
+                f"Webhook, {NAMES[kind]}",
+                f"{one.rate:,.0f}/s, {one.micros:.0f} µs of processor each",
+                f"{one.rate / base.rate:.2f} of bare aiohttp's rate{against}, "
+                f"{one.micros / base.micros:.2f} × the processor time",
+            )
+        )
+    return rows
+
+
+def _paced_rows(found: dict[Kind, list[float]]) -> list[Row]:
+    rival = found.get(Kind.PROBOT)
     return [
         Row(
-            names[kind],
-            f"{one.rate:,.0f}/s, {one.micros:.0f} µs of processor each",
-            f"{one.rate / base.rate:.2f} of the rate, {one.micros / base.micros:.2f} × the processor time",
+            f"Answer at {intake.PACE}/s, {NAMES[kind]}",
+            f"p50 {statistics.median(taken):.1f} ms, p99 {_p99(taken):.1f} ms",
+            "" if rival is None else f"p99 {_p99(taken) / _p99(rival):.2f} of Probot's",
         )
-        for kind, one in found.items()
+        for kind, taken in found.items()
     ]
+
+
+def _p99(taken: list[float]) -> float:
+    return statistics.quantiles(taken, n=100)[98]
 
 
 def table(rows: list[Row], load: float) -> str:
@@ -115,7 +158,8 @@ def _file_system() -> str:
 
 def main() -> int:
     load = os.getloadavg()[0]
-    measured = table(asyncio.run(measure()), load)
+    with postgresql_server() as postgresql:
+        measured = table(asyncio.run(measure(postgresql)), load)
     sys.stdout.write(measured)
     page = PAGE.read_text(encoding="utf-8")
     head, _, rest = page.partition(BEGIN)

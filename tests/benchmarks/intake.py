@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import os
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.benchmarks.server import SECRET, Kind
 from tests.corpus.reading import as_delivered, encode, events_of
+from tests.databases import PostgresqlServer
 
 ROUNDS = 3
 """Each kind is measured so often, in turns: a machine that is busy for a while disturbs all of them alike."""
@@ -22,6 +28,10 @@ SECONDS = 1.5
 """Length of one measurement."""
 CONNECTIONS = 32
 """Connections at once; as many as in the measurement of other servers that the goals come from."""
+PACE = 200
+"""Deliveries a second of the measurement of answers: twenty busy installations."""
+PACE_SECONDS = 3.0
+"""Length of one such measurement: 600 answers give a usable 99th percentile."""
 EVENT = "workflow_run"
 """The most frequent large event of a busy repository."""
 
@@ -84,7 +94,7 @@ class Caller(asyncio.Protocol):
         length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
         if len(rest) < length:
             return
-        if not head.startswith(b"HTTP/1.1 202"):
+        if not head.startswith((b"HTTP/1.1 202", b"HTTP/1.1 200")):
             self.done.set_exception(RuntimeError(head.decode("latin-1")))
             self._transport.close()
             return
@@ -97,15 +107,31 @@ class Caller(asyncio.Protocol):
             self._transport.close()
 
 
-async def measure(kind: Kind, folder: Path, label: str) -> tuple[float, float]:
-    """(deliveries a second, µs of the server's processor time each) of one fresh server."""
+@asynccontextmanager
+async def server(kind: Kind, place: str, probot: Path | None) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """A fresh server and its port."""
+    ours = [sys.executable, "-m", "tests.benchmarks.server", kind.value, place]
+    theirs = ["node", str(probot / "server.mjs")] if probot is not None else []
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.benchmarks.server", kind.value, str(folder), stdin=PIPE, stdout=PIPE
+        *(theirs if kind is Kind.PROBOT else ours),
+        stdin=PIPE,
+        stdout=PIPE,
+        env={**os.environ, "BENCHMARK_SECRET": SECRET},
     )
-    assert process.stdin is not None
     assert process.stdout is not None
     try:
-        port = int(await process.stdout.readline())
+        yield process, int(await process.stdout.readline())
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def measure(kind: Kind, place: str, label: str, probot: Path | None) -> tuple[float, float]:
+    """(deliveries a second, µs of the server's processor time each) of one fresh server."""
+    async with server(kind, place, probot) as (process, port):
+        assert process.stdin is not None
+        assert process.stdout is not None
         request = signed(body_of(EVENT), EVENT, "DELIVERY")
         start = time.perf_counter()
         callers = [Caller(f"{label}-{number}", request, start + SECONDS) for number in range(CONNECTIONS)]
@@ -118,20 +144,96 @@ async def measure(kind: Kind, folder: Path, label: str) -> tuple[float, float]:
         process.stdin.close()
         used = float(await process.stdout.readline())
         await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     return answered / took, used / answered * 1e6
 
 
-async def compare() -> dict[Kind, Measured]:
-    """All kinds, in turns."""
-    found = {kind: Measured() for kind in Kind}
-    for number in range(ROUNDS):
-        for kind in Kind:
-            with tempfile.TemporaryDirectory(prefix="tgs-benchmark-") as folder:
-                rate, micros = await measure(kind, Path(folder), f"{kind.value}-{number}")
-            found[kind].rates.append(rate)
-            found[kind].cpu.append(micros)
-    return found
+class Paced(asyncio.Protocol):
+    """One connection that sends when it is told to and says how long the answer took."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(None)
+
+    async def ask(self, request: bytes) -> float:
+        self.answer = asyncio.get_running_loop().create_future()
+        start = time.perf_counter()
+        self.transport.write(request)
+        await self.answer
+        return (time.perf_counter() - start) * 1e3
+
+
+async def pace(kind: Kind, place: str, label: str, probot: Path | None) -> list[float]:
+    """Milliseconds from sending to the answer, at `PACE` deliveries a second."""
+    async with server(kind, place, probot) as (_, port):
+        loop = asyncio.get_running_loop()
+        free: asyncio.Queue[Paced] = asyncio.Queue()
+        for _number in range(CONNECTIONS):
+            _, one = await loop.create_connection(Paced, "127.0.0.1", port)
+            free.put_nowait(one)
+        body = body_of(EVENT)
+        requests = [signed(body, EVENT, f"{label}-{number}") for number in range(int(PACE * PACE_SECONDS))]
+        taken: list[float] = []
+
+        async def send(request: bytes) -> None:
+            one = await free.get()
+            taken.append(await one.ask(request))
+            free.put_nowait(one)
+
+        start = time.perf_counter() + 0.3
+        async with asyncio.TaskGroup() as group:
+            for number, request in enumerate(requests):
+                await asyncio.sleep(max(start + number / PACE - time.perf_counter(), 0))
+                group.create_task(send(request))
+    # The first ones warm the server up.
+    return taken[len(taken) // 10 :]
+
+
+@contextmanager
+def installed_probot() -> Iterator[Path | None]:
+    """A folder with Probot in it; None where there is no npm."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="tgs-benchmark-probot-") as folder:
+        there = Path(folder) / "probot"
+        shutil.copytree(Path(__file__).parent / "probot", there, ignore=shutil.ignore_patterns("node_modules"))
+        done = subprocess.run(
+            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=there, capture_output=True
+        )
+        yield there if done.returncode == 0 else None
+
+
+async def compare(postgresql: PostgresqlServer) -> tuple[dict[Kind, Measured], dict[Kind, list[float]]]:
+    """All kinds, in turns: under full load, and the milliseconds of an answer at a steady pace."""
+    with installed_probot() as probot:
+        kinds = [kind for kind in Kind if kind is not Kind.PROBOT or probot is not None]
+        loaded = {kind: Measured() for kind in kinds}
+        paced: dict[Kind, list[float]] = {kind: [] for kind in kinds}
+        for number in range(ROUNDS):
+            for kind in kinds:
+                with place_for(kind, postgresql) as place:
+                    rate, micros = await measure(kind, place, f"{kind.value}-{number}", probot)
+                loaded[kind].rates.append(rate)
+                loaded[kind].cpu.append(micros)
+        for number in range(ROUNDS):
+            for kind in kinds:
+                with place_for(kind, postgresql) as place:
+                    paced[kind] += await pace(kind, place, f"paced-{kind.value}-{number}", probot)
+    return loaded, paced
+
+
+@contextmanager
+def place_for(kind: Kind, postgresql: PostgresqlServer) -> Iterator[str]:
+    """Where a fresh server of this kind keeps what it is sent."""
+    if kind is Kind.POSTGRESQL:
+        yield postgresql.fresh()
+        return
+    with tempfile.TemporaryDirectory(prefix="tgs-benchmark-") as folder:
+        yield folder

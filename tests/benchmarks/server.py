@@ -1,4 +1,6 @@
-"""The servers that are compared, each as a process of its own: `python -m tests.benchmarks.server KIND FOLDER`.
+"""The servers that are compared, each as a process of its own: `python -m tests.benchmarks.server KIND PLACE`.
+
+PLACE is the folder or the address of the database. Probot is a process of Node's (`probot/server.mjs`).
 
 It prints its port, serves on loopback until its standard input is closed, and then prints the processor time that it
 used, in seconds.
@@ -41,6 +43,8 @@ class Kind(StrEnum):
     BARE = "bare"
     READ = "read"
     DURABLE = "durable"
+    POSTGRESQL = "postgresql"
+    PROBOT = "probot"
 
 
 class Nowhere:
@@ -67,28 +71,30 @@ def webhook(inbox: Inbox) -> Webhook:
 
 
 @asynccontextmanager
-async def routes_of(kind: Kind, folder: Path) -> AsyncIterator[list[web.RouteDef]]:
+async def routes_of(kind: Kind, place: str) -> AsyncIterator[list[web.RouteDef]]:
     """The routes of one kind, with what they need open."""
     match kind:
         case Kind.BARE:
             yield [web.post("/webhook", bare)]
         case Kind.READ:
             yield webhook(Nowhere()).routes()
-        case Kind.DURABLE:
-            url = f"sqlite:///{folder / 'benchmark.db'}"
+        case Kind.DURABLE | Kind.POSTGRESQL:
+            url = place if kind is Kind.POSTGRESQL else f"sqlite:///{Path(place) / 'benchmark.db'}"
             prepare(url, SystemClock())
             store = open_store(url, SystemClock(), RandomIds())
             try:
                 yield webhook(SqlInbox(store)).routes()
             finally:
                 await store.close()
+        case Kind.PROBOT:
+            raise ValueError("Probot is no server of ours")
         case _ as never:
             assert_never(never)
 
 
-async def serve(kind: Kind, folder: Path) -> None:
+async def serve(kind: Kind, place: str) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(QUIET))
-    async with routes_of(kind, folder) as routes:
+    async with routes_of(kind, place) as routes:
         app = web.Application(client_max_size=MAX_BODY)
         app.add_routes(routes)
         runner = web.AppRunner(app, access_log=None)
@@ -108,4 +114,4 @@ def _used() -> float:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Kind(sys.argv[1]), Path(sys.argv[2])))
+    asyncio.run(serve(Kind(sys.argv[1]), sys.argv[2]))

@@ -11,12 +11,12 @@ from bot.domain import labels
 from bot.domain.labels import IntentLabel
 from bot.domain.locks import (
     MAX_LOCKS,
+    Held,
     InvalidLock,
     InvalidLockFile,
     Lock,
     LockEntry,
     LockMode,
-    conflicts,
     export_locks,
     import_locks,
     overlap,
@@ -181,7 +181,7 @@ def test_locks_are_cleaned_sorted_and_bounded() -> None:
 
 @pytest.mark.parametrize(("mine", "theirs"), list(product(LockMode, LockMode)))
 def test_only_readers_share(mine: LockMode, theirs: LockMode) -> None:
-    found = conflicts([Lock("src/**", mine)], [(Lock("src/a.py", theirs), 7), (Lock("docs/**", theirs), 8)])
+    found = Held([(Lock("src/a.py", theirs), 7), (Lock("docs/**", theirs), 8)]).against([Lock("src/**", mine)], 1)
     assert found == (() if mine is theirs is LockMode.READ else (("src/**", 7),))
 
 

@@ -34,7 +34,7 @@ ATTEMPT = Attempt(
 
 
 def above(item: int, day: int = 0, everyone: int = 0, *, spec: WorkSpec | None = None) -> tuple[Ceiling, ...]:
-    spent = Spent(((7, item * USD),), day * USD, everyone * USD, 100 * USD)
+    spent = Spent({7: item * USD}, day * USD, everyone * USD, 100 * USD)
     return budget.ceilings(7, spec or WorkSpec(), Budgets(), spent)
 
 
