@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bot.domain import budget
+from bot.domain.asking import interrupted
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Worker, WorkerKind
 from bot.domain.attempting import lease_of
 from bot.domain.explain import at_rest
@@ -94,7 +95,7 @@ def claim(
         claimed_at=now,
         run_id=run_id,
         # A conversation goes on where it was; its work stands on the commit that it began with.
-        base_sha=last.base_sha if last is not None and last.outcome is Outcome.ASKED and not item.fresh else base_sha,
+        base_sha=last.base_sha if last is not None and _goes_on(last) and not item.fresh else base_sha,
         policy_hash=policy.hash,
         # A retry comes from `in-progress`: its ready label was taken long ago.
         ready_removed=item.state is ItemState.IN_PROGRESS,
@@ -210,3 +211,8 @@ def _blocked(tx: Ledger, item: Item, wanted: tuple[Lock, ...], policy: Policy, n
     return tuple(
         waiting(ReasonCode.LOCKS, path=path, number=number) for path, number in held.against(wanted, item.key.number)
     )
+
+
+def _goes_on(last: Attempt) -> bool:
+    """A conversation goes on from the commit that it began with; work that was begun stands on it."""
+    return last.outcome is Outcome.ASKED or interrupted(last)

@@ -130,7 +130,7 @@ def _conversation(tx: Ledger, attempt: Attempt) -> tuple[tuple[Answer, ...], Res
     fresh, item = tx.attempt(attempt.id), tx.item(attempt.key)
     if fresh is None or item is None:
         return (), None
-    resumable = resumable_of(tx, attempt.key, questions)
+    resumable = resumable_of(tx, attempt.key)
     after, delivered = hand_answers(fresh, questions, resumable, fresh=item.fresh)
     if after != fresh:
         tx.save_attempt(fresh, after)

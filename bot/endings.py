@@ -91,8 +91,10 @@ class Endings:
         log: str | None = None,
         usage: Usage | None = None,
         retry_at: datetime | None = None,
+        session_id: str | None = None,
     ) -> Settled:
-        """The work failed. `retryable` None: the reason decides; `retry_at`: when a spent quota is filled again.
+        """The work failed. `retryable` None: the reason decides; `retry_at`: when a spent quota is filled again;
+        `session_id`: the conversation that was left for the next attempt.
 
         Raises LostClaim, UserError for an unknown reason.
         """
@@ -105,7 +107,14 @@ class Endings:
         if attempt.report is None:
             now = self._clock.now()
             report = WorkerReport(
-                False, now, why, detail=message, retryable=retryable, usage=usage, retry_at=bounded_reset(retry_at, now)
+                False,
+                now,
+                why,
+                detail=message,
+                retryable=retryable,
+                usage=usage,
+                retry_at=bounded_reset(retry_at, now),
+                session_id=session_id,
             )
             await self._report(attempt, report, log)
         return await self._settled(attempt)

@@ -316,7 +316,7 @@ def _records(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
         spent,
         reserved,
         questions,
-        resumable_of(tx, key, questions),
+        resumable_of(tx, key),
         tuple(tx.steers(key)),
         item is None and tx.incident_issue(key),
     )
@@ -328,13 +328,10 @@ def _money(tx: Ledger, key: IssueKey, attempt: Attempt | None, now: datetime) ->
     return spent, cost.reserved if cost is not None else 0
 
 
-def resumable_of(tx: Ledger, key: IssueKey, questions: Sequence[Question]) -> AttemptId | None:
+def resumable_of(tx: Ledger, key: IssueKey) -> AttemptId | None:
     """The attempt whose conversation is kept for the next one of the item."""
-    round_ = latest_round(questions)
-    if not round_:
-        return None
-    asker = round_[0].attempt
-    return resumable(tx.attempts(key), asker if tx.carried(asker, Carried.TRANSCRIPT) is not None else None)
+    found = resumable(tx.attempts(key))
+    return found if found is not None and tx.carried(found, Carried.TRANSCRIPT) is not None else None
 
 
 def _labelled(issue: IssueFacts) -> bool:

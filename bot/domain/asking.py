@@ -20,6 +20,7 @@ from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, WorkerRepo
 from bot.domain.draft import BOT, Draft
 from bot.domain.effects import React
 from bot.domain.facts import ItemFacts, Reply
+from bot.domain.failures import CONTINUES
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.model import AttemptId, Item, ItemState, Person
 from bot.domain.notes import Note, NoteCode, note
@@ -299,14 +300,13 @@ def hand_answers(
     The latter are those of `questions` that change. From here on their answers are not changed any more.
     """
     round_ = latest_round(questions)
-    if not round_ or any(question.status is not QuestionStatus.ANSWERED for question in round_):
+    if any(question.status is not QuestionStatus.ANSWERED for question in round_):
         return attempt, ()
-    asker = round_[0].attempt
-    if asker == attempt.id or attempt.external:
+    if attempt.external or (round_ and round_[0].attempt == attempt.id):
         return attempt, ()
     delivered = tuple(replace(question, delivered=attempt.id) for question in round_ if question.delivered is None)
-    if attempt.resumes is None and resumable == asker and not fresh and attempt.report is None:
-        attempt = replace(attempt, resumes=asker)
+    if attempt.resumes is None and resumable is not None and not fresh and attempt.report is None:
+        attempt = replace(attempt, resumes=resumable)
     return attempt, delivered
 
 
@@ -322,18 +322,28 @@ def _hand_over(draft: Draft) -> None:
         draft.put_question(question)
 
 
-def resumable(attempts: Sequence[Attempt], kept: AttemptId | None) -> AttemptId | None:
-    """The attempt whose conversation may go on: the last that asked, unless a later one ended with a result.
+def resumable(attempts: Sequence[Attempt]) -> AttemptId | None:
+    """The attempt whose conversation may go on, if its transcript is still there.
 
-    `kept` is the attempt whose transcript is still there, if any.
+    The last one, when something outside interrupted it; else the last that asked, unless a later one ended with a
+    result.
     """
-    for attempt in reversed(attempts):
+    ended = [attempt for attempt in attempts if attempt.outcome is not None]
+    for attempt in reversed(ended):
         if attempt.outcome is Outcome.PUBLISHED:
             return None
-        if attempt.outcome is Outcome.ASKED:
-            named = attempt.report is not None and attempt.report.session_id is not None
-            return attempt.id if named and kept == attempt.id else None
+        if attempt.outcome is Outcome.ASKED or (attempt is ended[-1] and interrupted(attempt)):
+            return attempt.id if _named(attempt) else None
     return None
+
+
+def interrupted(attempt: Attempt) -> bool:
+    """Something outside ended its agent's work, and the conversation was left for the next attempt."""
+    return attempt.failure is not None and attempt.failure.reason in CONTINUES and _named(attempt)
+
+
+def _named(attempt: Attempt) -> bool:
+    return attempt.report is not None and attempt.report.session_id is not None
 
 
 # --- time -------------------------------------------------------------------------------------------

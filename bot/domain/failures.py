@@ -143,6 +143,10 @@ FAILURES: Final = MappingProxyType(
 """One row per reason; nothing else in the product decides what a failure leads to."""
 
 
+CONTINUES: Final = frozenset({_R.QUOTA_PROVIDER, _R.INFRA_MODEL, _R.AGENT_TIMEOUT})
+"""Something outside ended the agent's work: the next attempt goes on with its conversation and what it had begun."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Start again, not before `at` (aware UTC). The counters are the item's new ones."""

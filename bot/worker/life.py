@@ -23,6 +23,7 @@ from pydantic import SecretStr
 
 from bot.domain.bundle import ContextBundle
 from bot.domain.doubts import Doubt
+from bot.domain.failures import CONTINUES
 from bot.domain.model import FailureReason
 from bot.domain.questions import (
     MAX_QUESTIONS,
@@ -128,6 +129,7 @@ async def live(task: Task, api: Api, log: RunLog, interrupt: asyncio.Event) -> R
                 log.clean(failed.summary)[:_TEXT],
                 None,
                 isolation,
+                session_id=failed.session_id,
             )
         finally:
             await launcher.remove(place.root)
@@ -233,7 +235,7 @@ async def _work(
             taken = await take_up(task.context, place, _gate_folder(place), api, task.bearer, log)
             await workspaces.fill(place, task.context, source, launcher, taken.begun)
         if task.context.resume is not None and taken.resume is None:
-            heart.progress(0, 0, "The earlier conversation is gone; it begins afresh with question and answer.")
+            heart.progress(0, 0, "The earlier conversation is gone; it begins afresh.")
         session = _session(task, place, launcher, heart, log, taken.resume)
         before = await green_before(session, log)
         adapter = adapter_named(task.context.agent.adapter, place.work)
@@ -252,7 +254,9 @@ async def _work(
             asked = result.asked[:MAX_QUESTIONS]
             return RunOutcome(False, isolation=isolation, asked=asked, session_id=session_id)
         if result.reason is not None:
-            raise AttemptFailed(result.reason, result.detail, result.summary)
+            left = result.reason in CONTINUES
+            left_id = await leave(session, result, place.private / "leave", api, task.bearer, log) if left else None
+            raise AttemptFailed(result.reason, result.detail, result.summary, left_id)
         digest, doubts = await _take(task, session, log, result, before)
     except NothingToTake as nothing:
         raise AttemptFailed(nothing.reason, nothing.detail) from None

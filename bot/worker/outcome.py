@@ -35,13 +35,14 @@ class RunOutcome:
 
 
 class AttemptFailed(Exception):
-    """The attempt ends here, for a reason that the bot shall know."""
+    """The attempt ends here, for a reason that the bot shall know. `session_id`: its conversation was left behind."""
 
-    def __init__(self, reason: FailureReason, detail: str, summary: str = "") -> None:
+    def __init__(self, reason: FailureReason, detail: str, summary: str = "", session_id: str | None = None) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
         self.summary = summary
+        self.session_id = session_id
 
 
 def report_form(fence: int, outcome: RunOutcome) -> dict[str, object]:
@@ -58,7 +59,7 @@ def report_form(fence: int, outcome: RunOutcome) -> dict[str, object]:
     if outcome.doubts:
         report["doubts"] = doubts_form(outcome.doubts)
     if outcome.asked:
-        report |= {"asked": [question_form(question) for question in outcome.asked], "session_id": outcome.session_id}
+        report["asked"] = [question_form(question) for question in outcome.asked]
     if outcome.prompt_version:
         report["prompt"] = outcome.prompt_version
     report |= counted_form(outcome)
@@ -66,8 +67,10 @@ def report_form(fence: int, outcome: RunOutcome) -> dict[str, object]:
 
 
 def counted_form(outcome: RunOutcome) -> dict[str, object]:
-    """What the agent used, and when it can be asked again; only what is known."""
+    """What the agent used, what it left behind and when it can be asked again; only what is known."""
     found: dict[str, object] = {} if outcome.usage is None else {"usage": asdict(outcome.usage)}
+    if outcome.session_id is not None:
+        found["session_id"] = outcome.session_id
     return found if outcome.not_before is None else {**found, "retry_at": outcome.not_before.isoformat()}
 
 

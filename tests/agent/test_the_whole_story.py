@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from bot.demo.claude import KEY, QUESTION
-from bot.demo.model_api import Conversation, Script, finished, shell
+from bot.demo.model_api import Conversation, Script, Trouble, finished, shell
 from bot.demo.project import ISSUE_BODY, ISSUE_TITLE, greeting
 from bot.demo.stage import DemoAgent, Stage, set_stage
 from bot.domain.attempt import Attempt
 from bot.domain.budget import usage_of
-from bot.domain.model import InstallationId, IssueKey, RepoId
+from bot.domain.model import FailureReason, InstallationId, IssueKey, RepoId
 from bot.localhub.actions_model import Run
 from bot.localhub.git import BareRepo
 from tests.localhub.flow import log_of
@@ -131,3 +131,28 @@ async def test_words_of_a_person_reach_the_agent_while_it_works_and_people_see_h
         stage.comment(issue, "/tgs steer Use British spelling.")
         await until(told.is_set, lambda: everything(stage))
         await until(lambda: state(stage, issue.number) == "in-review", lambda: everything(stage))
+
+
+@pytest.mark.timeout(2 * LIMIT)
+async def test_after_a_spent_quota_the_same_conversation_goes_on_with_what_it_had_begun(tmp_path: Path) -> None:
+    def choose(conversation: Conversation) -> Script:
+        return [
+            shell("echo first > words.txt", "Begin"),
+            Trouble(
+                429, "wait", "rate_limit_error", {"retry-after": "1"}, times=6, then=shell("cat words.txt", "Look")
+            ),
+            shell("echo second >> words.txt && git add -A && git commit -qm 'Add words'", "Go on"),
+            finished("Both words."),
+        ]
+
+    async with set_stage(tmp_path, DemoAgent.CLAUDE_CODE, choose) as stage:
+        await until(lambda: any(i.user is stage.app.bot for i in stage.repo.issues.values()), lambda: "no set-up issue")
+        issue = stage.open_issue("Add two words", "In one file.")
+        stage.label(issue, "tgs:ready")
+        await until(lambda: state(stage, issue.number) == "in-review", lambda: everything(stage))
+        first, second = await attempts(stage, issue.number)
+        assert first.failure is not None
+        assert first.failure.reason is FailureReason.QUOTA_PROVIDER
+        assert second.resumes == first.id
+        branch = BareRepo(stage.repo.git_dir).file(f"refs/heads/{second.branch}", "words.txt")
+        assert branch == b"first\nsecond\n"

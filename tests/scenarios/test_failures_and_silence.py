@@ -160,6 +160,46 @@ async def test_a_spent_quota_is_waited_for_until_it_is_back_and_burns_no_attempt
         assert (await item_of(world, number)).attempts_burnt == 0
 
 
+INTERRUPTED = {
+    "a spent quota": ("quota.provider", True),
+    "a model that did not answer": ("infra.model", True),
+    "an end of its time": ("agent.timeout", True),
+    "a crash of its own": ("agent.crash", False),
+}
+
+
+@pytest.mark.parametrize(("reason", "goes_on"), INTERRUPTED.values(), ids=INTERRUPTED.keys())
+async def test_an_agent_that_was_interrupted_goes_on_where_it_was_after(
+    reason: str, goes_on: bool, tmp_path: Path
+) -> None:
+    async with scene(tmp_path) as world:
+        number = await running(world)
+        assert (await world.run().send("transcript", b"what was said so far\n"))[0] == 200
+        await world.run().fail(reason, "in the middle", session_id="s-9")
+        await world.after(2 * HOUR)
+        run = world.run()
+        assert len(world.runs()) == 2
+        await run.start()
+        resume = run.context["resume"]
+        assert (resume is not None) is goes_on
+        if goes_on:
+            assert (resume["session_id"], resume["answers"], resume["work_sha256"]) == ("s-9", {}, None)
+            assert await run.fetch("transcript") == (200, b"what was said so far\n")
+        await run.publish()
+        assert world.state(number) == "in-review"
+
+
+async def test_a_fresh_retry_leaves_the_conversation_of_the_interrupted_agent_behind(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        number = await running(world)
+        assert (await world.run().send("transcript", b"a long talk\n"))[0] == 200
+        await world.run().fail("quota.provider", "limit reached", session_id="s-9")
+        await say(world, number, "/tgs retry --fresh")
+        run = world.run()
+        await run.start()
+        assert run.context["resume"] is None
+
+
 # --- set-up ------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from bot.web.api.bodies import answer, body_of
 from bot.web.api.callers import bearer
 from bot.web.api.described import ATTEMPT, SHOWN_ATTEMPT, Caller, Example, Row
 from bot.web.api.problems import ApiProblem, Code
-from bot.web.api.run_forms import RetryAt, UsageBody, usage_of
+from bot.web.api.run_forms import RetryAt, SessionId, UsageBody, usage_of
 
 MAX_WORDS = 8_000
 """Characters of a text of a worker; more would not be read in a comment."""
@@ -50,6 +50,7 @@ class FailBody(msgspec.Struct, forbid_unknown_fields=True):
     log: str | None = None
     usage: UsageBody | None = None
     retry_at: RetryAt | None = None
+    session_id: SessionId | None = None
 
 
 class QueueCompleteBody(CompleteBody, forbid_unknown_fields=True, kw_only=True):
@@ -125,6 +126,7 @@ class AttemptsApi:
                 log=_kept(body.log),
                 usage=usage_of(body.usage),
                 retry_at=body.retry_at,
+                session_id=body.session_id,
             )
         )
 

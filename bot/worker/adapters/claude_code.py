@@ -22,12 +22,15 @@ from typing import Final
 
 from bot.domain.model import FailureReason
 from bot.domain.usage import Usage
+from bot.errors import UserError
 from bot.worker.adapters.base import AgentResult, Session
 from bot.worker.adapters.claude_code_outcome import NOTHING, SCHEMA, Counted, Run, judge, used
 from bot.worker.adapters.claude_code_session import ASK, MAX_TRANSCRIPT, Desk, Earlier, read_transcript
 from bot.worker.adapters.claude_code_stream import Stream
+from bot.worker.model_proxy import Passed
 from bot.worker.process import Ending, Finished
 from bot.worker.prompts import CONTINUE, IMPLEMENT, MOVED, filled, prompt
+from bot.worker.workspace import read_agent_file
 
 RETRIES: Final = 5  # of one request: 1 + 1 + 2 + 4 + 9 seconds; without a limit it is silent for minutes
 MAX_LINE: Final = 20_000_000  # bytes of one message: a tool's result may hold a whole file
@@ -97,6 +100,7 @@ class ClaudeCodeAdapter:
         self, session: Session, desk: Desk, program: Path, beginning: Beginning
     ) -> tuple[AgentResult, Stream]:
         """One run of the program, to its end."""
+        counted = replace(session.model.passed) if session.model is not None else Passed()
         stream = Stream(lambda text: session.progress(0, 0, text), session.on_line)
         words = asyncio.create_task(desk.pass_words_on())
         try:
@@ -115,7 +119,7 @@ class ClaudeCodeAdapter:
             _judged(session, stream, finished),
             session_id=stream.session_id,
             transcript=await desk.take_transcript(stream.session_id),
-            usage=used(stream.result, beginning.before, stream.turns) or _passed(session, stream.turns),
+            usage=used(stream.result, beginning.before, stream.turns) or _passed(session, counted, stream.turns),
             prompt_version=beginning.prompt_version,
         )
         return result, stream
@@ -142,18 +146,18 @@ def _judged(session: Session, stream: Stream, finished: Finished) -> AgentResult
     return AgentResult(verdict.summary, verdict.reason, verdict.detail, asked=verdict.asked, not_before=until)
 
 
-def _passed(session: Session, turns: int) -> Usage | None:
+def _passed(session: Session, before: Passed, turns: int) -> Usage | None:
     """What the door counted, for a run that ended without a result: the tokens are right, the money is a guess."""
     passed = session.model.passed if session.model is not None else None
-    if passed is None or not passed.requests:
+    if passed is None or passed.requests == before.requests:
         return None
     return Usage(
         turns=turns,
-        input_tokens=passed.input_tokens,
-        output_tokens=passed.output_tokens,
-        cache_read_tokens=passed.cache_read_tokens,
-        cache_write_tokens=passed.cache_write_tokens,
-        cost_microusd=round(passed.cost_usd * 1_000_000),
+        input_tokens=passed.input_tokens - before.input_tokens,
+        output_tokens=passed.output_tokens - before.output_tokens,
+        cache_read_tokens=passed.cache_read_tokens - before.cache_read_tokens,
+        cache_write_tokens=passed.cache_write_tokens - before.cache_write_tokens,
+        cost_microusd=round((passed.cost_usd - before.cost_usd) * 1_000_000),
         model=passed.model,
     )
 
@@ -193,10 +197,10 @@ async def _resumed(session: Session, desk: Desk) -> Beginning | None:
     if resume is None:
         return None
     try:
-        too_large = resume.transcript.stat().st_size > MAX_TRANSCRIPT
-        text = "" if too_large else await asyncio.to_thread(resume.transcript.read_text, "utf-8", "replace")
-    except OSError:
-        text = ""
+        raw = await asyncio.to_thread(read_agent_file, resume.transcript, MAX_TRANSCRIPT)
+    except (OSError, UserError):
+        raw = None
+    text = (raw or b"").decode("utf-8", "replace")
     if not text:
         session.on_line("the transcript cannot be read; a new conversation is begun")
         return None
