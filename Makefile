@@ -8,7 +8,7 @@ SEEDS ?= 100
 SIMULATE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate test-agent redteam lint check bench build run lock install install-dev clean
+.PHONY: help demo test simulate test-agent redteam eval lint check bench build run lock install install-dev clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ test-agent: $(VENV)/.agent ## Test with the real agent program (installs it)
 
 redteam: install-dev ## Play all attacks by text and by bundle; print how far they got
 	$(BIN)/python -m pytest -q -n 2 $(PYTEST_ARGS) tests/redteam tests/worker/test_gate_refuses_hostile_bundles.py
+
+eval: install-dev ## Small tasks for the agent (RUN_REAL_AGENT=1: the real one, with ANTHROPIC_API_KEY)
+	$(BIN)/python -m pytest -q -s $(PYTEST_ARGS) tests/eval
 
 lint: install-dev ## Style, types, layers, workflow files
 	$(BIN)/ruff check .

@@ -223,7 +223,14 @@ def _found(result: ResultFacts) -> Iterator[Doubt]:
             yield Doubt(DoubtKind.ERRORS_SWALLOWED, file.path)
     yield from _substance(result, work)
     yield from _claims(result, work)
-    if result.acceptance and set(result.acceptance) <= result.green_before and result.type in _CODE_TYPES:
+    # New tests give a check that was green before something to say.
+    tested = any(file.test and file.added for file in work)
+    if (
+        result.acceptance
+        and set(result.acceptance) <= result.green_before
+        and result.type in _CODE_TYPES
+        and not tested
+    ):
         yield Doubt(DoubtKind.GREEN_BEFORE, result.acceptance[0])
     if result.report is not None and sum(map(str.isalnum, result.report)) < LEAST_REPORT:
         yield Doubt(DoubtKind.EMPTY_REPORT, "implementation.md")
