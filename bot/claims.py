@@ -20,7 +20,7 @@ from bot.domain.locks import Held, Lock, parse_lock
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Waiting
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
-from bot.domain.schedule import DISPATCH_WINDOW, over_budget, wanted_locks
+from bot.domain.schedule import DISPATCH_WINDOW, gate, over_budget, wanted_locks
 from bot.domain.thoughts import branch_name
 from bot.domain.workers import DEFAULT_CLAIMS
 from bot.protocols.ledger import Audit, DuplicateLiveAttempt, Ledger, LockRow
@@ -75,6 +75,9 @@ def claim(
     found = move(item.state, ItemEvent.CLAIMED)
     if isinstance(found, Refusal):
         return NotClaimed((at_rest(item),))
+    closed = gate(item, policy, worker.kind)
+    if closed is not None:
+        return NotClaimed((closed,))
     wanted = wanted_locks(item, policy)
     blocked = _blocked(tx, item, wanted, policy, now)
     if blocked:

@@ -115,7 +115,8 @@ class ThoughtRef:
 class Snapshot:
     """What was approved, by whom and when. The run reads this, never the live issue.
 
-    `approver` is None when policy approved by itself (automatic readiness of thoughts).
+    `approver` is None when policy approved by itself (automatic readiness of thoughts). `confirmed`: somebody gave
+    `/tgs approve` for this very text, which policy may want before anything runs.
     """
 
     title: str
@@ -124,6 +125,7 @@ class Snapshot:
     approver: Person | None
     plan_sha: str | None = None
     contains_outsider_text: bool = False
+    confirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

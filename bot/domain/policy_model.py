@@ -238,6 +238,11 @@ class Policy(_Section):
     claim_refs: bool = Field(
         False, description="Guard claims by git references; for several deployments on one repository."
     )
+    require_approval: bool = Field(
+        False,
+        description="Nothing runs for an item before somebody gives `/tgs approve` for it, whoever put it into the "
+        "queue. Sessions of people are not held up.",
+    )
     ci_trust: CiTrust = Field(
         CiTrust.OUTSIDERS,
         strict=False,

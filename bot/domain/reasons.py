@@ -27,6 +27,7 @@ class ReasonCode(StrEnum):
     PREFLIGHT = "preflight"
     PAUSED = "paused"
     NOT_APPROVED = "not_approved"
+    GATE = "gate"
     HUMAN_OWNED = "human_owned"
     FUSE = "fuse"
     HELD = "held"
@@ -69,6 +70,7 @@ PARAMS: Final = MappingProxyType(
         ReasonCode.PREFLIGHT: ("what", "remedy"),
         ReasonCode.PAUSED: ("by", "reason", "until"),
         ReasonCode.NOT_APPROVED: ("state", "approver"),
+        ReasonCode.GATE: ("role",),
         ReasonCode.HUMAN_OWNED: (),
         ReasonCode.FUSE: ("since",),
         ReasonCode.HELD: ("by", "reason"),

@@ -17,6 +17,7 @@ from bot.domain import budget as money
 from bot.domain.attempt import Attempt, WorkerKind
 from bot.domain.locks import Held, Lock, parse_lock
 from bot.domain.model import Item, ItemState, Waiting
+from bot.domain.permissions import Capability, needed
 from bot.domain.policy_model import Policy, WorkSource
 from bot.domain.reasons import ReasonCode, waiting
 from bot.domain.repository import RepoRecord
@@ -91,6 +92,9 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime, taker: Taker = DIS
         reasons = [*blockers, *_item_blockers(item, backlog, held, policy, now)]
         if item.not_before is not None and item.not_before > now:
             wake = item.not_before if wake is None else min(wake, item.not_before)
+        closed = gate(item, policy, taker.kind)
+        if closed is not None:
+            reasons.append(closed)
         kept = _not_for(taker, item, backlog, policy, now)
         if kept is not None:
             reason, until = kept
@@ -213,6 +217,14 @@ def _repo_blockers(backlog: Backlog, policy: Policy, now: datetime) -> list[Wait
         else:
             found.append(waiting(ReasonCode.PREFLIGHT, what="the first checks have not run yet", remedy=""))
     return found
+
+
+def gate(item: Item, policy: Policy, kind: WorkerKind) -> Waiting | None:
+    """The manual gate: what the bot starts by itself waits for a person's explicit word, where policy wants that."""
+    confirmed = item.snapshot is not None and item.snapshot.confirmed
+    if not policy.require_approval or confirmed or kind not in {WorkerKind.ACTIONS, WorkerKind.PULL}:
+        return None
+    return waiting(ReasonCode.GATE, role=needed(Capability.APPROVE, policy.roles).name.lower())
 
 
 def _item_blockers(item: Item, backlog: Backlog, held: Held, policy: Policy, now: datetime) -> list[Waiting]:

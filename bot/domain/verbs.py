@@ -210,10 +210,25 @@ def _approve(ask: Ask) -> Answer:
     if item is not None and item.thought is not None and sha is not None and not item.thought.plan_sha.startswith(sha):
         return cannot(ask, "other_sha", sha=item.thought.plan_sha[:12])
     if item is not None and item.state in {ItemState.READY, ItemState.IN_PROGRESS, ItemState.NEEDS_INPUT}:
-        return already(ask, "approved")
+        return done(ask, "confirmed") if _confirm(ask) else already(ask, "approved")
     if item is not None and item.state is not ItemState.PROPOSED:
         return cannot(ask, item.state.value)
-    return _approved(ask, expedited=False)
+    answer = _approved(ask, expedited=False)
+    if answer is not None and answer.code is NoteCode.DONE:
+        _confirm(ask)
+    return answer
+
+
+def _confirm(ask: Ask) -> bool:
+    """Open the manual gate for the approved text; False when it is open, or there is none."""
+    draft = ask.draft
+    snapshot = draft.item.snapshot if draft.item is not None else None
+    if not ask.policy.require_approval or snapshot is None or snapshot.confirmed:
+        return False
+    draft.change(snapshot=replace(snapshot, confirmed=True))
+    draft.note_history("confirmed", actor=ask.actor, cause="/tgs approve")
+    draft.wake(draft.facts.key.repo_key)
+    return True
 
 
 def _reject(ask: Ask) -> Answer:

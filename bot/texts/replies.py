@@ -72,6 +72,7 @@ DONE: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "paused": _paused,
         "resumed": lambda _: "The repository is no longer paused.",
         "priority": lambda n: f"Its priority is {for_inline(n.get('value', '0'))} now.",
+        "confirmed": lambda _: "It is approved to run. The status comment says when it starts.",
         "steering": lambda _: "The agent hears it with its next sign of life, within a minute.",
         "steered": lambda n: f"The agent was told at {at(n.get('at'))}.",
         "steered_next": lambda _: "The attempt ended before it could be told; the next one finds it in its notes.",
