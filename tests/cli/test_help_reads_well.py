@@ -13,6 +13,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from bot.cli.main import app
+from tests.cli.terminal import here
 from tests.cli.town import plain_environment, tgs
 
 TOP = """\
@@ -94,7 +95,7 @@ async def test_the_top_names_every_command_with_a_whole_sentence(tmp_path: Path)
 
 @pytest.mark.parametrize("command", WHOLE)
 async def test_the_commands_of_every_day_explain_themselves(command: str, tmp_path: Path) -> None:
-    done = await tgs(*command.split(), "--help", env=plain_environment(tmp_path))
+    done = await here(*command.split(), "--help", env=plain_environment(tmp_path))
     assert (done.code, done.out, done.err) == (0, WHOLE[command], "")
 
 
@@ -133,7 +134,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("args", "words"), WRONG.values(), ids=WRONG.keys())
 async def test_wrong_use_is_exit_code_2_and_named(args: list[str], words: str, tmp_path: Path) -> None:
-    done = await tgs(*args, env=plain_environment(tmp_path))
+    done = await here(*args, env=plain_environment(tmp_path))
     assert (done.code, done.out) == (2, "")
     assert words in done.err
     assert "Traceback" not in done.err
@@ -141,7 +142,7 @@ async def test_wrong_use_is_exit_code_2_and_named(args: list[str], words: str, t
 
 
 async def test_wrong_use_is_json_where_json_was_asked_for(tmp_path: Path) -> None:
-    done = await tgs("server", "backlog", "list", "--state", "open", "--json", env=plain_environment(tmp_path))
+    done = await here("server", "backlog", "list", "--state", "open", "--json", env=plain_environment(tmp_path))
     assert (done.code, done.out) == (2, "")
     told = json.loads(done.err)["error"]
     assert (told["code"], told["exit"]) == ("usage", 2)

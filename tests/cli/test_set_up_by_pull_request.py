@@ -13,7 +13,8 @@ import pytest
 from bot.localhub.core import Actor, ActorKind, Repository
 from bot.localhub.core import Role as HubRole
 from bot.localhub.merging import merge
-from tests.cli.town import Done, Town, tgs
+from tests.cli.terminal import here
+from tests.cli.town import Done, Town
 
 WHEEL = ["--wheel-url", "https://tgs.example.org/dist/tgs_bot-0.1.0-py3-none-any.whl", "--wheel-sha256", "ab" * 32]
 SERVER = ["--server", "https://tgs.example.org"]
@@ -35,7 +36,7 @@ def fresh(town: Town) -> Repository:
 
 async def init(town: Town, *args: str, login: str = "maria", **changes: str) -> Done:
     environment = town.client_environment(login) | changes
-    return await tgs("init", *SERVER, *WHEEL, *args, env=environment, cwd=town.tmp)
+    return await here("init", *SERVER, *WHEEL, *args, env=environment, cwd=town.tmp)
 
 
 def pulls(town: Town, repo: Repository) -> list[Any]:

@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from bot.localhub.core import Fault, FaultKind
+from tests.cli.terminal import here
 from tests.cli.town import SECRET, Server, Town, plain_environment, tgs
 
 SERVE_TIME = 90
@@ -113,9 +114,9 @@ async def test_a_second_server_on_the_same_database_is_refused_and_a_backup_is_n
         assert f"The database {town.database} is in use by another process (pid {server.process.pid}" in second.err
         assert "Stop that process first" in second.err
         assert "Traceback" not in second.err
-        upgrade = await tgs("db", "upgrade", env=environment)
+        upgrade = await here("db", "upgrade", env=environment)
         assert (upgrade.code, "in use by another process" in upgrade.err) == (2, True)
-        backup = await tgs("db", "backup", env=environment)
+        backup = await here("db", "backup", env=environment)
         assert backup.code == 0
         copy = Path(backup.out.strip())
         assert rows(copy, "PRAGMA integrity_check") == [("ok",)]
@@ -143,7 +144,7 @@ async def test_an_address_of_another_machine_is_named(town: Town) -> None:
 @pytest.mark.timeout(SERVE_TIME)
 async def test_a_database_of_a_newer_version_is_refused_and_left_alone(town: Town) -> None:
     environment = town.server_environment()
-    assert (await tgs("db", "upgrade", env=environment)).code == 0
+    assert (await here("db", "upgrade", env=environment)).code == 0
     with contextlib.closing(sqlite3.connect(town.database)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
         connection.commit()
@@ -159,23 +160,23 @@ async def test_a_database_of_a_newer_version_is_refused_and_left_alone(town: Tow
 @pytest.mark.timeout(SERVE_TIME)
 async def test_the_schema_goes_down_with_a_backup_and_the_server_brings_it_up_again(town: Town) -> None:
     environment = town.server_environment()
-    assert "Schema revision none -> 0" in (await tgs("db", "upgrade", env=environment)).out
-    assert (await tgs("db", "upgrade", env=environment)).out.endswith("nothing to do\n")
-    assert "up to date" in (await tgs("db", "current", env=environment)).out
-    down = await tgs("db", "downgrade", "base", "--json", env=environment)
+    assert "Schema revision none -> 0" in (await here("db", "upgrade", env=environment)).out
+    assert (await here("db", "upgrade", env=environment)).out.endswith("nothing to do\n")
+    assert "up to date" in (await here("db", "current", env=environment)).out
+    down = await here("db", "downgrade", "base", "--json", env=environment)
     answer = json.loads(down.out)
     assert (down.code, answer["after"]) == (0, None)
     assert rows(Path(answer["backup"]), "PRAGMA integrity_check") == [("ok",)]
-    assert "run `tgs db upgrade`" in (await tgs("db", "current", env=environment)).out
+    assert "run `tgs db upgrade`" in (await here("db", "current", env=environment)).out
     async with town.serving() as server:
         assert (await server.get("/readyz"))[0] == 200
         assert await server.stop() == 0
-    wrong = await tgs("db", "downgrade", "nonsense", env=environment)
+    wrong = await here("db", "downgrade", "nonsense", env=environment)
     assert (wrong.code, "Traceback" in wrong.err, "nonsense" in wrong.err) == (2, False, True)
 
 
 async def test_without_settings_each_missing_one_is_named_with_what_to_do(tmp_path: Path) -> None:
-    done = await tgs("serve", env=plain_environment(tmp_path))
+    done = await here("serve", env=plain_environment(tmp_path))
     assert (done.code, done.out) == (2, "")
     for name in ("TGS_APP_ID", "TGS_PRIVATE_KEY", "TGS_WEBHOOK_SECRET", "TGS_PUBLIC_URL"):
         assert f"- {name} is missing. " in done.err
@@ -206,7 +207,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("changes", "words"), WRONG.values(), ids=WRONG.keys())
 async def test_a_wrong_setting_is_named_with_what_to_do(changes: dict[str, str], words: str, town: Town) -> None:
-    done = await tgs("serve", "--check", env=town.server_environment() | changes)
+    done = await here("serve", "--check", env=town.server_environment() | changes)
     assert (done.code, done.out) == (2, "")
     assert words in done.err
     assert "Traceback" not in done.err
@@ -214,13 +215,13 @@ async def test_a_wrong_setting_is_named_with_what_to_do(changes: dict[str, str],
 
 
 async def test_the_settings_can_be_checked_without_a_start(town: Town) -> None:
-    done = await tgs("serve", "--check", env=town.server_environment())
+    done = await here("serve", "--check", env=town.server_environment())
     assert (done.code, done.out, done.err) == (0, "The settings are complete.\n", "")
     assert not town.database.exists()
 
 
 async def test_a_settings_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    done = await tgs("serve", "--config", "missing.yaml", env=plain_environment(tmp_path))
+    done = await here("serve", "--config", "missing.yaml", env=plain_environment(tmp_path))
     assert (done.code, "missing.yaml cannot be read" in done.err) == (2, True)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from bot.domain.labels import states_shown
 from bot.localhub.core import Account, Actor, ActorKind, App, Hub, Installation, Repository
 from bot.localhub.core import Role as HubRole
 from bot.localhub.runner import ManualRunner
@@ -27,6 +28,8 @@ TGS = [sys.executable, "-c", "from bot.cli.main import main; main()"]
 SECRET = "c0ffee-a-webhook-secret-for-one-test"
 START_SECONDS = 30.0
 """A start takes about two seconds on an idle machine."""
+LOOK_SECONDS = 0.02
+"""Between two looks at the labels: a look costs nothing."""
 STOP_SECONDS = 10.0
 """An end takes well below a second when nothing is under way."""
 
@@ -152,11 +155,20 @@ class Town:
         )
         return {item["number"]: item["state"] for item in json.loads(done.out)["items"]} if done.code == 0 else {}
 
+    def _shown_states(self) -> dict[int, str]:
+        """What the state labels of the issues say."""
+        shown = {n: states_shown({x.name for x in issue.labels}) for n, issue in self.repo.issues.items()}
+        return {number: states[0].value for number, states in shown.items() if states}
+
     async def until_states(self, wanted: Mapping[int, str]) -> None:
-        """Asks the server until these items are in these states; each question is a process, so nothing spins."""
+        """Looks at the issues' labels until they show these states, then asks the server for them by a process."""
         seen: dict[int, str] = {}
         try:
             async with asyncio.timeout(START_SECONDS):
+                for _ in range(int(START_SECONDS / LOOK_SECONDS)):
+                    if wanted.items() <= self._shown_states().items():
+                        break
+                    await asyncio.sleep(LOOK_SECONDS)
                 while not wanted.items() <= seen.items():
                     seen = await self.item_states()
         except TimeoutError:

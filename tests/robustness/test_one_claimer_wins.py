@@ -16,7 +16,7 @@ import pytest
 from bot.claims import Claimed, NotClaimed, claim
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, Worker, WorkerKind
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState
-from bot.domain.policy_model import Policy
+from bot.domain.policy_model import Budgets, Policy
 from bot.domain.reasons import ReasonCode
 from bot.protocols.ledger import DuplicateLiveAttempt, Ledger
 from bot.store.ledger import SqlLedger
@@ -33,13 +33,16 @@ ROUNDS = 1_000 if os.environ.get("TGS_CRASH_ALL") else 100
 
 RUNS = 20
 
+RICH = Policy(budgets=Budgets(per_attempt=0.01, per_item=1_000.0, per_day=1_000.0))
+"""What the rounds cost stops none of them."""
+
 
 def claim_as(tx: Ledger, name: str) -> Claimed | NotClaimed:
     return claim(
         tx,
         ISSUE,
         Worker(WorkerKind.ACTIONS, name),
-        policy=Policy(),
+        policy=RICH,
         now=START,
         attempt_id=AttemptId(f"a-{name}"),
         base_sha="b" * 40,
