@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import structlog
@@ -40,18 +40,16 @@ from bot.people import People
 from bot.protocols.clock import Clock, Ids
 from bot.queue.memory import MemoryQueue
 from bot.settings import Settings
+from bot.sharing import Ears, listen, route_for_others, shared_queue
 from bot.store.engine import SqlStore, open_store
-from bot.store.fencing import SharedKeyRows, still_ours
+from bot.store.fencing import still_ours
 from bot.store.files import StoreFiles
 from bot.store.inbox import SqlInbox
 from bot.store.keyrows import StoreKeyRows
 from bot.store.migrate import prepare
-from bot.store.news import News, Wire
-from bot.store.postgresql import PostgresqlDatabase
+from bot.store.news import Wire
 from bot.store.prune import prune
 from bot.store.router import Router
-from bot.store.together import due_keys
-from bot.store.writer import Told
 from bot.transfer import Transfer
 from bot.web.api.actions import Actions
 from bot.web.api.attempts import AttemptsApi
@@ -89,9 +87,6 @@ DRAIN_SECONDS = 20.0
 
 PRUNE_SECONDS = 3600.0
 """How often old deliveries and their bodies are removed."""
-
-ROUTE_SECONDS = 5.0
-"""How often deliveries are looked for that another process took and did not live to route."""
 
 log = structlog.get_logger(__name__)
 
@@ -142,7 +137,14 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: 
         url, clock, ids, shared=shared, before_commit=world.before_commit, after_commit=world.after_commit
     )
     bell = Bell()
-    queue, wire = _shared_queue(store, url, world) if shared else (_own_queue(store, world), None)
+    queue: MemoryQueue | ProcrastinateQueue
+    wire: Wire | None = None
+    if shared:
+        queue, wire = shared_queue(
+            store, url, world.process, now=clock.now, chance=world.chance, on_error=_on_pass_error
+        )
+    else:
+        queue = MemoryQueue(StoreKeyRows(store), now=clock.now, chance=world.chance, on_error=_on_pass_error)
 
     async def name_of(key: RepoKey) -> str:
         repo = await store.read(lambda tx: tx.repo(key))
@@ -202,28 +204,6 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: 
         files,
         live,
     )
-
-
-def _own_queue(store: SqlStore, world: World) -> MemoryQueue:
-    """The queue of the one process."""
-    return MemoryQueue(StoreKeyRows(store), now=world.clock.now, chance=world.chance, on_error=_on_pass_error)
-
-
-def _shared_queue(store: SqlStore, url: str, world: World) -> tuple[ProcrastinateQueue, Wire]:
-    """The queue of several processes, and how they tell each other what they commit."""
-    from bot.queue.procrastinate import ProcrastinateQueue
-
-    conninfo, now = PostgresqlDatabase(url).conninfo, world.clock.now
-    rows = SharedKeyRows(store, world.process)
-    queue = ProcrastinateQueue(rows, conninfo, now=now, chance=world.chance, on_error=_on_pass_error)
-    wire = Wire(conninfo, world.process)
-
-    def together(driver: Any, told: Told) -> None:
-        queue.queue_within(driver, due_keys(told, now()))
-        wire.publish(driver, told)
-
-    store.commit_with(together)
-    return queue, wire
 
 
 def _on_pass_error(key: str | None, error: BaseException) -> None:
@@ -356,7 +336,8 @@ async def _running(parts: Parts) -> AsyncIterator[None]:
         "gauges": gauges.run(),
     }
     if parts.wire is not None:
-        jobs |= {"news": _listen(parts, parts.wire), "route": _route_for_others(parts.router)}
+        ears = Ears(parts.bell, parts.live.broadcast, parts.live.broadcast_all, parts.engine.acts.revoke_here)
+        jobs |= {"news": listen(parts.wire, ears), "route": route_for_others(parts.router)}
     if parts.settings.disabled:
         # Deliveries are still taken and stored; whatever they ask for is done when the switch is off again.
         log.warning("disabled", remedy="unset TGS_DISABLED and restart to go on")
@@ -372,28 +353,6 @@ async def _running(parts: Parts) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _listen(parts: Parts, wire: Wire) -> None:
-    """What other processes commit is heard here as what this one commits."""
-
-    async def hear(news: News) -> None:
-        for repo in news.rang:
-            parts.bell.ring(str(repo))
-        parts.live.broadcast(news.written)
-        for attempt in news.revoke:
-            await parts.engine.acts.revoke_here(attempt)
-        if news.everything:
-            parts.bell.ring_all()
-            parts.live.broadcast_all()
-
-    await wire.listen(hear, lambda error: log.warning("news_missed", error=type(error).__name__))
-
-
-async def _route_for_others(router: Router) -> None:
-    while True:
-        await asyncio.sleep(ROUTE_SECONDS)
-        router.nudge()
 
 
 def _report_end(task: asyncio.Task[None]) -> None:
