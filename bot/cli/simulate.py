@@ -34,6 +34,7 @@ def simulate(
     one on every machine. After each step it is checked that what must always
     hold does. Ends with 1 when something did not.
     """
+    from bot.simulate.coverage import never_taken, too_seldom
     from bot.simulate.history import play, setup_of
     from bot.simulate.many import play_many
 
@@ -54,6 +55,9 @@ def simulate(
     total = play_many(itertools.chain(fixed, fresh), processes=processes, seconds=seconds, heard=heard)
     for fault, count in sorted(total.faults.items()):
         typer.echo(f"{count:>8,}  {fault.value}")
+    seldom = too_seldom(total.faults, total.histories)
+    for what in (*seldom, *never_taken(total.rows)):
+        typer.echo(f"not seen enough: {what}")
     typer.echo(total.line)
     raise typer.Exit(Exit.INTERNAL if total.broken else Exit.OK)
 

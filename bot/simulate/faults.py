@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from random import Random
 
@@ -42,19 +42,19 @@ ORDINARY: Mapping[Fault, float] = {
     Fault.WEBHOOK_DUPLICATED: 0.05,
     Fault.WEBHOOK_DELAYED: 0.08,
     Fault.SERVER_ERROR: 0.012,
-    Fault.RATE_LIMIT: 0.002,
-    Fault.SECONDARY_LIMIT: 0.002,
-    Fault.TIMEOUT_BEFORE: 0.01,
-    Fault.TIMEOUT_AFTER: 0.015,
-    Fault.NAMELESS_RUN: 0.05,
+    Fault.RATE_LIMIT: 0.003,
+    Fault.SECONDARY_LIMIT: 0.003,
+    Fault.TIMEOUT_BEFORE: 0.02,
+    Fault.TIMEOUT_AFTER: 0.03,
+    Fault.NAMELESS_RUN: 0.1,
     Fault.STALE_READ: 0.06,
     Fault.DROPPED_ASSIGNEE: 0.1,
     Fault.ANSWER_LOST: 0.03,
     Fault.WORKER_CRASH: 0.1,
-    Fault.WORKER_SILENT: 0.08,
-    Fault.WORKER_ZOMBIE: 0.08,
-    Fault.NO_RUNNER: 0.05,
-    Fault.STUBBORN_RUN: 0.3,
+    Fault.WORKER_SILENT: 0.1,
+    Fault.WORKER_ZOMBIE: 0.1,
+    Fault.NO_RUNNER: 0.08,
+    Fault.STUBBORN_RUN: 0.5,
 }
 """The chance of each kind at each occasion, in a history with all of them. Kinds that are missing come by plan."""
 
@@ -67,12 +67,18 @@ PLANNED: Mapping[Fault, float] = {
 """How many of each come in one history on average."""
 
 
+OFTEN = 8
+"""How much more often a kind strikes that a history is about."""
+
+
 class Weather:
     """Decides when a fault strikes, and counts. After `clear` nothing strikes any more."""
 
-    def __init__(self, rng: Random, scale: float) -> None:
+    def __init__(self, rng: Random, scale: float, often: Collection[Fault] = ()) -> None:
+        """`scale` multiplies all chances; the kinds in `often` strike far more often."""
         self._rng = rng
         self._scale = scale
+        self._often = frozenset(often)
         self.counts: Counter[Fault] = Counter()
 
     def clear(self) -> None:
@@ -84,7 +90,9 @@ class Weather:
 
     def strikes(self, fault: Fault) -> bool:
         """Whether it happens on this occasion."""
-        if self._scale == 0.0 or self._rng.random() >= ORDINARY[fault] * self._scale:
+        if self._scale == 0.0 or self._rng.random() >= ORDINARY[fault] * self._scale * (
+            OFTEN if fault in self._often else 1
+        ):
             return False
         self.counts[fault] += 1
         return True

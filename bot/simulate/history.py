@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
@@ -57,6 +57,7 @@ class Setup:
     policy: str = ""
     plans: bool = False
     pull_workers: int = 0
+    often: tuple[Fault, ...] = ()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -122,7 +123,7 @@ class History:
         self._loop = loop
         self.lines: list[tuple[float, str, str]] = []
         self._marks = hashlib.sha256()
-        self.weather = Weather(self._rng("weather"), setup.scale)
+        self.weather = Weather(self._rng("weather"), setup.scale, setup.often)
         self.hub = Hub(SimClock().now, self.log)
         self.disk = Disk()
         self.oracle = Oracle(self.hub, self.disk)
@@ -292,17 +293,27 @@ class History:
         )
 
 
-def play(setup: Setup, prepare: Callable[[History], None] = lambda _history: None) -> Told:
-    """Plays one history. `prepare` may change the world before it begins (negative controls)."""
+def play(
+    setup: Setup, prepare: Callable[[History], None] = lambda _history: None, *, until: Collection[str] = ()
+) -> Told:
+    """Plays one history, to its end or `until` one of these invariants is violated.
+
+    `prepare` may change the world before it begins (negative controls).
+    """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    troubles: list[dict[str, Any]] = []
     loop = VirtualLoop(adopt)
     loop.set_exception_handler(lambda _loop, context: troubles.append(context))
-    troubles: list[dict[str, Any]] = []
 
     async def whole() -> Told:
         history = History(setup, loop)
+        history.oracle.enough = frozenset(until)
         prepare(history)
-        await history.play()
+        story = loop.create_task(history.play())
+        found = loop.create_task(history.oracle.found.wait())
+        await asyncio.wait([story, found], return_when=asyncio.FIRST_COMPLETED)
+        if story.done():
+            story.result()
         for context in troubles:
             error = context.get("exception")
             if error is not None and type(error).__name__ not in {"Gone", "CancelledError"}:

@@ -57,7 +57,7 @@ class People:
             (6, self._ci), (4, self._merge), (1, self._close_pull), (1, self._push_to_pull), (2, self._end_run),
             (1, self._edit_command), (1, self._delete_status), (1, self._demote), (1, self._delete_issue),
             (2, self._take_session), (2, self._open), (2, self._order), (5 if plans else 0, self._plan),
-            (1, self._reopen), (1, self._rewrite_policy),
+            (1, self._reopen), (1, self._rewrite_policy), (3, self._answer),
         ]  # fmt: skip
 
     def acts(self) -> None:
@@ -166,6 +166,12 @@ class People:
             except (Down, StoreUnavailable):
                 pass
             await asyncio.sleep(5)
+
+    def _answer(self) -> None:
+        asking = [i for i in self._hub.issues.values() if "tgs:needs-input" in i.now.labels and not i.deleted]
+        if asking:
+            text = self._rng.choice(["1", "yes", "/tgs answer 1 No", "Hm, what?", "1: no"])
+            self.command(self._rng.choice(asking).number, text, self._somebody())
 
     def _edit(self) -> None:
         if (issue := self._issue()) is not None and issue.now.author.id != BOT.id:
@@ -302,7 +308,10 @@ class People:
             self.command(first, "/tgs resume", OWNER)
 
     def reviews(self) -> None:
-        """Whatever has come up for review since is merged."""
+        """Whatever has come up for review since is merged, and what is asked is answered."""
+        for number, issue in sorted(self._hub.issues.items()):
+            if "tgs:needs-input" in issue.now.labels and issue.now.open and not issue.deleted:
+                self._hub.comment(number, "1: Yes\n2: Yes\n3: Yes\n4: Yes", OWNER)
         for number in sorted(self._hub.pulls):
             if self._hub.pulls[number].now.open:
                 self._hub.merge(number, OWNER)

@@ -58,7 +58,8 @@ class SimIds:
 
     def new(self, prefix: str) -> str:
         self._count += 1
-        return f"{prefix}{self._name}{self._count:040d}"
+        # What differs stands in front: some ids are cut.
+        return f"{prefix}{self._count:05d}{self._name}{'0' * 36}"
 
 
 class Process:

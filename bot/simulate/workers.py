@@ -20,6 +20,7 @@ from bot.domain.attempt import Attempt, WorkerReport
 from bot.domain.attempting import handed_in
 from bot.domain.identity import RunIdentity, RunSecret
 from bot.domain.model import FailureReason, Person
+from bot.domain.questions import AskedQuestion, Choice
 from bot.errors import GitHubError, LostClaim, TgsError
 from bot.protocols.ledger import BundleRow, Ledger
 from bot.pull_service import Asker, Given
@@ -48,6 +49,10 @@ FAILURES = (
     FailureReason.CONFIG_SECRET_MISSING,
 )
 """What agents report; some of it is tried again, some is not, some pauses the repository."""
+
+
+WAIT = 8.0
+"""Seconds for which a patient machine lets the bot look for work before it answers."""
 
 
 class Refusal(Exception):
@@ -131,6 +136,16 @@ class Site:
         """How the work goes."""
         return None if self.rng.random() < 0.65 else self.rng.choice(FAILURES)
 
+    def questions(self) -> tuple[AskedQuestion, ...]:
+        """What the agent wants to know, now and then."""
+        if self.rng.random() >= 0.12:
+            return ()
+        choices = (Choice("Yes", "Do it."), Choice("No", "Leave it."))
+        return tuple(
+            AskedQuestion(f"q{number}", f"Shall it be so ({number})?", "Shape", choices)
+            for number in range(self.rng.choice([1, 1, 2]))
+        )
+
 
 async def _beat(bot: Replica, attempt: Attempt, token: str, step: int) -> bool:
     known = await bot.engine.runs.authenticate(attempt.id, token)
@@ -159,7 +174,10 @@ class ActionsRun:
 
     def _end(self, conclusion: str) -> None:
         self._site.hub.end_run(self._run, conclusion)
-        self.task.cancel()
+        if self._site.weather.strikes(Fault.WORKER_ZOMBIE):
+            self._site.log(self._name, "goes on although GitHub has ended it")
+        else:
+            self.task.cancel()
 
     async def _whole(self) -> None:
         site, run, hub = self._site, self._run, self._site.hub
@@ -210,9 +228,18 @@ class ActionsRun:
             site.log(self._name, "crashes")
             return None
         reason = stopped or site.result()
-        digest = None if reason is not None else _sum(f"bundle of {attempt.id}")
-        site.log(self._name, f"reports {reason.value if reason else 'a result'}")
-        report = WorkerReport(reason is None, START, reason, detail="simulated", bundle_digest=digest)
+        asked = site.questions() if stopped is None else ()
+        digest = None if reason is not None or asked else _sum(f"bundle of {attempt.id}")
+        site.log(self._name, "asks" if asked else f"reports {reason.value if reason else 'a result'}")
+        report = WorkerReport(
+            digest is not None,
+            START,
+            None if asked else reason,
+            detail="simulated",
+            bundle_digest=digest,
+            asked=asked,
+            session_id=f"conversation of {attempt.id}" if asked else None,
+        )
         await site.call(lambda bot: _report(bot, attempt, token, report))
         hub.job(run, "agent", "completed", "success" if digest else "failure")
         return digest
@@ -301,14 +328,17 @@ async def pull_worker(site: Site, name: str) -> None:
         if not repo_token:
             with suppress(Down, Refusal):
                 repo_token = await site.call(lambda bot: _token(bot, name))
-        secret = f"tga_{_sum(f'{name} {turn}')[:48]}"
+        secret, patient = f"tga_{_sum(f'{name} {turn}')[:48]}", site.rng.random() < 0.5
 
-        async def claim(bot: Replica, secret: str = secret, own: str = repo_token) -> Given | NotClaimed:
+        async def claim(
+            bot: Replica, secret: str = secret, own: str = repo_token, patient: bool = patient
+        ) -> Given | NotClaimed:
             repo = await bot.store.read(lambda tx: tx.repo(KEY))
             known = await bot.engine.pull.token(own)
             if repo is None or known is None:
                 raise Down("not served yet")
-            return await bot.engine.pull.claim(repo, Asker(name, token=known), secret, None)
+            wait = WAIT if patient else 0.0
+            return await bot.engine.pull.claim(repo, Asker(name, token=known), secret, None, wait=wait)
 
         try:
             found = await site.call(claim)

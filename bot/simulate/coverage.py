@@ -1,0 +1,36 @@
+"""What a set of histories has not shown: kinds of fault that hardly struck, rows of the transition table not taken."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from bot.domain.lifecycle import TABLE, ItemEvent
+from bot.domain.model import ItemState
+from bot.simulate.faults import Fault
+
+PER_HUNDRED = 5
+"""How often each kind of fault must strike in a hundred histories at least."""
+
+BEYOND = {
+    (ItemState.IN_REVIEW, ItemEvent.PUBLISHED): "rounds on an open pull request are not built yet",
+    (ItemState.IN_REVIEW, ItemEvent.FIX_ROUND): "rounds on an open pull request are not built yet",
+    (ItemState.IN_REVIEW, ItemEvent.GAVE_UP): "rounds on an open pull request are not built yet",
+    (ItemState.IN_PROGRESS, ItemEvent.GIVEN_BACK): "claims of other deployments are not modelled",
+}
+"""Rows that no history can take, and why."""
+
+
+def too_seldom(faults: Counter[Fault], histories: int) -> list[str]:
+    """Kinds of fault that struck less often than they must."""
+    least = PER_HUNDRED * histories // 100
+    return [f"{fault.value}: {faults[fault]} times, {least} wanted" for fault in Fault if faults[fault] < least]
+
+
+def never_taken(rows: Counter[tuple[str | None, str, str]]) -> list[str]:
+    """Rows of the transition table that no history took, without those that none can."""
+    taken = {(before, event) for before, event, _ in rows}
+    return [
+        f"{state.value if state else 'nothing yet'} × {event.value} ({move.row})"
+        for (state, event), move in TABLE.items()
+        if (state, event) not in BEYOND and (state.value if state else None, event.value) not in taken
+    ]
