@@ -219,6 +219,8 @@ def _await_run(draft: Draft, policy: Policy, attempt: Attempt, since: datetime) 
     if run is not None and run.status in {RunStatus.COMPLETED, RunStatus.GONE}:
         _ended_without_word(draft, policy, attempt, run)
         return
+    if _held_by_people(draft):
+        return
     if draft.now - since > QUEUED_LIMIT:
         request_cancel(draft, FailureReason.INFRA_NOT_STARTED, by=BOT)
         _cancel(draft, policy, draft.attempt or attempt)
@@ -278,11 +280,22 @@ def _settle_silence(draft: Draft, policy: Policy, attempt: Attempt) -> None:
     if run is not None and run.status in {RunStatus.COMPLETED, RunStatus.GONE}:
         _ended_without_word(draft, policy, attempt, run)
         return
+    if _held_by_people(draft):
+        return
     if draft.now >= lease + SUSPECT_LIMIT:
         request_cancel(draft, FailureReason.AGENT_STALLED, by=BOT)
         _cancel(draft, policy, draft.attempt or attempt)
         return
     draft.at(draft.now + SUSPECT_LOOK)
+
+
+def _held_by_people(draft: Draft) -> bool:
+    """Whether the run waits for somebody to approve an environment: that silence is no fault, and GitHub ends it."""
+    run = draft.facts.run
+    if run is None or run.status is not RunStatus.WAITING:
+        return False
+    draft.at(draft.now + ACTIVATION_LIMIT)
+    return True
 
 
 def _ended_without_word(draft: Draft, policy: Policy, attempt: Attempt, run: RunFacts) -> None:

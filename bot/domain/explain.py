@@ -7,7 +7,7 @@ from typing import assert_never
 from bot.domain.asking import addressee
 from bot.domain.attempt import Attempt, AttemptPhase
 from bot.domain.draft import Draft
-from bot.domain.facts import Ci
+from bot.domain.facts import Ci, RunStatus
 from bot.domain.model import Item, ItemState, Waiting
 from bot.domain.permissions import Capability, needed
 from bot.domain.policy_model import Policy
@@ -40,6 +40,9 @@ def _of_state(draft: Draft, item: Item, policy: Policy) -> tuple[Waiting, ...]:
         case ItemState.IN_PROGRESS:
             if draft.live is None:
                 return _between(draft, item)
+            run = draft.facts.run
+            if run is not None and run.status is RunStatus.WAITING:
+                return (waiting(ReasonCode.GATE, run=run.id), *_held(item))
             return (_working(draft.live), *_afresh(draft, draft.live), *_asked(draft, policy), *_held(item))
         case ItemState.NEEDS_INPUT:
             return _asks(draft, item, policy)

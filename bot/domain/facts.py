@@ -93,6 +93,8 @@ class ContentEdit:
 
 class RunStatus(StrEnum):
     QUEUED = "queued"
+    # For people: a job's environment wants somebody's approval in Actions.
+    WAITING = "waiting"
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
     GONE = "gone"

@@ -70,7 +70,7 @@ PARAMS: Final = MappingProxyType(
         ReasonCode.PREFLIGHT: ("what", "remedy"),
         ReasonCode.PAUSED: ("by", "reason", "until"),
         ReasonCode.NOT_APPROVED: ("state", "approver"),
-        ReasonCode.GATE: ("role",),
+        ReasonCode.GATE: ("role", "run"),
         ReasonCode.HUMAN_OWNED: (),
         ReasonCode.FUSE: ("since",),
         ReasonCode.HELD: ("by", "reason"),

@@ -25,7 +25,7 @@ CLOCK_SKEW = timedelta(seconds=60)
 RUN_STATUS: Mapping[str | None, RunStatus] = {
     "queued": RunStatus.QUEUED,
     "requested": RunStatus.QUEUED,
-    "waiting": RunStatus.QUEUED,
+    "waiting": RunStatus.WAITING,
     "pending": RunStatus.QUEUED,
     "in_progress": RunStatus.IN_PROGRESS,
     "completed": RunStatus.COMPLETED,

@@ -15,10 +15,12 @@ from bot.localhub.workflow_model import JobSpec, TriggerEvent, WorkflowFile
 
 
 class Status(Enum):
-    """Where a run, job or step stands. PENDING: held back by a concurrency group."""
+    """Where a run, job or step stands. PENDING: held back by a concurrency group. WAITING: for a person's approval of
+    an environment; the model itself never asks for one."""
 
     QUEUED = "queued"
     PENDING = "pending"
+    WAITING = "waiting"
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
 

@@ -91,6 +91,8 @@ def _sentence(code: ReasonCode, given: Mapping[str, str]) -> str:
             return "The issue is closed. Reopen it first."
         case ReasonCode.NOT_APPROVED:
             return "It is not approved yet. A maintainer can add the label `tgs:ready` or use `/tgs approve`."
+        case ReasonCode.GATE if given.get("run"):
+            return "The run waits for somebody to approve its environment in Actions."
         case ReasonCode.GATE:
             role = f" by somebody with the role {for_inline(given['role'])}" if given.get("role") else ""
             return f"It waits for `/tgs approve`{role}, because `require_approval` is on in `.tgs/policy.yml`."

@@ -37,7 +37,7 @@ def run(**more: Any) -> dict[str, Any]:
     [
         ("queued", RunStatus.QUEUED),
         ("requested", RunStatus.QUEUED),
-        ("waiting", RunStatus.QUEUED),
+        ("waiting", RunStatus.WAITING),
         ("pending", RunStatus.QUEUED),
         ("in_progress", RunStatus.IN_PROGRESS),
         ("completed", RunStatus.COMPLETED),

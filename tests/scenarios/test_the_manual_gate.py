@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bot.localhub.actions_model import Conclusion, Status
 from tests.scenarios.pulling import new_puller
-from tests.scenarios.steps import item_of, ready, say, scene, why
+from tests.scenarios.steps import HOUR, item_of, ready, running, say, scene, why
 
 POLICY = "require_approval: true\nmirror: {enabled: false}\nworkers: pull_first\n"
 
@@ -52,3 +53,23 @@ async def test_without_the_setting_there_is_no_gate(tmp_path: Path) -> None:
         number = await ready(world)
         assert world.state(number) == "in-progress"
         assert "approved already" in (await say(world, number, "/tgs approve"))[0]
+
+
+async def test_a_run_that_waits_for_an_approval_in_actions_is_left_alone(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        number = await running(world)
+        run = world.run()
+        assert await run.report() == 200
+        world.hub.actions.job_finished(run.job("agent"), Conclusion.SUCCESS)
+        run.run.status = Status("waiting")
+        await world.after(30 * HOUR)
+        assert world.state(number) == "in-progress"
+        assert "waits for somebody to approve its environment in Actions" in await why(world, number)
+
+        run.run.status = Status("in_progress")
+        world.hub.actions.job_started(run.job("publish"))
+        assert (await run.grant())[0] == 200
+        run.run.status = Status("completed")
+        run.end(Conclusion.FAILURE)
+        await world.settle()
+        world.bot_said(number)
