@@ -12,7 +12,7 @@ import functools
 import gzip
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,8 @@ class Description:
         self._registry: Registry[Json] = Registry().with_resource(BASE, resource)
         self.routes = sorted((_route(path, ops) for path, ops in self._spec["paths"].items()), key=_specific)
         self.webhooks: Mapping[str, Json] = self._spec["x-webhooks"]
+        self._validators: dict[int, tuple[Json, OAS30Validator]] = {}
+        self._texts: dict[tuple[int, str], tuple[Json, bool]] = {}
 
     def find(self, method: str, path: str) -> tuple[Operation | None, dict[str, str], set[str]]:
         """(operation, path parameters, methods known for this path); operation None when nothing fits."""
@@ -90,11 +92,23 @@ class Description:
 
     def errors(self, schema: Json, value: Json) -> Iterator[tuple[str, str]]:
         """(place, message) for each error of the value. Of alternatives the one that fits best is reported."""
-        anchored = _anchored(schema)
-        validator = OAS30Validator(anchored, registry=self._registry, format_checker=oas30_format_checker)
-        for error in validator.iter_errors(value):
+        for error in self._validator(schema).iter_errors(value):
             deepest = _deepest(error)
             yield _place(deepest.absolute_path), deepest.message[:300]
+
+    def _validator(self, schema: Json) -> OAS30Validator:
+        """Made once for each schema; schemas are kept with what was made of them, so that an id means one schema."""
+        if id(schema) not in self._validators:
+            made = OAS30Validator(_anchored(schema), registry=self._registry, format_checker=oas30_format_checker)
+            self._validators[id(schema)] = (schema, made)
+        return self._validators[id(schema)][1]
+
+    def fits(self, schema: Json, text: str, forms: Iterable[Json]) -> bool:
+        """Whether one of the forms that a text may stand for is what the schema wants. The same is asked often."""
+        place = (id(schema), text)
+        if place not in self._texts:
+            self._texts[place] = (schema, any(not any(True for _ in self.errors(schema, form)) for form in forms))
+        return self._texts[place][1]
 
 
 @functools.cache

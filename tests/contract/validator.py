@@ -88,8 +88,7 @@ class Validator:
             if name == "created" and (match := RANGE.fullmatch(text)) is not None:
                 text = match[1]  # noqa: PLW2901 - the bound of the range stands for the whole
             schema = parameter["schema"]
-            forms = list(_forms(text))
-            if all(any(True for _ in self._description.errors(schema, form)) for form in forms):
+            if not self._description.fits(schema, text, _forms(text)):
                 yield f"{kind} {name}: {text!r} does not fit {json.dumps(schema)[:200]}"
             if name == "per_page" and text.isdigit() and int(text) > MAX_PER_PAGE:
                 yield f"{kind} per_page: {text} is more than {MAX_PER_PAGE}"

@@ -8,6 +8,7 @@ was never heard, so people merge by hand where webhooks get lost, and use comman
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -169,7 +170,7 @@ def faultless() -> Ends:
 
 
 def end_now(faults: Sequence[Trouble], *, commands: bool, sweeps: bool = True) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")) as folder:
         return asyncio.run(end_of(Path(folder), faults, commands=commands, sweeps=sweeps))
 
 
