@@ -33,7 +33,7 @@ $(VENV)/.agent: requirements/agent.lock $(VENV)/.dev
 install: $(VENV)/.runtime ## Install the product into .venv
 install-dev: $(VENV)/.dev ## Install the product and the tools of its developers
 
-demo: install ## Show the whole loop on a local GitHub (DEMO_ARGS=--once ends by itself)
+demo: $(if $(findstring claude-code,$(DEMO_ARGS)),$(VENV)/.agent,install) ## Show the whole loop on a local GitHub (DEMO_ARGS=--once ends by itself)
 	$(BIN)/tgs demo $(DEMO_ARGS)
 
 run: install ## Start the bot (settings from the environment, see docs/operating.md)

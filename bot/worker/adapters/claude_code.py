@@ -42,6 +42,8 @@ QUIET: Final = {
     "DISABLE_TELEMETRY": "1",
 }
 """It speaks to the model and to nobody else."""
+PATIENT: Final = {"BASH_DEFAULT_TIMEOUT_MS": "600000", "BASH_MAX_TIMEOUT_MS": "3600000"}
+"""Test suites take longer than the two minutes that the program gives a command by default."""
 
 # Standard error goes to a file: in the same pipe a complaint could land in the middle of a message.
 _APART: Final = 'complaints=$1; shift; exec "$@" 2> "$complaints"'
@@ -77,6 +79,7 @@ class ClaudeCodeAdapter:
         environment = {
             **session.environment,
             **QUIET,
+            **PATIENT,
             **door.environment,
             "CLAUDE_CONFIG_DIR": str(session.workspace.home / ".claude"),
             "CLAUDE_CODE_MAX_RETRIES": str(self._retries),
