@@ -1,6 +1,7 @@
 """`tgs db`: bring the ledger's schema up or down, say where it stands, copy it.
 
-Exit codes: 0 done, 2 something a person must set right (bad URL, file in use, damaged, written by a newer version).
+Exit codes: 0 done, 1 history that was tampered with, 2 something a person must set right (bad URL, file in use,
+damaged, written by a newer version).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The ledger's database: schema and backups.", no_args_is_help=True)
 
 EXIT_USAGE = 2
+EXIT_BROKEN = 1
 
 Url = Annotated[
     str | None,
@@ -115,6 +117,25 @@ def current(url: Url = None, as_json: AsJson = False) -> None:
         found, needed = revision_at(database_url(url, os.environ)), head()
         note = "up to date" if found == needed else "run `tgs db upgrade`"
         _say(as_json, {"current": found, "head": needed}, f"{found or 'none'} (this version needs {needed}: {note})")
+
+
+@app.command()
+def verify(url: Url = None, as_json: AsJson = False) -> None:
+    """Read the whole history and check that no line of it was changed, put in or taken out."""
+    from bot.store.chain import verify_at
+
+    with _told():
+        found = verify_at(database_url(url, os.environ))
+    text = f"{found.lines} lines of history fit together."
+    if found.older:
+        text += f" {found.older} are from before they were linked."
+    if found.broken:
+        shown = ", ".join(str(number) for number in found.broken[:10])
+        text = f"{len(found.broken)} of {found.lines} lines do not fit what stands before them: {shown}."
+    facts = {"lines": found.lines, "older": found.older, "broken": list(found.broken)}
+    typer.echo(json.dumps(facts) if as_json else text)
+    if found.broken:
+        raise typer.Exit(EXIT_BROKEN)
 
 
 @app.command()

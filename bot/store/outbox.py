@@ -9,6 +9,7 @@ from sqlalchemy import Row, delete, select, update
 
 from bot.domain.model import AttemptId, InstallationId, IssueKey, Key, RepoId, RepoKey
 from bot.protocols.ledger import Audit, OutboxRow
+from bot.store.chain import link
 from bot.store.dialect import insert_new
 from bot.store.tables import events, outbox
 from bot.store.verbs import Verbs, in_repo
@@ -93,23 +94,25 @@ class HistoryVerbs(Verbs):
 
     def audit(self, line: Audit) -> None:
         self.news.add(RepoKey(line.key.installation, line.key.repo))
-        self.connection.execute(
-            events.insert().values(
-                at=line.at,
-                installation=line.key.installation,
-                repo=line.key.repo,
-                number=line.key.number if isinstance(line.key, IssueKey) else None,
-                kind=line.kind,
-                actor=line.actor,
-                cause=line.cause,
-                from_state=line.from_state,
-                to_state=line.to_state,
-                attempt=line.attempt,
-                fence=line.fence,
-                policy_hash=line.policy_hash,
-                detail=None if line.detail is None else dict(line.detail),
-            )
-        )
+        number = events.c.number == line.key.number if isinstance(line.key, IssueKey) else events.c.number.is_(None)
+        newest = select(events.c.chain).where(in_repo(events, line.key), number).order_by(events.c.id.desc()).limit(1)
+        values = {
+            "at": line.at,
+            "installation": line.key.installation,
+            "repo": line.key.repo,
+            "number": line.key.number if isinstance(line.key, IssueKey) else None,
+            "kind": line.kind,
+            "actor": line.actor,
+            "cause": line.cause,
+            "from_state": line.from_state,
+            "to_state": line.to_state,
+            "attempt": line.attempt,
+            "fence": line.fence,
+            "policy_hash": line.policy_hash,
+            "detail": None if line.detail is None else dict(line.detail),
+        }
+        before = self.connection.execute(newest).scalar_one_or_none()
+        self.connection.execute(events.insert().values(**values, chain=link(before, values)))
 
     def history(self, key: Key, limit: int = 100) -> list[Audit]:
         """The newest `limit` lines written under exactly this key, oldest first."""

@@ -15,6 +15,7 @@ from bot.domain.intents import Intent, IntentSource
 from bot.domain.model import IssueKey, ItemState
 from bot.errors import SettingsError
 from bot.protocols.ledger import Audit, DuplicateLiveAttempt, LockRow, OutboxRow
+from bot.store.chain import Verified, verify_at
 from bot.store.engine import SqlStore, open_store
 from bot.store.errors import StoreUnavailable
 from bot.store.ledger import SqlLedger
@@ -126,6 +127,12 @@ async def test_history_cannot_be_changed(store: SqlStore) -> None:
         with pytest.raises(Exception, match="append-only"):
             await store.write(lambda tx, s=statement: tx.connection.exec_driver_sql(s))
     assert len(await store.read(lambda tx: tx.history(ISSUE))) == 1
+
+
+async def test_history_fits_together(url: str, store: SqlStore) -> None:
+    for detail in (None, {"b": "ü", "a": "1"}):
+        await store.write(lambda tx, d=detail: tx.audit(Audit(START, ISSUE, "claimed", "alice", "label", detail=d)))  # type: ignore[misc]
+    assert verify_at(url) == Verified(2, 0, ())
 
 
 async def test_a_second_process_is_told_who_has_it(url: str, store: SqlStore) -> None:

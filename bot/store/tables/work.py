@@ -378,6 +378,8 @@ events = Table(
     Column("fence", BigInteger),
     Column("policy_hash", String, nullable=False),
     Column("detail", Json(dict[str, str])),
+    # NULL: from before history was a chain.
+    Column("chain", String),
     Index("ix_events_key", "installation", "repo", "number"),
     # Followers read on from the last id they saw.
     Index("ix_events_stream", "installation", "repo", "id"),
