@@ -155,13 +155,13 @@ def test_the_pipeline_runs_the_two_commands_with_the_least_rights() -> None:
     (job,) = workflow["jobs"].values()
     assert workflow["permissions"] == {}
     assert job["permissions"] == {"contents": "read"}
-    assert job["strategy"]["matrix"]["target"] == ["test", "lint"]
+    assert job["strategy"]["matrix"]["target"] == ["test", "test-agent", "lint"]
     for step in job["steps"]:
         assert "uses" not in step or re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"])
     assert "secrets." not in PIPELINE.read_text("utf-8")
 
 
-@pytest.mark.parametrize("target", ["test", "lint"])
+@pytest.mark.parametrize("target", ["test", "test-agent", "lint"])
 def test_make_knows_what_the_pipeline_runs(target: str) -> None:
     assert re.search(rf"(?m)^{target}:", (ROOT / "Makefile").read_text("utf-8"))
 
