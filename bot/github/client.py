@@ -267,17 +267,21 @@ class GitHubClient(gidgethub.abc.GitHubAPI):
             try:
                 status, got, raw = await self._request(wanted.method, url, headers, body)
             except aiohttp.ClientConnectorError as error:
+                self.limits.failed()
                 # The connection was never made, so nothing was sent: certain, even for a write.
                 raise Unavailable(f"no connection ({type(error).__name__})", request=wanted.label) from None
             except TooLarge:
                 raise Invalid(f"the answer is larger than {MAX_BODY} bytes", request=wanted.label) from None
             except (aiohttp.ClientError, TimeoutError) as error:
+                self.limits.failed()
                 raise Unavailable(
                     f"no answer ({type(error).__name__})", request=wanted.label, uncertain=wanted.lane is not None
                 ) from None
             millis = round((asyncio.get_running_loop().time() - started) * 1000)
         log.debug("github_request", request=wanted.label, status=status, millis=millis)
         self.limits.heard(wanted.bucket, got)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.limits.failed()
         if status == HTTPStatus.NOT_MODIFIED and cached is not None:
             self.limits.not_modified()
             return Exchange(status, {}, cached.body, cached.next)

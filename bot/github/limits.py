@@ -22,6 +22,7 @@ from enum import IntEnum, StrEnum
 from itertools import count
 
 from bot.errors import RateLimited
+from bot.github.pace import PATIENCE, Pace
 from bot.protocols.clock import Clock
 
 WRITE_SPACING = 1.0
@@ -32,8 +33,6 @@ CONTENT_PER_MINUTE = 80
 """GitHub's secondary limit on requests that create content."""
 CONTENT_PER_HOUR = 500
 """GitHub's secondary limit on requests that create content."""
-PATIENCE = timedelta(seconds=10)
-"""Longest wait inside a call for a content quota; a longer one is the caller's timer, not a hanging task."""
 SECONDARY_PAUSE = timedelta(seconds=60)
 """First pause after a secondary limit without `Retry-After`: GitHub says to wait at least one minute."""
 SECONDARY_PAUSE_MAX = timedelta(hours=1)
@@ -102,6 +101,8 @@ class Limits:
         self._sleep = sleep
         self._spacing = timedelta(seconds=write_spacing)
         self._sharers = sharers
+        # Without spacing nothing is paced: a GitHub of one's own, or a test.
+        self._pace = Pace(clock, sleep, sharers=sharers) if write_spacing > 0 else None
         self._reads = asyncio.Semaphore(max_reads)
         self._windows = ((MINUTE, content_per_minute), (HOUR, content_per_hour))
         self._content: deque[datetime] = deque()
@@ -126,12 +127,18 @@ class Limits:
         until = self._paused_until
         return until if until is not None and until > self._clock.now() else None
 
+    @property
+    def _slowness(self) -> int:
+        return 1 if self._pace is None else self._pace.slowness
+
     @asynccontextmanager
     async def slot(self, ask: Ask) -> AsyncIterator[None]:
         """Holds the right to send one request. Raises RateLimited when it may not be sent for longer than PATIENCE."""
         self._refuse_if_limited(ask)
         if ask.lane is None:
             async with self._reads:
+                if self._pace is not None:
+                    await self._pace.read(ask.label)
                 self._refuse_if_limited(ask)
                 self._count(ask)
                 yield
@@ -141,6 +148,8 @@ class Limits:
             self._refuse_if_limited(ask)
             if ask.content:
                 self._content.append(self._clock.now())
+            if self._pace is not None:
+                self._pace.write()
             self._count(ask)
             yield
         finally:
@@ -162,6 +171,13 @@ class Limits:
     def succeeded(self) -> None:
         """An answer without a limit: the doubling of secondary pauses starts over."""
         self._strikes = 0
+        if self._pace is not None:
+            self._pace.succeeded()
+
+    def failed(self) -> None:
+        """No answer, or one that says that GitHub is ill."""
+        if self._pace is not None:
+            self._pace.failed()
 
     def not_modified(self) -> None:
         """A 304 came back, which costs nothing of the primary limit."""
@@ -181,6 +197,8 @@ class Limits:
         if until is None:
             until = now + min(SECONDARY_PAUSE * 2**self._strikes, SECONDARY_PAUSE_MAX)
             self._strikes = min(self._strikes + 1, 10)
+        if self._pace is not None:
+            self._pace.limited(until)
         if self._paused_until is None or until > self._paused_until:
             self._paused_until, self._pause_reason = until, reason
         return until
@@ -243,7 +261,7 @@ class Limits:
                 wait = (self._next_write - self._clock.now()).total_seconds()
                 if wait <= 0:
                     self._writing = True
-                    self._next_write = self._clock.now() + self._spacing * self._sharers()
+                    self._next_write = self._clock.now() + self._spacing * self._sharers() * self._slowness
                     return
                 await self._sleep(wait)
         finally:
