@@ -112,3 +112,36 @@ async def test_without_the_conversation_a_fresh_one_is_told_question_and_answer(
         assert second.succeeded, second
         assert made(machine)["greeting.txt"] == "Guten Tag\n"
         assert "a fresh one was told of question and answer" in world.status(number)
+
+
+ASKING = """\
+import json, os
+context = json.load(open(os.environ["TGS_CONTEXT"]))
+result = open(os.environ["TGS_RESULT"], "w")
+if context["resume"] is None:
+    talk = os.path.expanduser("~/talk.txt")
+    open(talk, "w").write("so far")
+    open("begun.txt", "w").write("begun")
+    question = {"id": "name", "text": "Which name?"}
+    json.dump({"outcome": "asked", "questions": [question], "session": "talk-1", "transcript": talk}, result)
+else:
+    name = context["resume"]["answers"]["name"][0]
+    said = open(os.environ["TGS_TRANSCRIPT"]).read()
+    open("name.txt", "w").write(f"{said}, {name}")
+    json.dump({"outcome": "done"}, result)
+"""
+
+
+async def test_any_program_may_ask_and_go_on(tmp_path: Path) -> None:
+    policy = POLICY.replace("scripted", "command").replace("[script.json]", "[python3, ask.py]")
+    async with scene(tmp_path, policy=policy, files={"ask.py": ASKING}) as world:
+        number = await dispatched(world)
+        first, _ = await work(world, tmp_path)
+        assert [question.text for question in first.asked] == ["Which name?"]
+        world.bot_said(number)
+        world.comment(number, "Ada")
+        await world.settle()
+        world.bot_said(number)
+        second, machine = await work(world, tmp_path, end=False)
+        assert second.succeeded, second
+        assert made(machine) == {"begun.txt": "begun", "name.txt": "so far, Ada"}

@@ -93,7 +93,8 @@ async def test_a_command_gets_the_context_by_stdin_and_file_and_a_bare_environme
     names = {line.split("=")[0] for line in (world.place.work / "env.txt").read_text().splitlines()}
     allowed = {"PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR", "CI", "PWD", "OLDPWD", "SHLVL", "_"}
     assert {n for n in names if not n.startswith(("TGS_", "GIT_"))} <= allowed
-    assert {n for n in names if n.startswith("TGS_")} == {"TGS_CONTEXT", "TGS_RESULT", "TGS_STEER"}
+    ours = {"TGS_CONTEXT", "TGS_RESULT", "TGS_STEER", "TGS_TRANSCRIPT"}
+    assert {n for n in names if n.startswith("TGS_")} == ours
 
 
 async def test_progress_lines_are_taken_out_of_the_output(world: World) -> None:

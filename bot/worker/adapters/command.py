@@ -4,7 +4,9 @@ The contract, which `examples/agents/` shows: the context is on stdin and in the
 program edits and, if it likes, commits in its working directory. It may print `::tgs progress <step>/<total> <text>`.
 Hints from people while it works are appended to the file `TGS_STEER`, one JSON string a line. At the end it may write
 `{"outcome": "done" | "failed", "summary": …, "reason": …, "detail": …}` to `TGS_RESULT`; without that file the exit
-code decides. To stop, it gets SIGINT, later SIGTERM, later SIGKILL.
+code decides. To ask people it writes `{"outcome": "asked", "questions": [{"id": …, "text": …, "choices": [{"label":
+…}]}], "session": …, "transcript": …}` and ends: the next attempt finds the answers in its context, and the file
+`transcript` where `TGS_TRANSCRIPT` says. To stop, it gets SIGINT, later SIGTERM, later SIGKILL.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import re
 from collections.abc import Callable
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bot.domain.model import FailureReason
+from bot.domain.questions import AskedQuestion, Choice
 from bot.errors import UserError
 from bot.worker.adapters.base import AgentResult, ProgressSink, Session
 from bot.worker.process import Ending
@@ -37,15 +40,45 @@ OWN_REASONS: Final = frozenset(
 )
 
 
-class ResultFile(BaseModel):
-    """What the program may write to `TGS_RESULT`."""
+class ChoiceIn(BaseModel):
+    """One answer that the program offers."""
 
     model_config = ConfigDict(extra="ignore")
 
-    outcome: Literal["done", "failed"]
+    label: str = Field(min_length=1)
+    description: str = ""
+
+
+class QuestionIn(BaseModel):
+    """A question to people; `default` is the label of a choice."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str = Field(min_length=1)
+    text: str = Field(min_length=1)
+    header: str = ""
+    choices: tuple[ChoiceIn, ...] = ()
+    several: bool = False
+    default: str | None = None
+
+    def asked(self) -> AskedQuestion:
+        choices = tuple(Choice(choice.label, choice.description) for choice in self.choices)
+        return AskedQuestion(self.id, self.text, self.header, choices, self.several, self.default)
+
+
+class ResultFile(BaseModel):
+    """What the program may write to `TGS_RESULT`. With "asked": `session` is its own name of the conversation, and
+    `transcript` the file, in its home or working directory, that the next attempt shall get."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    outcome: Literal["done", "failed", "asked"]
     summary: str = ""
     reason: str | None = None
     detail: str = ""
+    questions: tuple[QuestionIn, ...] = ()
+    session: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")
+    transcript: str | None = None
 
 
 class CommandAdapter:
@@ -92,6 +125,12 @@ class CommandAdapter:
             return AgentResult(
                 "", FailureReason.AGENT_CRASH, f"The agent's result file is wrong: {where}: {first['msg']}."
             )
+        if result.outcome == "asked":
+            if not result.questions:
+                return AgentResult("", FailureReason.AGENT_CRASH, "The agent's result file is wrong: it asks nothing.")
+            file = session.work / result.transcript if result.transcript is not None else None
+            asked = tuple(question.asked() for question in result.questions)
+            return AgentResult(result.summary[:_TEXT], asked=asked, transcript=file, session_id=result.session)
         if result.outcome == "done":
             return AgentResult(result.summary[:_TEXT])
         return AgentResult(result.summary[:_TEXT], _own_reason(result.reason), result.detail[:_TEXT])
