@@ -12,6 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from bot.localhub.model import Issue, Json, Repository, Role
@@ -254,6 +255,7 @@ class Route:
         return self.method != "GET" if self.writes is None else self.writes
 
 
+@cache
 def compile_template(template: str) -> re.Pattern[str]:
     """A path template as a regular expression over the decoded path. Raises ValueError."""
     out = []

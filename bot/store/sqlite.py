@@ -137,6 +137,8 @@ class SqliteDatabase:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._engines: dict[bool, Engine] = {}
+        """By whether they only read. An engine pools nothing, but making one takes longer than a connection."""
 
     @property
     def shown(self) -> str:
@@ -163,7 +165,9 @@ class SqliteDatabase:
     def drop_wakeups(self, driver: Any) -> None: ...
 
     def connect(self, *, read_only: bool = False) -> Connection:
-        return engine_for(self.path, read_only=read_only).connect()
+        if read_only not in self._engines:
+            self._engines[read_only] = engine_for(self.path, read_only=read_only)
+        return self._engines[read_only].connect()
 
     def in_transaction(self, driver: Any) -> bool:
         return bool(driver.in_transaction)
