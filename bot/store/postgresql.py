@@ -3,8 +3,8 @@
 Every connection is in autocommit mode and its transactions are spoken by us: serialisable ones for the writer, one
 read-only snapshot for a reader. Writers of several processes take turns by a table lock that is asked for before the
 snapshot is taken, so units may be written as if nobody else were there, and numbers that the database counts are
-committed in their order. A writer that stops in the middle of a transaction is cut off by the server. Should a
-transaction meet a foreign one all the same, the database refuses it and it is run again as a whole. The instance lock
+committed in their order. A writer that stops in the middle of a transaction is cut off by the server. Such a
+transaction, and one that meets a foreign one all the same and is refused, is run again as a whole. The instance lock
 is an advisory lock of a connection of its own, exclusive or shared; it ends with the process, however that ends.
 """
 
@@ -38,8 +38,9 @@ LOCK = 0x7467735F626F74
 LOOK_AGAIN = 0.1
 """Seconds between two tries at the instance lock."""
 
-SERIALIZATION = frozenset({"40001", "40P01"})
-"""SQLSTATE of a serialisation failure and of a deadlock (PostgreSQL manual, appendix A): run the transaction again."""
+AGAIN = frozenset({"40001", "40P01", "25P03"})
+"""SQLSTATE of a serialisation failure, of a deadlock and of a transaction that was silent too long (PostgreSQL manual,
+appendix A): nothing of it was committed, so it is run again."""
 
 
 class _AdvisoryLock:
@@ -171,7 +172,7 @@ class PostgresqlDatabase:
     def again(self, error: BaseException) -> bool:
         origin: BaseException | None = error.orig if isinstance(error, DBAPIError) else error
         while origin is not None:
-            if getattr(origin, "sqlstate", None) in SERIALIZATION:
+            if getattr(origin, "sqlstate", None) in AGAIN:
                 return True
             origin = origin.__cause__  # the queue's engine wraps what the driver raises
         return False

@@ -22,7 +22,6 @@ from bot.domain.model import AttemptId
 from bot.errors import SettingsError, Superseded
 from bot.protocols.ledger import Audit
 from bot.store.engine import SqlStore, open_store
-from bot.store.errors import StoreUnavailable
 from bot.store.fencing import SharedKeyRows, still_ours
 from bot.store.files import PIECE, StoreFiles
 from bot.store.ledger import SqlLedger
@@ -92,7 +91,7 @@ async def test_a_follower_that_remembers_the_last_id_misses_nothing_of_two_write
     assert seen == sorted(set(seen))
 
 
-async def test_a_writer_that_stops_in_the_middle_loses_its_turn_and_writes_nothing(
+async def test_a_writer_that_stops_in_the_middle_loses_its_turn_and_writes_later(
     postgresql: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.store.postgresql.IDLE_SECONDS", 1)
@@ -112,11 +111,9 @@ async def test_a_writer_that_stops_in_the_middle_loses_its_turn_and_writes_nothi
         async with asyncio.timeout(30):
             await other.write(lambda tx: tx.audit(a_line("other")))
         go_on.set()
-        with pytest.raises(StoreUnavailable):
-            await late
-        await one.write(lambda tx: tx.audit(a_line("one again")))
+        await late
         lines = await other.read(lambda tx: [line.actor for line in tx.history(ISSUE)])
-        assert lines == ["other", "one again"]
+        assert lines == ["other", "one"], "it came after the other one, as a whole"
 
 
 async def test_a_run_that_was_taken_over_writes_nothing_any_more(two: Two) -> None:
