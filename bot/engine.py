@@ -28,6 +28,7 @@ from bot.protocols.github import GitHub
 from bot.protocols.ledger import Store
 from bot.pull_service import PullService
 from bot.queue.api import Result
+from bot.rebuild import Rebuilder, Report
 from bot.reconcile import Reconciler
 from bot.repo_pass import RepoPass
 from bot.repository_service import RepositoryService
@@ -48,7 +49,9 @@ from bot.worker_service import WorkerService
 class Engine:
     """The parts that others hold on to."""
 
+    store: Store
     reconcile: Reconciler
+    looks: RepoPass
     runs: RunService
     pull: PullService
     endings: Endings
@@ -63,6 +66,13 @@ class Engine:
     accounts: Accounts
     metrics: Metrics
     acts: Acts
+
+    async def rebuild(self) -> list[Report]:
+        """Rebuild the records of every repository that is served. Raises GitHubError."""
+        await self.sweep.find()
+        repos = await self.store.read(lambda tx: tx.repos())
+        found = [await self.looks.rebuild(repo.key) for repo in repos]
+        return [report for report in found if report is not None]
 
     async def handle(self, key: str) -> Result:
         """The queue's handler: one pass over one key. Raises what shall be tried again with back-off."""
@@ -106,6 +116,7 @@ def build_engine(
     thoughts = ThoughtReader(github, store)
     observer = Observer(github, store, clock, kept)
     mirror_acts = MirrorActs(github, store, clock, html_url)
+    rebuilder = Rebuilder(github, store, clock)
     commands = CommandService(store, clock, sleep, html_url)
     repos = RepoPass(
         github,
@@ -118,11 +129,14 @@ def build_engine(
         accounts.serves,
         sessions,
         Resync(github, store, clock),
+        rebuilder,
     )
     bell = bell or Bell()
     runs = RunService(store, github, clock, tokens, starter, html_url, bell)
     return Engine(
+        store,
         Reconciler(observer, repos, applier, Talk(github, store, clock), store, clock, metrics),
+        repos,
         runs,
         PullService(store, clock, ids, starter, sleep, bell),
         Endings(store, github, clock, sleep),

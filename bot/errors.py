@@ -90,3 +90,10 @@ class Superseded(TgsError):
 
 class Refused(UserError):
     """Policy or evidence forbids it."""
+
+
+class Unproved(Refused):
+    """The attempt is there, but whose it is can no longer be checked: its secret was lost together with the ledger.
+
+    The caller goes on with its work; the run proves itself when it publishes.
+    """

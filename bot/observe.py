@@ -277,8 +277,9 @@ class Observer:
 
 def _records(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
     repo = tx.repo(key.repo_key)
-    if repo is None or not repo.active or repo.archived:
-        # Nothing can be written to an archived repository; its items are looked at when it is back.
+    if repo is None or not repo.active or repo.archived or repo.rebuilt_at is None:
+        # Nothing can be written to an archived repository; its items are looked at when it is back. And nothing is
+        # decided before it is known what an earlier ledger has left.
         return None
     item = tx.item(key)
     attempt = tx.live_attempt(key) or tx.last_attempt(key)

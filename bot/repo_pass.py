@@ -45,6 +45,7 @@ from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub, RepoView
 from bot.protocols.ledger import Ledger, Store
+from bot.rebuild import Rebuilder, Report
 from bot.resync import Resync
 from bot.session_service import SessionService
 from bot.setup_issue import SetUpIssue
@@ -84,6 +85,7 @@ class RepoPass:
         serves: Callable[[int], bool],
         sessions: SessionService,
         resync: Resync,
+        rebuilder: Rebuilder,
     ) -> None:
         self._github = github
         self._store = store
@@ -95,6 +97,7 @@ class RepoPass:
         self._serves = serves
         self._sessions = sessions
         self._resync = resync
+        self._rebuilder = rebuilder
         self._thoughts = ThoughtReader(github, store)
         self._views: LRUCache[RepoKey, tuple[RepoView, datetime]] = LRUCache(VIEWS_KEPT)
 
@@ -110,6 +113,10 @@ class RepoPass:
             await self._save(repo, replace(repo, active=False))
             return Look()
         repo, head = await self._facts(await self._resync.listen(repo), view, now)
+        if not repo.archived:
+            repo = await self._rebuilder.once(repo, head)
+        if repo.rebuilt_at is None:
+            return Look(at=now + CHECK_AGAIN)
         if repo.resync_asked_at is not None and not repo.archived:
             repo = await self._resync.look(repo)
         policy = policy_of(repo)
@@ -132,6 +139,19 @@ class RepoPass:
         if not repo.preflight_ok:
             wake.append(now + CHECK_AGAIN)
         return Look(at=min(wake, default=None))
+
+    async def rebuild(self, key: RepoKey) -> Report | None:
+        """Make records from what GitHub shows that are not there, and nothing else; None: it is not served.
+
+        Raises GitHubError when GitHub cannot be read.
+        """
+        repo = await self._store.read(lambda tx: tx.repo(key))
+        if repo is None or not repo.active or repo.archived or not self._serves(repo.owner_id):
+            return None
+        now = self._clock.now()
+        view = await self._view(repo, now)
+        repo, head = await self._facts(await self._resync.listen(repo), view, now)
+        return None if repo.archived else await self._rebuilder.now(repo, head)
 
     async def _view(self, repo: RepoRecord, now: datetime) -> RepoView:
         """The repository as GitHub shows it; not asked for again while what webhooks told us still agrees."""
@@ -225,7 +245,9 @@ class RepoPass:
         tree = await self._thoughts.tree(repo.key, head)
         thoughts, problems = recognise(tree)
         if repo.thoughts_at_installation is None:
-            there = tuple(sorted(thought.dir for thought in thoughts if not thought.implementation))
+            mirrored = await self._store.read(lambda tx: {i.thought.dir for i in tx.items(repo.key) if i.thought})
+            new = (thought.dir for thought in thoughts if not thought.implementation)
+            there = tuple(sorted(name for name in new if name not in mirrored))
             repo = await self._save(repo, replace(repo, thoughts_at_installation=there))
         if not policy.mirror.enabled and not thoughts:
             return repo, MirrorDecision()

@@ -34,6 +34,7 @@ from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub
 from bot.protocols.ledger import Audit, Ledger, OutboxRow, Store
+from bot.recovered import check_not_recovered, check_reported, check_succeeded, take_up
 from bot.session_service import look, touch
 from bot.starter import Starter
 
@@ -112,6 +113,10 @@ class RunService:
         await self._once(who)
         if claim_id:
             attempt = await self._store.read(lambda tx: tx.attempt(AttemptId(claim_id)))
+            if attempt is None and issue is not None:
+                attempt = await take_up(
+                    self._store, self._github, repo, who, AttemptId(claim_id), issue, self._clock.now()
+                )
             if (
                 attempt is None
                 or attempt.key.repo_key != repo.key
@@ -145,6 +150,7 @@ class RunService:
                 started_at=now,
                 dispatched_at=fresh.dispatched_at or now,
                 lease_until=now + LEASE,
+                recovered_at=None,
             )
             if not tx.save_attempt(fresh, after):
                 raise LostClaim("the claim changed meanwhile")
@@ -249,9 +255,17 @@ class RunService:
         return await self._store.write(exchange)
 
     async def authenticate(self, attempt_id: str, token: str) -> Attempt:
-        """The live attempt that this token was given to. Raises LostClaim."""
+        """The live attempt that this token was given to. Raises LostClaim, or Unproved while that cannot be told."""
         now = self._clock.now()
-        return await self._store.read(lambda tx: _live(tx, attempt_id, holder_of(tx, attempt_id, token, now).fence))
+
+        def read(tx: Ledger) -> Attempt:
+            try:
+                return _live(tx, attempt_id, holder_of(tx, attempt_id, token, now).fence)
+            except LostClaim:
+                check_not_recovered(tx, attempt_id)
+                raise
+
+        return await self._store.read(read)
 
     async def context(self, attempt: Attempt) -> ContextBundle:
         """What the worker is told."""
@@ -402,11 +416,7 @@ class RunService:
         Where the answer to the asker was lost together with our process, the token in it is lost too, and it gets
         another; nobody holds the first.
         """
-        gate = attempt.gate_report
-        if gate is None or not gate.succeeded or gate.bundle_digest is None:
-            raise Refused("The agent's job did not report a result.", "Its log says why.")
-        if not hmac.compare_digest(gate.bundle_digest.encode(), digest.encode()):
-            raise Refused("The bundle is not the one that the agent's job reported.")
+        check_reported(attempt, digest)
         if attempt.cancel_requested_at is not None:
             raise LostClaim("the attempt is being stopped")
         assert attempt.run_id is not None
@@ -415,6 +425,7 @@ class RunService:
             raise Refused("The agent's job is still running.")
         if not any(id_ == job and name == PUBLISH_JOB for id_, name, _, _ in jobs):
             raise Refused(f"Only the run's job `{PUBLISH_JOB}` gets the write token; another job is asking.")
+        check_succeeded(attempt, [end for _, name, _, end in jobs if name == AGENT_JOB])
         now = self._clock.now()
         once = f"mint:{attempt.id}"
 

@@ -146,6 +146,14 @@ class Sweep:
 
     async def once(self) -> None:
         """One sweep. Raises GitHubError when the installations cannot be listed; what is known is marked first."""
+        await self.find()
+        await self._ask_again()
+        now = self.last_success = self._clock.now()
+        if self._process is not None:
+            await self._store.write(lambda tx: tx.turn_done(TURN, now))
+
+    async def find(self) -> None:
+        """Mark what is known, then list the installations and their repositories. Raises GitHubError."""
         now = self._clock.now()
         await self._store.write(lambda tx: mark_everything(tx, now))
         owner = await self._github.app_owner()
@@ -164,10 +172,6 @@ class Sweep:
             await self._store.write(self._taker(installation, repos, dict(permissions)))
             log.debug("installation_seen", installation=installation, account=login, repositories=len(repos))
         await self._store.write(lambda tx: _switch_off(tx, seen))
-        await self._ask_again()
-        now = self.last_success = self._clock.now()
-        if self._process is not None:
-            await self._store.write(lambda tx: tx.turn_done(TURN, now))
 
     async def _ask_again(self) -> None:
         """Has GitHub send the webhooks again that did not reach us, from the first on of which that is not settled."""

@@ -1,4 +1,4 @@
-"""`tgs db`: bring the ledger's schema up or down, say where it stands, copy it.
+"""`tgs db`: bring the ledger's schema up or down, say where it stands, copy it, make it anew from GitHub.
 
 Exit codes: 0 done, 1 history that was tampered with, 2 something a person must set right (bad URL, file in use,
 damaged, written by a newer version).
@@ -6,6 +6,7 @@ damaged, written by a newer version).
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Mapping
@@ -21,9 +22,11 @@ from bot.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bot.rebuild import Report
+    from bot.settings import Settings
     from bot.store.migrate import Prepared
 
-app = typer.Typer(help="The ledger's database: schema and backups.", no_args_is_help=True)
+app = typer.Typer(help="The ledger's database: schema, backups, rebuilding.", no_args_is_help=True)
 
 EXIT_USAGE = 2
 EXIT_BROKEN = 1
@@ -153,3 +156,62 @@ def backup(url: Url = None, as_json: AsJson = False) -> None:
             return
         path = str(copy(database, SystemClock()))
         _say(as_json, {"backup": path}, path)
+
+
+@app.command()
+def rebuild(
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings file; the environment goes first.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the ledger anew from what GitHub shows, with the App's credentials.
+
+    For an empty database after a loss; `tgs serve` does the same by itself. What
+    is in the database already is left alone. Stop the server before.
+    """
+    from bot.settings import load_settings
+
+    with _told():
+        settings = load_settings({}, config)
+        reports = asyncio.run(_rebuilt(settings))
+    if as_json:
+        typer.echo(json.dumps([_report(one) for one in reports]))
+        return
+    if not reports:
+        typer.echo("The App is installed on no repository that is served here.")
+    for one in reports:
+        for line in _lines(one):
+            typer.echo(line)
+
+
+async def _rebuilt(settings: Settings) -> list[Report]:
+    from bot.app import World, open_parts
+    from bot.github.client import open_session
+
+    session = open_session()
+    try:
+        parts = await open_parts(settings, session, World())
+        try:
+            return await parts.engine.rebuild()
+        finally:
+            await parts.store.close()
+    finally:
+        await session.close()
+
+
+def _report(found: Report) -> dict[str, object]:
+    return {
+        "repo": found.repo.full_name,
+        "items": [{"number": number, "state": state, "from": why} for number, state, why in found.items],
+        "commands_not_run": [{"number": number, "by": by, "command": verb} for number, by, verb in found.commands],
+    }
+
+
+def _lines(found: Report) -> Iterator[str]:
+    many = len(found.items)
+    yield f"{found.repo.full_name}: {many or 'no'} item{'' if many == 1 else 's'} rebuilt."
+    for number, state, why in found.items:
+        yield f"  #{number} {state} (from: {why})"
+    for number, by, verb in found.commands:
+        yield f"  #{number} not run: /tgs {verb} by {by}"

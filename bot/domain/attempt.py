@@ -144,7 +144,8 @@ class Attempt:
     """One claim of one item. `id` doubles as the correlation id in the run's name.
 
     `resumes` is the earlier attempt whose conversation with the agent this one goes on with, `asking` what its agent
-    asks while it runs and waits.
+    asks while it runs and waits. `recovered_at`: it was found again after the ledger was lost, and its worker has not
+    proved itself since.
     """
 
     id: AttemptId
@@ -183,6 +184,7 @@ class Attempt:
     claim_oid: str | None = None
     resumes: AttemptId | None = None
     asking: tuple[AskedQuestion, ...] = ()
+    recovered_at: datetime | None = None
 
     @property
     def external(self) -> bool:

@@ -282,6 +282,15 @@ def _settle_silence(draft: Draft, policy: Policy, attempt: Attempt) -> None:
         return
     if _held_by_people(draft):
         return
+    if attempt.recovered_at is not None:
+        # Its worker is silent because nobody knows its secret any more: only its time limit ends it.
+        over = attempt.claimed_at + timedelta(minutes=policy.agent.timeout_minutes) + QUEUED_LIMIT
+        if draft.now >= over:
+            request_cancel(draft, FailureReason.AGENT_TIMEOUT, by=BOT)
+            _cancel(draft, policy, draft.attempt or attempt)
+            return
+        draft.at(min(over, draft.now + SUSPECT_LOOK))
+        return
     if draft.now >= lease + SUSPECT_LIMIT:
         request_cancel(draft, FailureReason.AGENT_STALLED, by=BOT)
         _cancel(draft, policy, draft.attempt or attempt)
@@ -300,7 +309,7 @@ def _held_by_people(draft: Draft) -> bool:
 
 def _ended_without_word(draft: Draft, policy: Policy, attempt: Attempt, run: RunFacts) -> None:
     """The run is over and nobody reported: its conclusion says what kind of end it was."""
-    started = attempt.started_at is not None
+    started = attempt.started_at is not None or attempt.recovered_at is not None
     detail = f"run {run.id} ended with {run.conclusion or run.status.value}"
     match run.conclusion:
         case "cancelled":

@@ -27,7 +27,8 @@ class RepoRecord:
 
     `resync_asked_at`: the next look reads everything that webhooks may not have told. `heard_until` is the newest
     change of a comment that such a look has seen, and `listening_since` when this ledger began to listen: what was
-    commanded before is not carried out.
+    commanded before is not carried out. `rebuilt_at`: when its records were made from what GitHub shows; None: not yet,
+    and nothing is decided before.
     """
 
     key: RepoKey
@@ -57,6 +58,7 @@ class RepoRecord:
     permissions: tuple[tuple[str, str], ...] = ()
     bot: Person | None = None
     resync_asked_at: datetime | None = None
+    rebuilt_at: datetime | None = None
     heard_until: datetime | None = None
     listening_since: datetime | None = None
 

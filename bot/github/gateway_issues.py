@@ -41,6 +41,8 @@ EDITS_PAGE = 100
 """Edits per GraphQL page, GitHub's most."""
 EDITS_PAGES = 10
 """Pages of edits we read; a text edited more often is reported as edited by an unknown person."""
+ANSWERS = ("eyes", "rocket", "confused")
+"""The reactions by which the bot answers commands."""
 FRESH_LOOKS = 2
 """Further looks at a comment that GitHub just announced: replicas lag for a second or so."""
 
@@ -370,6 +372,7 @@ class IssueVerbs(AppVerbs):
             created_at=shape.created_at,
             updated_at=shape.updated_at,
             html_url=shape.html_url,
+            reacted=any((shape.reactions or {}).get(content) for content in ANSWERS),
         )
 
 

@@ -157,6 +157,7 @@ class CommentShape(Shape):
     updated_at: datetime
     html_url: str
     issue_url: str = ""
+    reactions: dict[str, int | str] | None = None
     body: str | None = None
     user: UserShape | None = None
 

@@ -63,6 +63,7 @@ class Comments:
             return
         former, comment.body = comment.body, text
         comment.updated_at = comment.issue.updated_at = self.hub.now()
+        comment.edited = (comment.updated_at, actor.user)
         self._emit("edited", comment, actor, {"changes": {"body": {"from": former}}})
 
     def delete(self, comment: Comment, actor: Actor) -> None:

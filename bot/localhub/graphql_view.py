@@ -125,6 +125,8 @@ class View:
             "createdAt": present.time(item.created_at),
             "updatedAt": present.time(item.updated_at),
             "author": lambda _info: self.account(item.user),
+            "lastEditedAt": present.time(item.body_edits[-1][0]) if item.body_edits else None,
+            "editor": self.account(item.body_edits[-1][1]) if item.body_edits else None,
             "repository": lambda _info: self.repository(item.repo),
             "labels": self._connection_of(lambda: [self.label(x) for x in item.labels]),
             "assignees": self._connection_of(lambda: [self.account(x) for x in item.assignees]),
@@ -140,8 +142,6 @@ class View:
             "__typename": "Issue",
             "state": item.state.upper(),
             "stateReason": lambda _info, **_: None if reason is None else reason.upper(),
-            "lastEditedAt": present.time(item.body_edits[-1][0]) if item.body_edits else None,
-            "editor": self.account(item.body_edits[-1][1]) if item.body_edits else None,
             "userContentEdits": lambda _info, **window: self._content_edits(item, **window),
         }
 
@@ -198,6 +198,8 @@ class View:
             "id": item.node_id,
             "databaseId": item.id,
             "body": item.body,
+            "lastEditedAt": present.time(item.edited[0]) if item.edited else None,
+            "editor": self.account(item.edited[1]) if item.edited else None,
             "author": lambda _info: self.account(item.user),
             "url": present.comment(self.hub, item)["html_url"],
             "createdAt": present.time(item.created_at),

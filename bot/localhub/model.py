@@ -155,6 +155,8 @@ class Comment:
     updated_at: datetime
     reactions: list[Reaction] = field(default_factory=list)
     minimized_reason: str | None = None
+    edited: tuple[datetime, Account] | None = None
+    """When and by whom the body was last changed."""
 
 
 @dataclass(eq=False)

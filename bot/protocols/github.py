@@ -60,6 +60,8 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Comment:
+    """`reacted`: somebody gave one of the reactions by which the bot answers."""
+
     id: int
     node_id: str
     body: str
@@ -67,6 +69,7 @@ class Comment:
     created_at: datetime
     updated_at: datetime
     html_url: str
+    reacted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +226,16 @@ class GitHub(Protocol):
     async def revoke(self, token: Secret) -> None: ...
     async def put_file_pull(self, key: RepoKey, branch: str, files: Mapping[str, str], title: str, body: str) -> int:
         """Commits files on a new branch and opens a pull request (set-up); returns its number."""
+        ...
+
+    # for whoever has lost the ledger
+    async def labels_there(self, key: RepoKey) -> frozenset[str]:
+        """The names of the labels that the repository has."""
+        ...
+
+    async def last_editors(self, key: RepoKey, nodes: Sequence[str]) -> dict[str, Person | None]:
+        """By node id, who changed the text of an issue, pull request or comment last; None: nobody since it was
+        written."""
         ...
 
     # claim refs

@@ -264,6 +264,23 @@ class SimGateway:
 
         return await self._read("comments_in", look)
 
+    async def labels_there(self, key: RepoKey) -> frozenset[str]:
+        def look(at: datetime) -> frozenset[str]:
+            return frozenset(label for facts in self._all(at) for label in facts.labels)
+
+        return await self._read("labels_there", look)
+
+    async def last_editors(self, key: RepoKey, nodes: Sequence[str]) -> dict[str, Person | None]:
+        """People here edit their own texts only."""
+
+        def look(_: datetime) -> dict[str, Person | None]:
+            texts: dict[str, Person | None] = {
+                c.node_id: c.author if c.updated_at > c.created_at else None for c in self._hub.comments.values()
+            }
+            return {node: texts.get(node) for node in nodes}
+
+        return await self._read("last_editors", look)
+
     async def role(self, key: RepoKey, person: Person) -> Role:
         return await self._read("role", lambda _: self._hub.roles.get(person.id, Role.NONE))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, literal_column, select
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, literal_column, select, update
 
 from bot.domain.attempt import Attempt, AttemptPhase, Worker
 from bot.domain.intake import TouchKind
@@ -69,6 +69,7 @@ def attempt_values(attempt: Attempt) -> dict[str, Any]:
         "claim_oid": attempt.claim_oid,
         "resumes": attempt.resumes,
         "asking": attempt.asking,
+        "recovered_at": attempt.recovered_at,
     }
 
 
@@ -111,6 +112,7 @@ def attempt_of(row: Row[Any]) -> Attempt:
         claim_oid=row.claim_oid,
         resumes=None if row.resumes is None else AttemptId(row.resumes),
         asking=row.asking or (),
+        recovered_at=row.recovered_at,
     )
 
 
@@ -204,6 +206,14 @@ class AttemptVerbs(Verbs):
         if after.run_id is not None and before.run_id is None and after.run_hint is None:
             values["run_hint"] = self._hint_that_came_early(after.key, after.run_id)
         return update_changed(self.connection, attempts, where, before.revision, attempt_values(before), values)
+
+    def rehome_attempt(self, id_: AttemptId, key: IssueKey) -> None:
+        """Moves an attempt to the same item under another installation of the App."""
+        self.connection.execute(
+            update(attempts)
+            .where(attempts.c.id == id_, attempts.c.repo == key.repo, attempts.c.number == key.number)
+            .values(installation=key.installation, revision=attempts.c.revision + 1)
+        )
 
     def _hint_that_came_early(self, key: IssueKey, run_id: int) -> str | None:
         """A quick run's webhook can be routed before its id is stored; its touch is still there."""

@@ -42,6 +42,7 @@ def repo_values(repo: RepoRecord) -> dict[str, Any]:
         "permissions": repo.permissions,
         "bot": repo.bot,
         "resync_asked_at": repo.resync_asked_at,
+        "rebuilt_at": repo.rebuilt_at,
         "heard_until": repo.heard_until,
         "listening_since": repo.listening_since,
     }
@@ -77,6 +78,7 @@ def repo_of(row: Row[Any]) -> RepoRecord:
         permissions=row.permissions,
         bot=row.bot,
         resync_asked_at=row.resync_asked_at,
+        rebuilt_at=row.rebuilt_at,
         heard_until=row.heard_until,
         listening_since=row.listening_since,
     )

@@ -122,7 +122,7 @@ def check_file(path: Path) -> None:
         raise StoreDamaged(
             f"The database file {path} is damaged: {finding}.",
             "Move it and its -wal and -shm files away, then put the newest backup in its place, or start with an empty "
-            "file: the ledger is rebuilt from GitHub.",
+            "file: the ledger is rebuilt from GitHub (`tgs db rebuild` shows what comes back).",
         )
 
 

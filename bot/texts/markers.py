@@ -2,7 +2,7 @@
 
 Promise: a marker stands alone on the last lines of a text, so that a marker quoted in the middle of somebody's words
 is none. Anybody can type a marker: whoever reads one must check that author and last editor are the bot. Markers hold
-ids only, never anything secret.
+ids and what the same text says to people, never anything secret.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 from bot.domain.sanitise import MAX_TEXT, cap
 
-_LINE = re.compile(r"<!-- tgs:(?P<kind>[a-z]+)(?: (?P<value>[A-Za-z0-9%_.~/:]{1,600}))? -->")
+_LINE = re.compile(r"<!-- tgs:(?P<kind>[a-z]+)(?: (?P<value>[A-Za-z0-9%_.~/:]{1,6000}))? -->")
 
 
 class MarkerKind(StrEnum):
@@ -26,6 +26,7 @@ class MarkerKind(StrEnum):
     PULL = "pull"
     SETUP = "setup"
     INCIDENT = "incident"
+    MEMORY = "memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,11 @@ def incident(cause: str) -> str:
 def ticket(name: str) -> str:
     """The marker of an issue that was made from a ticket; `name` tells tickets apart."""
     return write(MarkerKind.TICKET, name)
+
+
+def memory(packed: str) -> str:
+    """The marker of what a text remembers for the case that the ledger is lost; see `bot/domain/memory.py`."""
+    return write(MarkerKind.MEMORY, packed)
 
 
 def pull(issue: int, fence: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from bot.domain import memory
 from bot.domain.labels import READY
 from bot.domain.mirror import Listed, ListedBecause
 from bot.domain.model import Problem
@@ -71,7 +72,7 @@ def setup_body(view: SetUpInput) -> str:
         "This issue is kept up to date by editing it. `/tgs sync` looks at everything again; `/tgs help` lists the "
         "commands. Closing it is fine when nothing is left."
     )
-    return markers.stamp("\n\n".join(parts), markers.SETUP)
+    return markers.stamp("\n\n".join(parts), markers.memory(memory.of_repo(view.repo)), markers.SETUP)
 
 
 def _head(view: SetUpInput) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
-from bot.domain import budget
+from bot.domain import budget, memory
 from bot.domain.attempt import Attempt, AttemptPhase, WorkerReport
 from bot.domain.facts import Ci, CiFacts
 from bot.domain.failures import attempts_allowed
@@ -61,7 +61,8 @@ def status_text(view: StatusInput) -> str:
         parts.append(body)
     parts.append(f"**Next:** {_next(view)}")
     parts.append(details("Settings of this issue", _settings(view)))
-    return markers.stamp("\n\n".join(parts), markers.STATUS)
+    remembered = markers.memory(memory.of_item(view.item, view.attempt))
+    return markers.stamp("\n\n".join(parts), remembered, markers.STATUS)
 
 
 def _said_elsewhere(view: StatusInput, reason: Waiting) -> bool:

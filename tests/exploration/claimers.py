@@ -250,6 +250,7 @@ class Claims:
                 "main",
                 False,
                 preflight_ok=True,
+                rebuilt_at=NOW,
                 policy_text=f"max_parallel: 25\nassignee: none\nclaim_refs: {str(setting.own_ledgers).lower()}\n",
                 bot=Person(BOT_ID, name if setting.defences.nonce else "tgs", is_bot=True),
             )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bot.localhub.actions_model import Conclusion
 from bot.localhub.git_model import RefUpdate
 from bot.localhub.model import Role as HubRole
 from tests.scenarios.steps import (
@@ -81,7 +82,11 @@ async def test_an_uninstalled_app_touches_nothing_any_more_and_may_come_back(tmp
         await world.sweep()
         await settled_for(world, 2 * HOUR, number)
         await world.install()
+        # What was going on is found again, and holds its place until its run is seen to have ended.
         other = await ready(world, "Other")
+        assert world.state(other) == "ready"
+        world.run().end(Conclusion.CANCELLED)
+        await world.after(5 * MINUTE)
         assert world.state(other) == "in-progress"
 
 

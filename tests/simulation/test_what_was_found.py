@@ -78,9 +78,9 @@ def test_a_repository_that_changes_while_it_is_first_looked_at_is_listened_to() 
             await store.write(lambda tx: tx.save_repo(known, replace(known, heard_until=None)))
             read = await store.read(lambda tx: tx.repo(KEY))
             assert read is not None
-            await store.write(lambda tx: tx.save_repo(read, replace(read, private=True)))
+            await store.write(lambda tx: tx.save_repo(read, replace(read, mirror_decided=True)))
             return await Resync(bot.github, store, store.clock).listen(read)
 
         listened = stage.asks(story)
         assert listened.heard_until is not None
-        assert listened.private
+        assert listened.mirror_decided

@@ -16,6 +16,7 @@ from bot.domain.command_parser import parse
 from bot.domain.commands import COMMANDS, Verb
 from bot.domain.facts import Ci, CiFacts
 from bot.domain.failures import FAILURES
+from bot.domain.memory import of_item
 from bot.domain.mirror import Listed, ListedBecause
 from bot.domain.model import (
     AttemptId,
@@ -173,6 +174,7 @@ def test_the_status_comment_of_a_waiting_item() -> None:
         "- type: feature\n- priority: 0\n- locks: none\n- attempts: at most 3\n- agent: `claude-code`\n"
         "- approved by `ann`; the agent reads the text as it stood then\n\n"
         "</details>\n\n"
+        f"{markers.memory(of_item(item, None))}\n"
         "<!-- tgs:status -->"
     )
 
@@ -361,11 +363,15 @@ OUR_HTML = {
 }
 
 
+MEMORY = re.compile(r"<!-- tgs:memory [A-Za-z0-9./]+ -->")
+
+
 def inert(markdown: str, *, links: bool = False) -> None:
     """Nothing of a hostile text acts when the page is rendered: no mention, closing keyword, command, image, HTML."""
     for token in MarkdownIt("commonmark").parse(markdown):
         if token.type == "html_block":
-            assert token.content.strip() in OUR_HTML
+            lines = token.content.strip().split("\n")
+            assert {line for line in lines if not MEMORY.fullmatch(line)} <= OUR_HTML
         for child in token.children or []:
             assert child.type not in {"image", "html_inline"}, child.content
             if child.type == "link_open":
@@ -407,7 +413,9 @@ def test_hostile_texts_stay_texts_everywhere() -> None:
     for state in ItemState:
         said = status_text(StatusInput(repo, replace(item, state=state), attempt, Policy(), ci, whys, URL, NOW))
         inert(said)
-        assert markers.read(said) == (markers.Marker(markers.MarkerKind.STATUS),)
+        remembered, status_mark = markers.read(said)
+        assert remembered.kind is markers.MarkerKind.MEMORY
+        assert status_mark == markers.Marker(markers.MarkerKind.STATUS)
     # The agent's own summary may hold links, as any comment may.
     inert(pull_body(PullInput(repo, item, attempt, Policy(), URL)), links=True)
     thought = MirrorInput(repo, ThoughtRef("", "", "", ""), HOSTILE, ItemState.READY, URL)

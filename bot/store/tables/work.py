@@ -79,6 +79,7 @@ repos = Table(
     Column("permissions", Json(tuple[tuple[str, str], ...]), nullable=False),
     Column("bot", Json(Person)),
     Column("resync_asked_at", UtcTime),
+    Column("rebuilt_at", UtcTime),
     Column("heard_until", UtcTime),
     Column("listening_since", UtcTime),
     # Set when the repository was taken out of the installation: waking a suspended installation must not bring it back.
@@ -187,6 +188,7 @@ attempts = Table(
     Column("claim_oid", String),
     Column("resumes", String),
     Column("asking", Json(tuple[AskedQuestion, ...])),
+    Column("recovered_at", UtcTime),
     of_item(),
     known("phase", AttemptPhase),
     known("kind", AttemptKind),

@@ -15,7 +15,17 @@ from http import HTTPStatus
 import structlog
 from aiohttp import web
 
-from bot.errors import Conflict, GitHubError, LostClaim, RateLimited, Refused, Suspended, Unavailable, UserError
+from bot.errors import (
+    Conflict,
+    GitHubError,
+    LostClaim,
+    RateLimited,
+    Refused,
+    Suspended,
+    Unavailable,
+    Unproved,
+    UserError,
+)
 from bot.membership import NoSuchItem, NotNow
 from bot.service import Stale
 
@@ -30,6 +40,7 @@ class Code(StrEnum):
     INVALID = "invalid"
     UNAUTHENTICATED = "unauthenticated"
     REFUSED = "refused"
+    UNPROVED = "unproved"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     LOST_CLAIM = "lost_claim"
@@ -45,6 +56,7 @@ _STATUS = {
     Code.INVALID: HTTPStatus.BAD_REQUEST,
     Code.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
     Code.REFUSED: HTTPStatus.FORBIDDEN,
+    Code.UNPROVED: HTTPStatus.FORBIDDEN,
     Code.NOT_FOUND: HTTPStatus.NOT_FOUND,
     Code.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
     Code.LOST_CLAIM: HTTPStatus.CONFLICT,
@@ -126,6 +138,8 @@ async def _answered(request: web.Request, handler: Handler, name: str) -> web.St
         return problem(error.code, error.detail, headers=headers, extra={**error.extra, **mine})
     except LostClaim as error:
         return problem(Code.LOST_CLAIM, str(error), extra=mine)
+    except Unproved as error:
+        return problem(Code.UNPROVED, str(error), extra=mine)
     except Refused as error:
         return problem(Code.REFUSED, str(error), extra=mine)
     except Stale as error:

@@ -1,0 +1,439 @@
+"""Makes the records of a repository anew from what GitHub shows: what to do when the ledger was lost, and with every
+repository that a ledger sees for the first time.
+
+Promises: nothing is decided in a repository before this is done, and it is done in one transaction, so a crash in the
+middle leaves nothing. Records that are there are left alone. Only texts that the bot wrote *and* edited last are
+believed. Comments that the bot wrote are noted as written, so nothing is said twice. Commands of the time before are
+noted and not carried out; those that nobody has answered are answered with that. A repository without any trace of the
+bot costs two requests.
+
+Races: GitHub's lists may lag behind what the lost ledger did last; see `bot/domain/rebuild.py` for what is above that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from bot.domain import labels
+from bot.domain.attempting import RUN_WORKFLOW
+from bot.domain.branches import issue_of, prefix_of
+from bot.domain.claim_record import ClaimRef
+from bot.domain.commanded import Spoken, commands_of
+from bot.domain.facts import IssueFacts, Presence, PullFacts
+from bot.domain.front_matter import Source, effective_spec, from_issue
+from bot.domain.intents import Intent
+from bot.domain.memory import ItemMemory, RepoMemory, item_memory, repo_memory
+from bot.domain.model import AttemptId, IssueKey, Item, Person, ThoughtRef, WorkSpec
+from bot.domain.rebuild import Rebuilt, SeenRun, Sighting, StatusComment, rebuild
+from bot.domain.repository import RepoRecord
+from bot.domain.thoughts import Thought, recognise
+from bot.errors import NotFound
+from bot.policies import policy_of
+from bot.protocols.clock import Clock
+from bot.protocols.github import Comment, GitHub
+from bot.protocols.ledger import Audit, Ledger, LockRow, OutboxRow, Store
+from bot.texts import markers
+from bot.texts.markers import MarkerKind
+from bot.thought_reader import ThoughtReader
+
+RUNS_SINCE = timedelta(days=2)
+"""A run waits for two hours at most and works for less than six; older ones have ended."""
+
+TALK_SINCE = timedelta(days=3)
+"""Comments of this age are looked through for items without a label, and for commands that nobody has answered."""
+
+ENDED_SINCE = timedelta(days=30)
+"""Closed issues that have not changed for longer come back when somebody labels them again."""
+
+LOST = "ledger_lost"
+"""The outcome of a command of the time before."""
+
+_RUN_NAME = re.compile(r"tgs #(?P<issue>[1-9][0-9]{0,8}) (?P<claim>[A-Za-z0-9_-]{1,64})")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came back: per item its number, state and reasons; and commands that are not carried out."""
+
+    repo: RepoRecord
+    items: tuple[tuple[int, str, str], ...] = ()
+    commands: tuple[tuple[int, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The comments of one item: what we remembered, what we said, what people commanded."""
+
+    memory: ItemMemory | None = None
+    status: StatusComment | None = None
+    said: tuple[tuple[str, IssueKey, int, datetime], ...] = ()
+    commands: tuple[tuple[Intent, bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    found: Rebuilt
+    told: _Told
+
+
+class Rebuilder:
+    """Rebuilds one repository at a time."""
+
+    def __init__(self, github: GitHub, store: Store, clock: Clock) -> None:
+        self._github = github
+        self._store = store
+        self._clock = clock
+        self._thoughts = ThoughtReader(github, store)
+
+    async def once(self, repo: RepoRecord, head: str | None) -> RepoRecord:
+        """The repository with its records, rebuilt if that was not done yet. Raises what shall be tried again."""
+        return repo if repo.rebuilt_at is not None else (await self.now(repo, head)).repo
+
+    async def now(self, repo: RepoRecord, head: str | None) -> Report:
+        """Rebuild what is not there. Raises GitHubError when GitHub cannot be read; nothing is written then."""
+        now = self._clock.now()
+        ours = await self._github.issues_by_bot(repo.key)
+        there = await self._github.labels_there(repo.key)
+        if not ours and not any(labels.is_ours(name) for name in there):
+            return await self._keep(repo, RepoMemory(), None, [], now)
+        editors = await self._github.last_editors(repo.key, [issue.node_id for issue in ours])
+        own = [issue for issue in ours if self._unedited(repo, editors.get(issue.node_id))]
+        set_up = next((issue for issue in own if markers.carries(issue.body, markers.SETUP)), None)
+        values = [repo_memory(value) for value in _values(set_up.body if set_up is not None else "")]
+        memory = next((known for known in values if known is not None), RepoMemory())
+        dirs = {issue.key.number: name for issue in own if (name := _mirrored(issue.body)) is not None}
+        runs = await self._runs(repo, now)
+        issues = await self._candidates(repo, there, own, set(dirs), set(runs), now)
+        if set_up is not None:
+            issues.pop(set_up.key.number, None)
+        thoughts = await self._plans(repo, head, set(dirs.values()))
+        branches = await self._branches(repo)
+        refs = await self._claims(repo)
+        found = [
+            one
+            for number, issue in sorted(issues.items())
+            if (one := await self._one(repo, issue, dirs.get(number), thoughts, runs, branches, refs, now)) is not None
+        ]
+        return await self._keep(repo, memory, set_up, found, now)
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    def _ours(self, repo: RepoRecord, person: Person | None) -> bool:
+        return person is not None and repo.bot is not None and person.id == repo.bot.id
+
+    def _unedited(self, repo: RepoRecord, editor: Person | None) -> bool:
+        """Whether nobody else has touched a text of ours since."""
+        return editor is None or self._ours(repo, editor)
+
+    async def _candidates(
+        self,
+        repo: RepoRecord,
+        there: frozenset[str],
+        own: Iterable[IssueFacts],
+        mirrored: set[int],
+        running: set[int],
+        now: datetime,
+    ) -> dict[int, IssueFacts]:
+        """The issues that may be items: labelled, mirrored, talked about by us, or with a run."""
+        found = {issue.key.number: issue for issue in own if issue.key.number in mirrored}
+        for label in sorted(name for name in there if labels.parse_state(name) is not None):
+            for issue in await self._github.issues_with_label(repo.key, label):
+                if issue.open or issue.updated_at >= now - ENDED_SINCE:
+                    found[issue.key.number] = issue
+        talked = {
+            spoken.key.number
+            for spoken in await self._github.comments_in(repo.key, now - TALK_SINCE)
+            if self._ours(repo, spoken.author) and markers.carries(spoken.body, markers.STATUS)
+        }
+        for number in sorted((talked | running) - set(found)):
+            presence, read = await self._github.issue(IssueKey(repo.key.installation, repo.key.repo, number))
+            if presence is Presence.HERE and read is not None:
+                found[number] = read
+        return found
+
+    async def _runs(self, repo: RepoRecord, now: datetime) -> dict[int, list[SeenRun]]:
+        try:
+            runs = await self._github.runs_named(repo.key, RUN_WORKFLOW, "tgs #", now - RUNS_SINCE)
+        except NotFound:
+            return {}
+        found: dict[int, list[SeenRun]] = {}
+        for run in sorted(runs, key=lambda run: run.id, reverse=True):
+            name = _RUN_NAME.fullmatch(run.display_title)
+            if name is not None:
+                found.setdefault(int(name["issue"]), []).append(SeenRun(run, AttemptId(name["claim"])))
+        return found
+
+    async def _plans(self, repo: RepoRecord, head: str | None, wanted: set[str]) -> dict[str, tuple[Thought, WorkSpec]]:
+        """The plans that have an issue, as the default branch has them, and what they wish for."""
+        if head is None or not wanted:
+            return {}
+        policy = policy_of(repo)
+        thoughts, _ = recognise(await self._thoughts.tree(repo.key, head))
+        texts = await self._thoughts.read(repo.key, [t for t in thoughts if t.dir in wanted], frozenset(wanted))
+        return {
+            text.thought.dir: (
+                text.thought,
+                effective_spec(policy, text.front_matter, Source.PLAN, repo.full_name)[0],
+            )
+            for text in texts
+            if text.front_matter is not None
+        }
+
+    async def _branches(self, repo: RepoRecord) -> dict[int, list[tuple[str, str]]]:
+        template = policy_of(repo).branch_template
+        found: dict[int, list[tuple[str, str]]] = {}
+        for name, sha in (await self._github.branches(repo.key, prefix_of(template))).items():
+            number = issue_of(template, name)
+            if number is not None:
+                found.setdefault(number, []).append((name, sha))
+        return found
+
+    async def _claims(self, repo: RepoRecord) -> dict[int, tuple[ClaimRef, ...]]:
+        if not policy_of(repo).claim_refs:
+            return {}
+        found: dict[int, tuple[ClaimRef, ...]] = {}
+        for ref in await self._github.claim_refs(repo.key):
+            if ref.record is not None:
+                found[ref.record.issue] = (*found.get(ref.record.issue, ()), ref)
+        return found
+
+    async def _one(
+        self,
+        repo: RepoRecord,
+        issue: IssueFacts,
+        dir_: str | None,
+        thoughts: Mapping[str, tuple[Thought, WorkSpec]],
+        runs: Mapping[int, list[SeenRun]],
+        branches: Mapping[int, list[tuple[str, str]]],
+        refs: Mapping[int, tuple[ClaimRef, ...]],
+        now: datetime,
+    ) -> _One | None:
+        number, policy = issue.key.number, policy_of(repo)
+        told = await self._told(repo, issue.key, now)
+        memory = told.memory
+        dir_ = dir_ or (memory.thought.dir if memory is not None and memory.thought is not None else None)
+        thought, spec = _plan(dir_, memory, thoughts)
+        if thought is None:
+            spec = effective_spec(policy, from_issue(issue.body), Source.ISSUE, repo.full_name)[0]
+        names = [memory.attempt.branch] if memory is not None and memory.attempt is not None else []
+        names += [name for name, _ in branches.get(number, ()) if name not in names]
+        pulls = await self._pulls(repo, names)
+        sha = dict(branches.get(number, ())).get(names[0]) if names else None
+        ahead = sha is not None and await self._github.commits_beyond(repo.key, repo.default_branch, sha) > 0
+        seen = Sighting(
+            issue,
+            memory=memory,
+            status=told.status,
+            thought=thought,
+            spec=spec,
+            events=tuple(await self._github.label_events(issue.key)),
+            pulls=tuple(pulls),
+            runs=tuple(runs.get(number, ())),
+            claims=refs.get(number, ()),
+            branch_head=sha if ahead else None,
+            mirror_ready=thought is not None and policy.mirror.auto_ready,
+        )
+        found = rebuild(seen, repo, policy, now)
+        if found is None:
+            return None
+        if found.item.pull is not None and not found.item.terminal:
+            on_pull = await self._told(
+                repo, IssueKey(issue.key.installation, issue.key.repo, found.item.pull.number), now
+            )
+            told = replace(told, said=told.said + on_pull.said, commands=told.commands + on_pull.commands)
+        return _One(found, told)
+
+    async def _pulls(self, repo: RepoRecord, names: Iterable[str]) -> list[PullFacts]:
+        """The pull requests of these branches that belong to an item: ours, from the repository itself."""
+        for name in names:
+            pulls = await self._github.pulls_of_branch(repo.key, name)
+            own = [p for p in pulls if self._ours(repo, p.author) and p.head_repo_id == p.base_repo_id]
+            if own:
+                return own
+        return []
+
+    async def _told(self, repo: RepoRecord, key: IssueKey, now: datetime) -> _Told:
+        comments = await self._github.comments(key)
+        own = [comment for comment in comments if self._ours(repo, comment.author)]
+        editors = await self._github.last_editors(repo.key, [comment.node_id for comment in own]) if own else {}
+        own = [comment for comment in own if self._unedited(repo, editors.get(comment.node_id))]
+        status = next((c for c in own if markers.carries(c.body, markers.STATUS)), None)
+        values = _values(status.body if status is not None else "")
+        memory = next((found for value in values if (found := item_memory(value)) is not None), None)
+        said = [
+            (mark.value, key, comment.id, comment.created_at)
+            for comment in own
+            for mark in markers.read(comment.body)
+            if mark.kind is MarkerKind.SAY
+        ]
+        once = {name for name, _, _, _ in said}
+        return _Told(
+            memory=memory if memory is not None and memory.number == key.number else None,
+            status=None if status is None else _status(status),
+            said=tuple(said),
+            commands=tuple(
+                (intent, _answered(intent, key, once, comment) or comment.created_at < now - TALK_SINCE)
+                for comment in comments
+                if not comment.author.is_bot
+                for intent in commands_of(_spoken(key, comment), comment.author)
+            ),
+        )
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    async def _keep(
+        self, repo: RepoRecord, memory: RepoMemory, set_up: IssueFacts | None, found: list[_One], now: datetime
+    ) -> Report:
+        digest = hashlib.sha256(_plain(set_up.body).encode()).hexdigest()[:32] if set_up is not None else None
+
+        def write(tx: Ledger) -> tuple[RepoRecord, list[_One]]:
+            new = [one for one in found if self._enter(tx, repo, one, now)]
+            # The record as it is now: a webhook may have changed it while GitHub was read.
+            fresh = tx.repo(repo.key) or repo
+            after = replace(fresh, rebuilt_at=now)
+            if fresh.setup_issue is None and set_up is not None:
+                after = replace(
+                    after,
+                    pause=memory.pause,
+                    mirror_decided=memory.mirror_decided,
+                    thoughts_at_installation=memory.thoughts_at_installation,
+                    setup_issue=set_up.key.number,
+                    setup_hash=digest,
+                )
+            tx.save_repo(fresh, after)
+            for item in tx.items(repo.key):
+                tx.touch(item.key)
+            return tx.repo(repo.key) or after, new
+
+        saved, new = await self._store.write(write)
+        report = Report(
+            saved,
+            tuple((one.found.item.key.number, one.found.item.state.value, _why(one)) for one in new),
+            tuple(
+                (intent.key.number, intent.actor.login, intent.verb)
+                for one in new
+                for intent, answered in one.told.commands
+                if not answered
+            ),
+        )
+        if found or set_up is not None:
+            log.warning(
+                "ledger_rebuilt", repo=repo.full_name, items=len(report.items), commands_not_run=len(report.commands)
+            )
+        return report
+
+    def _enter(self, tx: Ledger, repo: RepoRecord, one: _One, now: datetime) -> bool:
+        """The records of one item; False when it is there already."""
+        item = one.found.item
+        if tx.item(item.key) is not None or not tx.insert_item(item):
+            return False
+        for attempt in one.found.attempts:
+            known = tx.attempt(attempt.id)
+            if known is None:
+                tx.insert_attempt(attempt)
+            elif known.key != item.key:
+                # The App was removed and came back: the attempt is what it was, and its secrets still open it.
+                tx.rehome_attempt(attempt.id, item.key)
+        if one.found.locks:
+            holder = one.found.attempts[-1].id if one.found.attempts else AttemptId("")
+            tx.take_locks(
+                [
+                    LockRow(repo.key, lock.path, item.key.number, holder, now, lock.mode.value)
+                    for lock in one.found.locks
+                ]
+            )
+        for row in self._acts(repo, item, one, now):
+            tx.plan(row)
+        for intent, answered in one.told.commands:
+            if tx.put_intent(intent):
+                if answered:
+                    tx.settle_intent(intent.id, LOST, now)
+                tx.mark(intent.key)
+        tx.audit(
+            Audit(
+                at=now,
+                key=item.key,
+                kind="rebuilt",
+                actor="bot",
+                cause=_why(one),
+                to_state=item.state.value,
+                fence=item.fence,
+                policy_hash=repo.policy_hash,
+            )
+        )
+        return True
+
+    def _acts(self, repo: RepoRecord, item: Item, one: _One, now: datetime) -> list[OutboxRow]:
+        """What was done already and must not be done again, and a start of which that is not known."""
+        rows = [
+            OutboxRow(name, "comment", key, repo.key, None, at, now, str(id_), 0)
+            for name, key, id_, at in one.told.said
+        ]
+        status = item.projection.status_comment_id
+        if status is not None:
+            name = f"status:{item.key}:{item.projection.status_generation}"
+            rows.append(OutboxRow(name, "comment", item.key, repo.key, None, now, now, str(status), 0))
+        if item.thought is not None:
+            name = f"mirror:{repo.key}:{item.thought.dir}"
+            rows.append(OutboxRow(name, "issue", None, repo.key, None, now, now, str(item.key.number), 0))
+        if one.found.dispatched is not None:
+            name = f"dispatch:{one.found.dispatched}"
+            rows.append(OutboxRow(name, "dispatch", item.key, repo.key, item.fence, now, None, None, 1))
+        return rows
+
+
+def _plan(
+    dir_: str | None, memory: ItemMemory | None, thoughts: Mapping[str, tuple[Thought, WorkSpec]]
+) -> tuple[ThoughtRef | None, WorkSpec]:
+    """The plan as it was read last, or as it is now; its wishes are those of now."""
+    if dir_ is None:
+        return None, WorkSpec()
+    thought, spec = thoughts.get(dir_, (None, WorkSpec()))
+    if memory is not None and memory.thought is not None and memory.thought.dir == dir_:
+        return memory.thought, spec
+    if thought is None:
+        return ThoughtRef(dir_, "", "", ""), spec
+    return thought.ref(""), spec
+
+
+def _values(body: str) -> list[str]:
+    return [mark.value for mark in markers.read(body) if mark.kind is MarkerKind.MEMORY]
+
+
+def _mirrored(body: str) -> str | None:
+    return next((mark.value for mark in markers.read(body) if mark.kind is MarkerKind.MIRROR), None)
+
+
+def _status(comment: Comment) -> StatusComment:
+    digest = hashlib.sha256(_plain(comment.body).encode()).hexdigest()[:32]
+    return StatusComment(comment.id, comment.node_id, digest, comment.updated_at)
+
+
+def _plain(body: str) -> str:
+    return body.replace("\r\n", "\n").rstrip()
+
+
+def _spoken(key: IssueKey, comment: Comment) -> Spoken:
+    return Spoken(
+        key, comment.id, comment.node_id, comment.body, comment.author, comment.created_at, comment.updated_at
+    )
+
+
+def _answered(intent: Intent, key: IssueKey, once: set[str], comment: Comment) -> bool:
+    """Whether the bot has answered: in words, or by a reaction. Whoever forges a reaction only silences us."""
+    return f"say:{key}:intent:{intent.id}" in once or comment.reacted
+
+
+def _why(one: _One) -> str:
+    return ", ".join(because.value for because in one.found.because)
+
+
+__all__ = ["Rebuilder", "Report"]

@@ -1,0 +1,237 @@
+"""What the bot's own texts remember comes back as it was, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind
+from bot.domain.facts import IssueFacts, LabelEvent, PullFacts, RunFacts, RunStatus
+from bot.domain.memory import ItemMemory, RepoMemory, fingerprint, item_memory, of_item, of_repo, repo_memory
+from bot.domain.model import (
+    Asked,
+    AttemptId,
+    Failure,
+    FailureReason,
+    InstallationId,
+    IssueKey,
+    Item,
+    ItemState,
+    Person,
+    PullLink,
+    RepoId,
+    Snapshot,
+    ThoughtRef,
+)
+from bot.domain.policy_model import Policy
+from bot.domain.rebuild import FENCE_GAP, LOST_TEXT, Because, Rebuilt, SeenRun, Sighting, rebuild
+from bot.domain.repository import Pause, RepoRecord
+from bot.texts import markers
+
+NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+KEY = IssueKey(InstallationId(1), RepoId(2), 7)
+ANN, BOT = Person(11, "ann"), Person(99, "tgs[bot]", is_bot=True)
+REPO = RepoRecord(KEY.repo_key, "acme/shop", 3, "main", private=True, bot=BOT)
+ATTEMPT = Attempt(
+    AttemptId("a7"), KEY, 2, 3, AttemptPhase.RUNNING, Worker(WorkerKind.ACTIONS, "actions"), "tgs/7-sign-in",
+    NOW - timedelta(minutes=9), base_sha="b" * 40, run_id=55,
+)  # fmt: skip
+ITEM = Item(
+    KEY, "I_7", "Sign in", ItemState.IN_PROGRESS, NOW - timedelta(hours=1), priority=100, fence=3, attempts_burnt=1,
+    snapshot=Snapshot("Sign in", "Please.", NOW - timedelta(hours=2), ANN),
+    asked=Asked(locks=("src/",), depends_on=(3,)), held_by="ann", held_reason="until the release — “soon”",
+    accepted_labels=frozenset({"tgs:priority/high"}), ready_since=NOW - timedelta(hours=2),
+    last_failure=Failure(FailureReason.AGENT_TIMEOUT, "too slow", NOW),
+    thought=ThoughtRef("tgs/thoughts/ab12cd-x", "c" * 40, "p" * 40, "r" * 40),
+    pull=PullLink(9, "PR_9", "tgs/7-sign-in", "d" * 40, 3, NOW),
+)  # fmt: skip
+
+
+def test_an_item_is_remembered_as_it_was() -> None:
+    mark = markers.memory(of_item(ITEM, ATTEMPT))
+    [read] = markers.read(f"words\n\n{mark}")
+    found = item_memory(read.value)
+    assert found is not None
+    assert (found.number, found.state, found.since, found.fence) == (7, ITEM.state, ITEM.since, 3)
+    assert (found.priority, found.accepted, found.asked) == (100, ITEM.accepted_labels, ITEM.asked)
+    assert (found.held_by, found.held_reason, found.failure) == ("ann", ITEM.held_reason, ITEM.last_failure)
+    assert (found.approver, found.text) == (ANN, fingerprint("Sign in", "Please."))
+    assert (found.thought, found.pull) == (ITEM.thought, 9)
+    assert found.attempt is not None
+    assert (found.attempt.id, found.attempt.fence, found.attempt.live, found.attempt.run_id) == ("a7", 3, True, 55)
+    assert found.attempt.branch == ATTEMPT.branch
+
+
+def test_a_repository_is_remembered_as_it_was() -> None:
+    repo = replace(
+        REPO,
+        pause=Pause("ann", "a freeze", NOW, NOW + timedelta(days=1)),
+        thoughts_at_installation=(),
+        mirror_decided=True,
+    )
+    assert repo_memory(of_repo(repo)) == RepoMemory(repo.pause, True, ())
+    assert repo_memory(of_repo(REPO)) == RepoMemory()
+
+
+def packed(record: object) -> str:
+    return base64.b64encode(json.dumps(record).encode()).decode().rstrip("=").replace("+", ".")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "%%", "AAAA", packed([]), packed({"v": 2}), packed({"v": 1}), packed({"v": 1, "n": 7, "s": "lost", "t": 1}),
+     packed({"v": 1, "n": 7, "s": "ready", "t": 1, "a": [1]}), packed({"v": 1, "n": 7, "s": "ready", "t": 1e99})],
+    ids=["nothing", "no base64", "no record", "a list", "another version", "empty", "an unknown state",
+         "half an attempt", "a time that is none"],
+)  # fmt: skip
+def test_what_is_not_understood_is_not_remembered(value: str) -> None:
+    assert item_memory(value) is None
+
+
+# --- from facts to records ---------------------------------------------------------------------------
+
+
+def issue(*labels: str, body: str = "Please.", open_: bool = True) -> IssueFacts:
+    return IssueFacts(
+        KEY, "I_7", "Sign in", body, open_, None, ANN, frozenset(labels), (), NOW - timedelta(days=1), NOW
+    )  # fmt: skip
+
+
+def run(status: RunStatus, conclusion: str | None = None, claim: str = "a7") -> SeenRun:
+    facts = RunFacts(55, status, conclusion, 1, "", f"tgs #7 {claim}", "b" * 40, NOW - timedelta(minutes=8))
+    return SeenRun(facts, AttemptId(claim))
+
+
+def memory(state: ItemState = ItemState.IN_PROGRESS, *, attempt: Attempt | None = ATTEMPT) -> ItemMemory:
+    plain = replace(ITEM, state=state, thought=None, pull=None, held_by=None, held_reason=None)
+    found = item_memory(of_item(plain, attempt))
+    assert found is not None
+    return found
+
+
+def ready_event(actor: Person, *, added: bool = True) -> LabelEvent:
+    return LabelEvent(1, "tgs:ready", added, actor, NOW - timedelta(hours=2))
+
+
+PULL = PullFacts(
+    9, "PR_9", BOT, True, False, True, "d" * 40, "tgs/7-sign-in", 2, "main", 2, None, "", None, None, "", "", NOW
+)  # fmt: skip
+
+
+def built(seen: Sighting) -> Rebuilt:
+    found = rebuild(seen, REPO, Policy.default(), NOW)
+    assert found is not None
+    return found
+
+
+def test_an_issue_without_any_trace_is_no_item() -> None:
+    assert rebuild(Sighting(issue("bug")), REPO, Policy.default(), NOW) is None
+
+
+STATES: dict[str, tuple[Sighting, ItemState, Because]] = {
+    "one label": (Sighting(issue("tgs:failed")), ItemState.FAILED, Because.LABEL),
+    "several labels, and a memory of one": (
+        Sighting(issue("tgs:failed", "tgs:in-review"), memory=memory(ItemState.FAILED)),
+        ItemState.FAILED,
+        Because.MEMORY,
+    ),
+    "ready, not seen before: judged by who labelled it": (
+        Sighting(issue("tgs:ready"), events=(ready_event(ANN),)),
+        ItemState.PROPOSED,
+        Because.LABEL,
+    ),
+    "ready, and approved as we remember": (
+        Sighting(issue("tgs:ready"), memory=memory(ItemState.READY, attempt=None)),
+        ItemState.READY,
+        Because.LABEL,
+    ),
+    "ready was taken off by our claim": (
+        Sighting(issue(), memory=memory(ItemState.READY, attempt=None), events=(ready_event(BOT, added=False),)),
+        ItemState.IN_PROGRESS,
+        Because.EVENTS,
+    ),
+    "ready was taken off by a person": (
+        Sighting(issue(), memory=memory(ItemState.READY, attempt=None), events=(ready_event(ANN, added=False),)),
+        ItemState.CANCELLED,
+        Because.EVENTS,
+    ),
+    "in progress, approved by nobody known": (
+        Sighting(issue("tgs:in-progress"), events=(ready_event(BOT),)),
+        ItemState.PROPOSED,
+        Because.NOT_APPROVED,
+    ),
+    "in review without a pull request": (Sighting(issue("tgs:in-review")), ItemState.FAILED, Because.NO_PULL),
+    "in review": (Sighting(issue("tgs:in-review"), pulls=(PULL,)), ItemState.IN_REVIEW, Because.LABEL),
+    "a question is open": (
+        Sighting(issue("tgs:needs-input"), memory=memory(ItemState.NEEDS_INPUT)),
+        ItemState.IN_PROGRESS,
+        Because.QUESTION_LOST,
+    ),
+}
+
+
+@pytest.mark.parametrize(("seen", "state", "why"), STATES.values(), ids=STATES.keys())
+def test_labels_are_adopted(seen: Sighting, state: ItemState, why: Because) -> None:
+    found = built(seen)
+    assert found.item.state is state
+    assert why in found.because
+
+
+Lives = dict[str, tuple[Sighting, AttemptPhase | None, Because]]
+AT_WORK: Lives = {
+    "a run waits": (Sighting(issue("tgs:in-progress"), memory=memory(), runs=(run(RunStatus.QUEUED),)),
+                    AttemptPhase.DISPATCHING, Because.RUN_ALIVE),
+    "a run works": (Sighting(issue("tgs:in-progress"), memory=memory(), runs=(run(RunStatus.IN_PROGRESS),)),
+                    AttemptPhase.SUSPECT, Because.RUN_ALIVE),
+    "a run has failed": (
+        Sighting(issue("tgs:in-progress"), memory=memory(), runs=(run(RunStatus.COMPLETED, "failure"),)),
+        AttemptPhase.SUSPECT, Because.RUN_ENDED),
+    "its branch was published": (
+        Sighting(issue("tgs:in-progress"), memory=memory(), runs=(run(RunStatus.COMPLETED, "success"),),
+                 branch_head="e" * 40),
+        AttemptPhase.SUSPECT, Because.PUBLISHED),
+    "a run that we do not remember": (
+        Sighting(issue("tgs:in-progress"), memory=memory(), runs=(run(RunStatus.IN_PROGRESS, claim="a8"),)),
+        AttemptPhase.SUSPECT, Because.RUN_ALIVE),
+    "a run is remembered and not listed": (
+        Sighting(issue("tgs:in-progress"), memory=memory()), AttemptPhase.SUSPECT, Because.RUN_ENDED),
+    "its start is remembered, not its run": (
+        Sighting(issue("tgs:in-progress"), memory=memory(attempt=replace(ATTEMPT, run_id=None))),
+        AttemptPhase.DISPATCHING, Because.DISPATCH_OPEN),
+    "a machine worked on it": (
+        Sighting(issue("tgs:in-progress"),
+                 memory=memory(attempt=replace(ATTEMPT, run_id=None, worker=Worker(WorkerKind.PULL, "m1")))),
+        AttemptPhase.SUSPECT, Because.SILENT),
+    "its last attempt is over": (
+        Sighting(issue("tgs:in-progress"), memory=memory(attempt=replace(ATTEMPT, phase=AttemptPhase.ENDED))),
+        None, Because.NO_RUN),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "phase", "why"), AT_WORK.values(), ids=AT_WORK.keys())
+def test_whoever_works_keeps_the_item(seen: Sighting, phase: AttemptPhase | None, why: Because) -> None:
+    found = built(seen)
+    live = [attempt for attempt in found.attempts if attempt.live]
+    assert [attempt.phase for attempt in live] == ([phase] if phase is not None else [])
+    assert why in found.because
+    assert len({attempt.fence for attempt in found.attempts}) == len(found.attempts)
+    assert found.item.fence >= max(attempt.fence for attempt in found.attempts)
+    if phase is None:
+        assert found.item.not_before is not None
+    assert bool(found.locks) is bool(live)
+
+
+def test_fences_go_on_above_everything_seen() -> None:
+    found = built(Sighting(issue("tgs:in-progress"), memory=memory(), runs=(run(RunStatus.QUEUED, claim="a8"),)))
+    assert found.item.fence == 3 + FENCE_GAP
+    assert max(attempt.number for attempt in found.attempts) == 3
+
+
+def test_a_text_that_is_not_the_approved_one_is_marked() -> None:
+    found = built(Sighting(issue("tgs:ready", body="Do evil."), memory=memory(ItemState.READY, attempt=None)))
+    assert found.item.snapshot is not None
+    assert found.item.snapshot.body == LOST_TEXT
