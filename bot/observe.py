@@ -13,7 +13,7 @@ from datetime import datetime
 
 from bot.domain import budget, labels
 from bot.domain.approval import newest
-from bot.domain.asking import reads_replies, resumable
+from bot.domain.asking import addressee, reads_replies, resumable
 from bot.domain.attempt import Attempt, AttemptPhase, ClaimMark
 from bot.domain.attempting import ACTIVATION_LIMIT
 from bot.domain.carried import Carried
@@ -35,7 +35,8 @@ from bot.domain.intents import Intent, IntentSource, body_digest
 from bot.domain.label_reading import PRIORITY_LABELS
 from bot.domain.model import TERMINAL_STATES, AttemptId, IssueKey, Item, ItemState, Person, Role
 from bot.domain.obey import APPROVING_VERBS, REPLY_PAUSE
-from bot.domain.questions import Question, Steer, considered, latest_round
+from bot.domain.policy_model import Policy
+from bot.domain.questions import Question, QuestionStatus, Steer, considered, latest_round
 from bot.domain.repository import RepoRecord
 from bot.domain.sessions import SessionRecord
 from bot.errors import GitHubError, NotFound, RateLimited, Suspended, Unavailable
@@ -65,6 +66,7 @@ class Records:
     resumable: AttemptId | None = None
     steers: tuple[Steer, ...] = ()
     incident: bool = False
+    others_waiting: tuple[tuple[int, datetime | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ class Observer:
             ),
             resumable=records.resumable,
             steers=records.steers,
+            others_waiting=records.others_waiting,
         )
 
     async def _replies(self, key: IssueKey, records: Records) -> list[Comment]:
@@ -320,7 +323,20 @@ def _records(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
         resumable_of(tx, key),
         tuple(tx.steers(key)),
         item is None and tx.incident_issue(key),
+        _waiting_elsewhere(tx, item, policy_of(repo))
+        if item is not None and item.state is ItemState.NEEDS_INPUT
+        else (),
     )
+
+
+def _waiting_elsewhere(tx: Ledger, item: Item, policy: Policy) -> tuple[tuple[int, datetime | None], ...]:
+    """The other items that wait for an answer of the same person, each with the time of its last reminder."""
+    person, found = addressee(item, policy), dict[int, datetime | None]()
+    for question in tx.waiting_questions(item.key.repo_key):
+        other = tx.item(question.key) if question.key != item.key else None
+        if other is not None and question.status is QuestionStatus.OPEN and addressee(other, policy) == person:
+            found[question.key.number] = question.reminded_at
+    return tuple(sorted(found.items()))
 
 
 def _money(tx: Ledger, key: IssueKey, attempt: Attempt | None, now: datetime) -> tuple[budget.Spent, int]:

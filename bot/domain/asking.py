@@ -27,6 +27,7 @@ from bot.domain.notes import Note, NoteCode, note
 from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
 from bot.domain.questions import (
+    DIGEST,
     MAX_SEEN,
     AskedQuestion,
     Question,
@@ -379,13 +380,20 @@ def _still_since(draft: Draft) -> datetime | None:
 
 
 def _remind(draft: Draft, policy: Policy, waiting: Sequence[Question]) -> None:
-    """One comment for all of the item's questions."""
+    """One comment for all of the item's questions, and for everything else that waits for the same person.
+
+    Whoever was reminded within the last day on another item was told of this one there.
+    """
     first = first_in(waiting)
     count = first.reminded
     while (due := due_reminder(replace(first, reminded=count))) is not None and draft.now >= due:
         count += 1
+    told = [at for _, at in draft.facts.others_waiting if at is not None and draft.now - at < DIGEST]
     for question in waiting:
-        draft.put_question(replace(question, reminded=count, reminded_at=draft.now))
+        at = question.reminded_at if told else draft.now
+        draft.put_question(replace(question, reminded=count, reminded_at=at))
+    if told:
+        return
     deadline = first.deadline
     draft.say(
         f"remind:{first.attempt}:{count}",
@@ -394,6 +402,7 @@ def _remind(draft: Draft, policy: Policy, waiting: Sequence[Question]) -> None:
             approver=addressee(draft.item, policy),
             questions=to_text(waiting),
             since=first.asked_at.isoformat(),
+            others=", ".join(f"#{number}" for number, _ in draft.facts.others_waiting) or None,
             until=deadline.isoformat() if deadline is not None else None,
         ),
     )

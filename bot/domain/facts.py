@@ -163,7 +163,8 @@ class ItemFacts:
     `claimed_pull` the pull request of an external attempt's branch. `reserved` is what the attempt may spend, in
     micro-dollars; while it lives `spent` contains it. `questions` are all that the item ever had, `replies` what people
     wrote since the latest, and `resumable` the attempt whose conversation is kept for it. `steers` are
-    the words of people to its attempts.
+    the words of people to its attempts, `others_waiting` the other items of the repository whose agents wait for the
+    same person, and when that person was reminded of each.
     """
 
     key: IssueKey
@@ -195,6 +196,7 @@ class ItemFacts:
     replies: tuple[Reply, ...] = ()
     resumable: AttemptId | None = None
     steers: tuple[Steer, ...] = ()
+    others_waiting: tuple[tuple[int, datetime | None], ...] = ()
 
     def role_of(self, person: Person | None) -> Role | None:
         """The role read for this person now; None when nobody is named or it could not be read."""

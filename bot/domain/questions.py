@@ -22,6 +22,9 @@ PATIENCE: Final = timedelta(days=7)
 REMINDERS: Final = (timedelta(hours=24), timedelta(hours=72))
 """After how long people are reminded: the next day, and when half of the week is over."""
 
+DIGEST: Final = timedelta(hours=24)
+"""One person is reminded once in this time, of everything that waits for them."""
+
 MAX_QUESTIONS: Final = 8
 """Questions in one round; more is a form that nobody fills in on a phone."""
 

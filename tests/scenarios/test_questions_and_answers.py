@@ -330,3 +330,18 @@ async def test_a_question_is_a_message_and_an_answer_over_the_api_counts(tmp_pat
         assert (question["answer"], question["answered_by"]) == (["Moin moin"], "maria")
         await over_api(world, "POST", f"/repos/olga/greeter/items/{number}/actions/steer", "maria", {"args": ["hurry"]})
         await world.settle()
+
+
+async def test_who_is_asked_on_two_issues_is_reminded_once_a_day(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        first = await asked(world)
+        await world.after(HOUR)
+        second = await running(world, "Add a farewell")
+        await world.run().ask(LOG)
+        world.bot_said(second)
+
+        await world.after(26 * HOUR)
+        (reminder,) = [*world.bot_said(first), *world.bot_said(second)]
+        assert f"Also waiting for you: #{second}." in reminder
+        await world.after(2 * DAY)
+        assert len([*world.bot_said(first), *world.bot_said(second)]) == 1
