@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import cache
 
 import typer
 from typer.main import get_command
@@ -10,9 +11,15 @@ from typer.main import get_command
 from bot.cli.main import app
 
 
+@cache
+def whole_tree() -> object:
+    """All commands; building the tree takes a tenth of a second."""
+    return get_command(app)
+
+
 def unknown_command(line: str) -> str | None:
     """Why the command line is none of ours; None when it is."""
-    command: object = get_command(app)
+    command = whole_tree()
     words = shlex.split(line.replace("…", ""))[1:]
     while words and isinstance(command, typer.core.TyperGroup):
         if words[0].startswith("-"):

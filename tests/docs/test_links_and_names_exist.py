@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,7 @@ def test_every_slash_command_is_understood(page: str) -> None:
             assert problems == [], f"{page}: {code}: {problems}"
 
 
+@cache
 def _spelled_in_code() -> set[str]:
     """Every `TGS_…` name in the shipped code, scripts and workflow files: what jobs and agents are given."""
     files: list[Path] = [
