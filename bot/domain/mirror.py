@@ -141,9 +141,12 @@ def mirror(
     read: list[Thought] = []
 
     for item, dir_ in sorted(mirrored, key=lambda pair: pair[0].key):
-        if item.terminal:
-            continue
         text = by_dir.get(dir_)
+        if item.terminal:
+            if item.state is ItemState.FAILED and text is not None and text.thought.implementation:
+                # What the bot gave up was built by somebody else.
+                actions.append(Implemented(item.key))
+            continue
         if text is None and dir_ not in broken:
             text = _moved(dir_, fresh)
             if text is None:

@@ -74,8 +74,11 @@ OFTEN = 8
 class Weather:
     """Decides when a fault strikes, and counts. After `clear` nothing strikes any more."""
 
-    def __init__(self, rng: Random, scale: float, often: Collection[Fault] = ()) -> None:
-        """`scale` multiplies all chances; the kinds in `often` strike far more often."""
+    def __init__(
+        self, rng: Random, scale: float, often: Collection[Fault] = (), only: Collection[Fault] | None = None
+    ) -> None:
+        """`scale` multiplies all chances; the kinds in `often` strike far more often; `only`: no others strike."""
+        self._only = frozenset(Fault) if only is None else frozenset(only)
         self._rng = rng
         self._scale = scale
         self._often = frozenset(often)
@@ -90,8 +93,10 @@ class Weather:
 
     def strikes(self, fault: Fault) -> bool:
         """Whether it happens on this occasion."""
-        if self._scale == 0.0 or self._rng.random() >= ORDINARY[fault] * self._scale * (
-            OFTEN if fault in self._often else 1
+        if (
+            fault not in self._only
+            or self._scale == 0.0
+            or self._rng.random() >= ORDINARY[fault] * self._scale * (OFTEN if fault in self._often else 1)
         ):
             return False
         self.counts[fault] += 1

@@ -58,6 +58,7 @@ class Setup:
     plans: bool = False
     pull_workers: int = 0
     often: tuple[Fault, ...] = ()
+    only: tuple[Fault, ...] | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -123,7 +124,7 @@ class History:
         self._loop = loop
         self.lines: list[tuple[float, str, str]] = []
         self._marks = hashlib.sha256()
-        self.weather = Weather(self._rng("weather"), setup.scale, setup.often)
+        self.weather = Weather(self._rng("weather"), setup.scale, setup.often, setup.only)
         self.hub = Hub(SimClock().now, self.log)
         self.disk = Disk()
         self.oracle = Oracle(self.hub, self.disk)

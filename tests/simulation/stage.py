@@ -63,14 +63,16 @@ class Stage:
 
 
 @contextmanager
-def staged(policy: str = "") -> Iterator[Stage]:
-    """A repository with one bot, in fair weather. What must always hold is checked at the end."""
+def staged(policy: str = "", setup: Setup | None = None) -> Iterator[Stage]:
+    """A repository with one bot, in fair weather unless a set-up says otherwise. What must always hold is checked."""
+    given = setup or Setup(seed=0, scale=0.0, policy=policy)
     loop = VirtualLoop(adopt)
     try:
 
         async def build() -> History:
-            history = History(Setup(seed=0, scale=0.0, policy=policy), loop)
-            history.hub.commit(MAIN, {WORKFLOW: "name: run\n", "README.md": "# Hi\n", ".tgs/policy.yml": policy}, OWNER)
+            history = History(given, loop)
+            files = {WORKFLOW: "name: run\n", "README.md": "# Hi\n", ".tgs/policy.yml": given.policy}
+            history.hub.commit(MAIN, files, OWNER)
             history.start_bot()
             return history
 

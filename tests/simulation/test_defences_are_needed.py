@@ -5,17 +5,30 @@ A simulation that finds nothing has shown nothing until this holds.
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from bot.simulate.history import play, setup_of
 from tests.simulation.controls import CONTROLS
+
+QUICK = (
+    "nobody asks whether somebody works on it",
+    "calls under an old fence are taken",
+    "silence gives an item up",
+    "runs of a day are not counted",
+    "a delivery under another id is another command",
+    "GitHub is answered before the commit",
+)
+CHOSEN = tuple(CONTROLS) if os.environ.get("TGS_SIMULATE_MORE") else QUICK
+"""The quick run takes those that are found within a second; `TGS_SIMULATE_MORE=1` takes all."""
 
 MOST = 2_000
 """Histories within which the violation must be found; most are found in the first ones."""
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("name", CHOSEN)
 def test_it_is_found_when(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     control = CONTROLS[name]
     control.take_away(monkeypatch)

@@ -187,6 +187,8 @@ def test_a_removed_folder_is_told_once_it_is_really_gone() -> None:
         (ItemState.READY, True),
         (ItemState.IN_PROGRESS, False),
         (ItemState.IN_REVIEW, False),
+        (ItemState.FAILED, True),
+        (ItemState.CANCELLED, False),
         (ItemState.DONE, False),
     ],
 )
