@@ -424,8 +424,12 @@ def _expire(draft: Draft, waiting: Sequence[Question]) -> None:
 
 
 def withdraw_questions(draft: Draft) -> None:
-    """An item that ended, or was sent back, waits for no answer."""
+    """An item that ended, or was sent back, waits for no answer; neither does an attempt that went on without one."""
     item = draft.item
+    if item is not None and item.state in {ItemState.READY, ItemState.IN_PROGRESS, ItemState.IN_REVIEW}:
+        for question in draft.questions:
+            if question.waits and (draft.live is None or draft.live.id != question.attempt):
+                draft.put_question(replace(question, status=QuestionStatus.WITHDRAWN, deadline=None))
     if item is None or not (item.terminal or item.state is ItemState.PROPOSED):
         return
     if item.answered:

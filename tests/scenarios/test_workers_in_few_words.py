@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from bot.clock import RandomIds
 from bot.domain.attempt import Outcome
 from bot.domain.model import FailureReason, Person
+from bot.domain.questions import AskedQuestion, QuestionStatus
 from bot.domain.sessions import SessionStatus
 from bot.domain.workers import DEFAULT_TOKEN_LIFE
 from bot.errors import UserError
@@ -144,6 +145,25 @@ async def test_a_question_that_nobody_answers_frees_the_worker_and_another_goes_
         assert await second.request_clarification("Which library?") == "requests, please"
         assert await second.earlier_notes(tmp_path / "taken")
         assert (tmp_path / "taken").read_bytes() == b"looked at both libraries\n"
+
+
+async def test_a_question_of_a_worker_that_went_on_without_an_answer_waits_for_nobody(tmp_path: Path) -> None:
+    async with scene(tmp_path, policy=POLICY) as world, workers(world, 1, wait=0.05) as (box,):
+        number = await ready(world)
+        task = await during(world, box.claim_work())
+        assert task is not None
+        run, puller = world.parts.engine.runs, await last_attempt(world, number)
+        asked = AskedQuestion("x", "Which library?")
+        await world.meanwhile(run.ask(puller.id, puller.fence, [asked], 0, lambda: False))
+        await world.settle()
+        assert len(world.bot_said(number)) == 1
+        await box.fail_task(FailureReason.AGENT_CRASH, "went on and fell")
+        await world.settle()
+        (question,) = await world.parts.store.read(lambda tx: tx.questions(world.key(number)))
+        assert question.status is QuestionStatus.WITHDRAWN
+        world.comment(number, "1: requests")
+        await world.settle()
+        assert world.bot_said(number) == []
 
 
 async def test_an_answer_that_comes_while_the_worker_gives_up_is_not_lost(tmp_path: Path) -> None:
