@@ -44,6 +44,8 @@ LARGE: dict[str, Setting] = {
     ),
 }
 
+PLAYED = QUICK | (LARGE if os.environ.get(ALL) else {})
+
 
 def explored(setting: Setting) -> Explored:
     claims = Claims(setting)
@@ -55,22 +57,12 @@ def documented() -> set[str]:
     return set(re.findall(r"^\| ([^|]+?) \| [\d,]+ \| [\d,]+ \| \d+ \|$", PAGE.read_text("utf-8"), re.MULTILINE))
 
 
-def holds(what: str, setting: Setting) -> None:
-    found = explored(setting)
+@pytest.mark.parametrize("what", PLAYED)
+def test_no_order_of_steps_breaks_a_rule(what: str) -> None:
+    found = explored(PLAYED[what])
     assert found.flaw is None, str(found.flaw)
     row = f"| {what} | {found.states:,} | {found.steps:,} | {found.depth} |"
     assert row in PAGE.read_text("utf-8"), f"write the new figures into docs/claims.md:\n{row}"
-
-
-@pytest.mark.parametrize("what", QUICK)
-def test_no_order_of_steps_breaks_a_rule(what: str) -> None:
-    holds(what, QUICK[what])
-
-
-@pytest.mark.skipif(not os.environ.get(ALL), reason=f"large; {ALL}=1 runs it")
-@pytest.mark.parametrize("what", LARGE)
-def test_no_order_of_steps_breaks_a_rule_in_the_large_settings(what: str) -> None:
-    holds(what, LARGE[what])
 
 
 def test_the_page_names_every_setting_and_no_other() -> None:
