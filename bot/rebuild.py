@@ -321,7 +321,8 @@ class Rebuilder:
                 (intent.key.number, intent.actor.login, intent.verb)
                 for one in new
                 for intent, answered in one.told.commands
-                if not answered
+                # What was written since we listen is carried out like any other command.
+                if not answered and (saved.listening_since is None or intent.created_at < saved.listening_since)
             ),
         )
         if found or set_up is not None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import tests.world
+from bot.cli.main import run
 from bot.domain.attempt import AttemptPhase
 from bot.domain.model import FailureReason
 from bot.localhub import merging
@@ -40,6 +44,8 @@ from tests.world import AUTO_POLICY, World, new_world
 async def lose(world: World) -> None:
     """The database is gone; a new process starts with an empty one."""
     await world.stop_bot()
+    if tests.world.FRESH_DATABASE is not None:
+        world.database_url = tests.world.FRESH_DATABASE()
     for file in (world.tmp / "data").glob("tgs.db*"):
         file.unlink()
     world.clock.advance(5 * MINUTE)
@@ -429,4 +435,48 @@ async def test_nothing_is_rebuilt_twice_and_a_new_repository_costs_two_requests(
         assert len([c for c in timeline(world, number) if c == "commented"]) <= said.count("commented") + 1
         history = await world.parts.store.read(lambda tx: tx.history(world.key(number)))
         assert [line.kind for line in history].count("rebuilt") == 1
+        world.bot_said(number)
+
+
+async def test_an_operator_sees_what_comes_back_before_the_server_works_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with scene(tmp_path) as world:
+        # The command has the wall clock.
+        world.clock.advance(datetime.now(UTC) - world.clock.now() - MINUTE)
+        number = await running(world)
+        unheard = "/tgs stop"
+        await world.stop_bot()
+        world.comment(number, unheard)
+        for file in (world.tmp / "data").glob("tgs.db*"):
+            file.unlink()
+        world.clock.advance(datetime.now(UTC) - world.clock.now())
+        settings = world.settings()
+        for name, value in {
+            "APP_ID": world.app.id,
+            "PRIVATE_KEY": world.app.private_key_pem,
+            "WEBHOOK_SECRET": "a webhook secret for one test run",
+            "GITHUB_API_URL": world.hub.api_url,
+            "GITHUB_GRAPHQL_URL": world.hub.graphql_url,
+            "GITHUB_URL": world.hub.html_url,
+            "DATA_DIR": settings.data_dir,
+            "DATABASE_URL": settings.database.get_secret_value(),
+            "PUBLIC_URL": world.url,
+        }.items():
+            monkeypatch.setenv(f"TGS_{name}", str(value))
+
+        def call() -> None:
+            with pytest.raises(SystemExit) as ended:
+                run(["db", "rebuild"])
+            assert ended.value.code == 0
+
+        await asyncio.to_thread(call)
+        told = capsys.readouterr().out
+        assert f"#{number} in-progress (from: label, its run is alive)" in told
+        assert f"#{number} not run: {unheard} by maria" in told
+        await world.start_bot()
+        await world.settle()
+        assert (await last_attempt(world, number)).phase is AttemptPhase.SUSPECT
+        assert len(world.runs()) == 1
+        world.leave_due = True
         world.bot_said(number)
