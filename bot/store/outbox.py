@@ -62,9 +62,11 @@ class OutboxVerbs(Verbs):
         )
 
     def outbox_retry(self, key: str) -> None:
-        """Counts one more try of an act that is not done."""
+        """Counts one more try of an act that is not done; its trace may be late anew, so the wait begins again."""
         self.connection.execute(
-            update(outbox).where(outbox.c.key == key, outbox.c.done_at.is_(None)).values(tries=outbox.c.tries + 1)
+            update(outbox)
+            .where(outbox.c.key == key, outbox.c.done_at.is_(None))
+            .values(tries=outbox.c.tries + 1, planned_at=self.clock.now())
         )
 
     def outbox_drop(self, key: str) -> None:
