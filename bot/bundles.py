@@ -3,7 +3,7 @@
 Promises: an upload is written to a temporary file, hashed on the way and moved into place under its hash, so a file
 that is there is whole; the ledger's row says which bytes count. The same bytes again change nothing; others replace
 them until the worker has reported, and are refused from then on, because the report names what was judged. Nothing is
-kept beyond the attempt's end.
+kept beyond the attempt's end, except a result that waits until somebody has looked at it.
 
 Where several processes share the ledger, each has a folder of its own and the bytes are also where all find them
 (`Files`): whoever is asked for a bundle that another one took fetches it.
@@ -53,6 +53,15 @@ def _attempt_of(id_: AttemptId) -> Callable[[Ledger], Attempt | None]:
     return lambda tx: tx.attempt(id_)
 
 
+def _passed_on(tx: Ledger, attempt: Attempt) -> BundleRow | None:
+    """The bundle of an earlier attempt that this one publishes, because somebody has looked at it."""
+    item, gate = tx.item(attempt.key), attempt.gate_report
+    passed = item.passed if item is not None else None
+    if passed is None or gate is None or gate.bundle_digest != passed.digest:
+        return None
+    return tx.bundle(passed.attempt)
+
+
 class Bundles:
     """The bundles of one process. `folder` belongs to it alone; `cap` is in bytes."""
 
@@ -66,13 +75,19 @@ class Bundles:
         # Moving a file into place, noting it and removing what it replaces are one step for everybody else.
         self._placing = asyncio.Lock()
 
-    async def keep(self, attempt: Attempt, chunks: AsyncIterator[bytes], announced: int | None) -> BundleRow:
+    async def keep(
+        self, attempt: Attempt, chunks: AsyncIterator[bytes], announced: int | None, *, publishing: bool = False
+    ) -> BundleRow:
         """Store what the attempt's worker sends. `announced` is how many bytes it said it would send.
+
+        `publishing`: the publishing job sends a result that waits for somebody to look at it.
 
         Raises Refused for a worker that hands on its result otherwise and for other bytes after the report, UserError
         for too many bytes or none, LostClaim when the attempt ended meanwhile.
         """
-        if attempt.worker.kind is not WorkerKind.PULL:
+        if publishing and attempt.gate_report is None:
+            raise Refused("The agent's job did not report a result.", "Its log says why.")
+        if attempt.worker.kind is not WorkerKind.PULL and not publishing:
             raise Refused("Only a pull worker uploads its bundle.", "A run hands it to its publishing job.")
         if announced is not None and announced > self._cap:
             raise self._too_large()
@@ -92,7 +107,7 @@ class Bundles:
 
     async def find(self, attempt: Attempt) -> Path | None:
         """The file that counts for this attempt, if there is one."""
-        row = await self._store.read(lambda tx: tx.bundle(attempt.id))
+        row = await self._store.read(lambda tx: tx.bundle(attempt.id) or _passed_on(tx, attempt))
         if row is None:
             return None
         path = self._file(row)
@@ -151,8 +166,8 @@ class Bundles:
             if fresh is None or not fresh.live or fresh.fence != attempt.fence:
                 raise LostClaim("the attempt is not current any more; stop and change nothing")
             before = tx.bundle(attempt.id)
-            reported = fresh.gate_report is not None and fresh.gate_report.succeeded
-            if reported and (before is None or before.sha256 != sha256):
+            gate = fresh.gate_report
+            if gate is not None and gate.succeeded and gate.bundle_digest != sha256:
                 raise Refused("This attempt has reported other bytes already.", "A report is final.")
             tx.put_bundle(row)
             return before

@@ -78,6 +78,12 @@ def claim(
     closed = gate(item, policy, worker.kind)
     if closed is not None:
         return NotClaimed((closed,))
+    passed = item.passed
+    done = tx.attempt(passed.attempt) if passed is not None else None
+    if passed is not None:
+        if done is None or done.gate_report is None or worker.kind is not WorkerKind.ACTIONS or run_id is not None:
+            return NotClaimed((waiting(ReasonCode.QUEUED),))
+        worker = Worker(WorkerKind.PULL, f"result of attempt {done.number}")
     wanted = wanted_locks(item, policy)
     blocked = _blocked(tx, item, wanted, policy, now)
     if blocked:
@@ -104,6 +110,15 @@ def claim(
         ready_removed=item.state is ItemState.IN_PROGRESS,
         lease_until=None if worker.kind is WorkerKind.ACTIONS else now + lease_of(worker.kind),
     )
+    if passed is not None and done is not None and done.gate_report is not None:
+        # Handed in already, by an attempt before: only a run that publishes it is missing.
+        attempt = replace(
+            attempt,
+            phase=AttemptPhase.RUNNING,
+            started_at=now,
+            base_sha=passed.base_sha,
+            gate_report=replace(done.gate_report, at=now),
+        )
     try:
         tx.insert_attempt(attempt)
     except DuplicateLiveAttempt:

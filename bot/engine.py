@@ -14,6 +14,7 @@ from bot.acts import Acts, WriteTokens
 from bot.apply import Applier
 from bot.bell import Bell
 from bot.checking import Checking
+from bot.ci_reader import CiReader
 from bot.endings import Endings
 from bot.explaining import Explainer
 from bot.incident_issues import IncidentIssues
@@ -132,7 +133,7 @@ def build_engine(
         rebuilder,
     )
     bell = bell or Bell()
-    runs = RunService(store, github, clock, tokens, starter, html_url, bell)
+    runs = RunService(store, github, clock, tokens, starter, html_url, bell, CiReader(github, store))
     return Engine(
         store,
         Reconciler(observer, repos, applier, Talk(github, store, clock), store, clock, metrics),

@@ -97,3 +97,7 @@ class Unproved(Refused):
 
     The caller goes on with its work; the run proves itself when it publishes.
     """
+
+
+class LookFirst(Refused):
+    """The result may be pushed only after a person has looked at it."""

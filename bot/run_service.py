@@ -18,9 +18,10 @@ from datetime import datetime, timedelta
 
 from bot.acts import WriteTokens
 from bot.bell import Bell
+from bot.ci_reader import CiReader
 from bot.claim_tokens import holder_of
 from bot.context import context_bundle
-from bot.domain.attempt import Attempt, AttemptPhase, Progress, WorkerKind, WorkerReport
+from bot.domain.attempt import Attempt, AttemptPhase, Progress, ShownResult, WorkerKind, WorkerReport
 from bot.domain.attempting import LEASE, RUN_WORKFLOW, handed_in, lease_of
 from bot.domain.bundle import ContextBundle
 from bot.domain.identity import RunIdentity, RunSecret
@@ -92,6 +93,7 @@ class RunService:
         starter: Starter,
         html_url: str,
         bell: Bell,
+        ci: CiReader,
     ) -> None:
         self._store = store
         self._github = github
@@ -100,6 +102,7 @@ class RunService:
         self._starter = starter
         self._html_url = html_url.rstrip("/")
         self._bell = bell
+        self._ci = ci
 
     # --- activation --------------------------------------------------------------------------------
 
@@ -408,10 +411,31 @@ class RunService:
             raise Refused(f"Only a job in the environment `{PUBLISH_ENVIRONMENT}` publishes.")
         return attempt
 
+    async def withhold(self, attempt: Attempt, report: WorkerReport, shown: ShownResult) -> None:
+        """End the attempt with a result that waits until somebody has looked at it.
+
+        Raises Refused for another bundle than the agent's job reported, and while the bundle was not uploaded.
+        """
+        digest = report.bundle_digest or ""
+        workflows = await self._ci.why_look(attempt, digest)
+        word = replace(report, shown=replace(shown, workflows=workflows))
+
+        def write(tx: Ledger) -> None:
+            fresh = _live(tx, attempt.id, attempt.fence)
+            gate, row = fresh.gate_report, tx.bundle(fresh.id)
+            named = gate.bundle_digest if gate is not None and gate.succeeded else None
+            if named is None or row is None or not (digest == named == row.sha256):
+                raise Refused("The result was not uploaded, or is not the one that the agent's job reported.")
+            if fresh.report is None and tx.save_attempt(fresh, replace(fresh, report=word)):
+                tx.mark(fresh.key)
+
+        await self._store.write(write)
+
     async def publish_token(self, attempt: Attempt, job: int, digest: str, asker: str) -> WriteGrant:
         """The write token of this attempt, for one asker, when `job` is the id of the run's publish job.
 
-        Raises Refused for another job, for a second asker or without evidence.
+        Raises LookFirst when a person must look at the result before, Refused for another job, for a second asker or
+        without evidence.
 
         Where the answer to the asker was lost together with our process, the token in it is lost too, and it gets
         another; nobody holds the first.
@@ -419,6 +443,7 @@ class RunService:
         check_reported(attempt, digest)
         if attempt.cancel_requested_at is not None:
             raise LostClaim("the attempt is being stopped")
+        await self._ci.check_look(attempt, digest)
         assert attempt.run_id is not None
         jobs = await self._github.jobs(attempt.key.repo_key, attempt.run_id)
         if any(name == AGENT_JOB and status != "completed" for _, name, status, _ in jobs):

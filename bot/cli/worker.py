@@ -179,7 +179,7 @@ def publish(
 
         from bot.worker.api import Api
         from bot.worker.oidc import ActionsIdentity
-        from bot.worker.publish import JobResult, NotPublished, Published, PublishSettings
+        from bot.worker.publish import JobResult, NotPublished, Published, PublishSettings, Waits
         from bot.worker.publish import publish as publish_attempt
 
         try:
@@ -204,6 +204,9 @@ def publish(
         match outcome:
             case Published():
                 print(f"Pushed {outcome.head_sha[:12]} to {outcome.branch}.")
+                return Exit.OK
+            case Waits():
+                print(f"Not pushed yet: {' '.join(outcome.why.split())} The issue shows the result.")
                 return Exit.OK
             case NotPublished():
                 because = f" ({outcome.reason.value})" if outcome.reason else ""

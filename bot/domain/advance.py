@@ -18,6 +18,7 @@ from bot.domain.effects import Decision
 from bot.domain.facts import ItemFacts, Presence
 from bot.domain.label_reading import read_labels
 from bot.domain.lifecycle import ItemEvent
+from bot.domain.looking import drop_withheld
 from bot.domain.model import FailureReason, ItemState
 from bot.domain.obey import decline, obey
 from bot.domain.policy_model import Policy
@@ -37,6 +38,7 @@ def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
     if facts.presence is not Presence.HERE:
         _gone(draft, policy, facts.presence)
         withdraw_questions(draft)
+        drop_withheld(draft)
         release_claim(draft)
         return draft.finish()
     if draft.item is not None:
@@ -55,6 +57,7 @@ def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
     pursue(draft, policy)
     finish(draft)
     withdraw_questions(draft)
+    drop_withheld(draft)
     look_again_for_steers(draft)
     project(draft, policy)
     release_claim(draft)

@@ -128,7 +128,7 @@ def mind_questions(draft: Draft, policy: Policy) -> None:
         _consider(draft, policy, reply, round_)
         round_ = latest_round(draft.questions)
     _hand_over(draft)
-    if item.state is ItemState.NEEDS_INPUT:
+    if item.state is ItemState.NEEDS_INPUT and item.withheld is None:
         _go_on(draft, round_)
     if any(question.waits for question in latest_round(draft.questions)):
         _mind_time(draft, policy)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from bot.domain.doubts import Doubt
 from bot.domain.model import AttemptId, Failure, FailureReason, IssueKey, Person
@@ -43,7 +44,7 @@ class WorkerKind(StrEnum):
 class Outcome(StrEnum):
     """How an attempt ended. Published: with a result that counts, a branch or a person's word that none is needed.
 
-    Asked: with questions for people; it goes on as another attempt when they have answered.
+    Asked: with something for people to say, questions or a result to look at; another attempt goes on when they have.
     """
 
     PUBLISHED = "published"
@@ -109,6 +110,21 @@ class Progress:
     at: datetime
 
 
+MAX_SHOWN_DIFF: Final = 40_000
+"""Characters of a result's difference that are kept for people: several screens, and a comment holds no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownResult:
+    """A result as people see it before it is pushed. `diff` is cut and redacted; `workflows` say why they look."""
+
+    diff: str
+    files: int
+    insertions: int
+    deletions: int
+    workflows: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
     """What the worker said at its end: a hint that is checked against GitHub, never the truth itself.
@@ -117,7 +133,8 @@ class WorkerReport:
     that the item is done without a change; only a call that has checked the person sets it. With `asked` it ends with
     questions; `session_id` is the agent's own name of the conversation. `usage` counts this attempt alone.
     `retry_at` is when a spent quota is filled again. `prompt` is the SHA-256 of the prompt that the agent began with.
-    `doubts` are what the gate found in the result that a reviewer must see.
+    `doubts` are what the gate found in the result that a reviewer must see. `shown` is set when the result was good
+    and waits for somebody to look at it.
     """
 
     succeeded: bool
@@ -137,6 +154,7 @@ class WorkerReport:
     retry_at: datetime | None = None
     prompt: str | None = None
     doubts: tuple[Doubt, ...] = ()
+    shown: ShownResult | None = None
 
 
 @dataclass(frozen=True, slots=True)

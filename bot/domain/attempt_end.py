@@ -18,6 +18,7 @@ from bot.domain.effects import OpenPull, RevokeToken
 from bot.domain.failures import FAILURES, AskPerson, GiveUp, PauseRepo, Retry, next_step
 from bot.domain.incidents import Sighting, cause_of
 from bot.domain.lifecycle import ItemEvent
+from bot.domain.looking import await_look, keeps_result
 from bot.domain.model import Failure, FailureReason, Problem
 from bot.domain.notes import NoteCode, note
 from bot.domain.policy_model import Policy
@@ -49,6 +50,13 @@ def conclude(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRepor
             detail,
             retryable=False,
         )
+        return
+    if report.shown is not None:
+        if attempt.cancel_requested_at is not None:
+            reason = attempt.cancel_reason or FailureReason.CANCELLED_BY_PERSON
+            after_end(draft, policy, Outcome.CANCELLED, Proof.WORKER_REPORTED, reason, "")
+        else:
+            await_look(draft, policy, attempt, report, report.shown)
         return
     if not report.succeeded:
         started = attempt.phase is not AttemptPhase.DISPATCHING or attempt.run_id is not None
@@ -130,6 +138,8 @@ def after_end(
     item = draft.item
     assert item is not None
     draft.end(outcome, proof=proof, reason=reason, detail=detail)
+    if item.withheld is not None and not keeps_result(reason):
+        draft.change(withheld=None)
     attempt = draft.attempt
     assert attempt is not None
     if attempt.write_token_until is not None:

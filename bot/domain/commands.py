@@ -231,7 +231,7 @@ COMMANDS: Final = MappingProxyType(
                 Param("text", Kind.TEXT, required=True),
                 examples=("keep the old endpoint",),
             ),
-            _later(_V.PUBLISH, "", _C.APPROVE, "Push a result that waits for somebody to look at it."),
+            _row(_V.PUBLISH, "", _C.APPROVE, "Push the result that waits for somebody to look at it, as it was shown."),
             _row(_V.MERGE, "", _C.MERGE, "Merge the pull request of this issue once its checks have passed."),
             _later(_V.AUTOMERGE, "on|off", _C.MERGE, "Merge without another command.", "on"),
             _later(_V.REBASE, "", _C.START, "Bring the pull request up to date with its base."),

@@ -8,7 +8,7 @@ from bot.domain.asking import addressee
 from bot.domain.attempt import Attempt, AttemptPhase
 from bot.domain.draft import Draft
 from bot.domain.facts import Ci, RunStatus
-from bot.domain.model import Item, ItemState, Waiting
+from bot.domain.model import Item, ItemState, Waiting, Withheld
 from bot.domain.permissions import Capability, needed
 from bot.domain.policy_model import Policy
 from bot.domain.questions import Question, QuestionStatus, latest_round
@@ -68,7 +68,7 @@ def at_rest(item: Item) -> Waiting:
         case ItemState.IN_REVIEW:
             return waiting(ReasonCode.REVIEW, pull=number)
         case ItemState.NEEDS_INPUT:
-            return waiting(ReasonCode.QUESTION)
+            return waiting(ReasonCode.QUESTION if item.withheld is None else ReasonCode.LOOK)
         case ItemState.PROPOSED | ItemState.READY | ItemState.IN_PROGRESS:
             return waiting(ReasonCode.NOT_APPROVED, state=item.state.value)
         case _:
@@ -78,7 +78,17 @@ def at_rest(item: Item) -> Waiting:
 def _asks(draft: Draft, item: Item, policy: Policy) -> tuple[Waiting, ...]:
     """What stands in the way of an answer first: who holds it, then what is asked of whom."""
     owned = (waiting(ReasonCode.HUMAN_OWNED),) if item.human_owned else ()
-    return (*owned, *_held(item), *_paused(draft), *_asked(draft, policy))
+    look = () if item.withheld is None else (_look(item, item.withheld, policy),)
+    return (*owned, *_held(item), *_paused(draft), *look, *_asked(draft, policy))
+
+
+def _look(item: Item, withheld: Withheld, policy: Policy) -> Waiting:
+    return waiting(
+        ReasonCode.LOOK,
+        approver=addressee(item, policy) or "",
+        role=needed(Capability.APPROVE, policy.roles).name.lower(),
+        workflows=", ".join(withheld.workflows[:5]),
+    )
 
 
 def _asked(draft: Draft, policy: Policy) -> tuple[Waiting, ...]:

@@ -295,6 +295,7 @@ EXCEPTIONS: Final = MappingProxyType(
         errors.SettingsError: Handling.TELL_PERSON,
         errors.Refused: Handling.TELL_PERSON,
         errors.Unproved: Handling.TELL_PERSON,
+        errors.LookFirst: Handling.TELL_PERSON,
         # Repeating cannot help.
         errors.Invalid: Handling.GIVE_UP,
         errors.Suspended: Handling.GIVE_UP,

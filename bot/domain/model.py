@@ -264,6 +264,21 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld:
+    """A result that is pushed only after a person has looked at it: the bundle of `attempt`, by its SHA-256.
+
+    `workflows` are the files that make a look necessary. `seen_by` said that exactly these bytes may be pushed.
+    """
+
+    attempt: AttemptId
+    digest: str
+    since: datetime
+    base_sha: str | None = None
+    workflows: tuple[str, ...] = ()
+    seen_by: Person | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One issue in the backlog. `labels` are those of the issue that are not ours, sorted.
 
@@ -307,12 +322,18 @@ class Item:
     accepted_labels: frozenset[str] = frozenset()
     refused_events: frozenset[int] = frozenset()
     answered: bool = False
+    withheld: Withheld | None = None
     # Set by the ledger when the item is first written; no rule looks at it.
     created_at: datetime | None = field(default=None, compare=False)
 
     @property
     def terminal(self) -> bool:
         return self.state in TERMINAL_STATES
+
+    @property
+    def passed(self) -> Withheld | None:
+        """The result that somebody looked at and let pass, until it is published."""
+        return self.withheld if self.withheld is not None and self.withheld.seen_by is not None else None
 
     @property
     def approver(self) -> Person | None:

@@ -40,6 +40,7 @@ class NoteCode(StrEnum):
     ANSWER_LATE = "answer_late"
     # a person must act
     QUESTION = "question"
+    LOOK = "look"
     REMINDER = "reminder"
     FAILED = "failed"
     CI_FAILED = "ci_failed"

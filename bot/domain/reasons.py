@@ -52,6 +52,7 @@ class ReasonCode(StrEnum):
     RUNNING = "running"
     AFRESH = "afresh"
     QUESTION = "question"
+    LOOK = "look"
     CI_FAILED = "ci_failed"
     CI_PENDING = "ci_pending"
     CONFLICT = "conflict"
@@ -95,6 +96,7 @@ PARAMS: Final = MappingProxyType(
         ReasonCode.RUNNING: ("attempt", "run"),
         ReasonCode.AFRESH: (),
         ReasonCode.QUESTION: ("number", "approver", "role", "until", "text", "expired"),
+        ReasonCode.LOOK: ("approver", "role", "workflows"),
         ReasonCode.CI_FAILED: ("pull", "checks"),
         ReasonCode.CI_PENDING: ("pull",),
         ReasonCode.CONFLICT: ("pull",),

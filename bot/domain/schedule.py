@@ -150,7 +150,7 @@ class _Prices:
 
     def of(self, item: Item, planned: int) -> int | money.Ceiling:
         """The amount in micro-dollars, or the ceiling that forbids it. `planned` is reserved before it in this pass."""
-        if self._free:
+        if self._free or item.passed is not None:
             return 0
         spec, number, budgets = item.spec, item.key.number, self._policy.budgets
         adapter = spec.agent or self._policy.agent.adapter
@@ -174,6 +174,9 @@ def _not_for(
     taker: Taker, item: Item, backlog: Backlog, policy: Policy, now: datetime
 ) -> tuple[Waiting, datetime | None] | None:
     """Why this taker does not get the item although it could start, and when that ends by itself."""
+    if item.passed is not None:
+        # The work is done; what is left is a run of ours that publishes it.
+        return None if taker.kind is WorkerKind.ACTIONS else (waiting(ReasonCode.QUEUED), None)
     needs = ", ".join(item.spec.needs)
     match taker.kind:
         case WorkerKind.ACTIONS:

@@ -96,6 +96,7 @@ def type_of(code: NoteCode) -> MessageType:
             return MessageType.RESPONSE
         case (
             NoteCode.QUESTION
+            | NoteCode.LOOK
             | NoteCode.REMINDER
             | NoteCode.FAILED
             | NoteCode.CI_FAILED

@@ -22,6 +22,7 @@ from bot.domain.explain import explain
 from bot.domain.fuse import mend
 from bot.domain.labels import IntentLabel
 from bot.domain.lifecycle import ItemEvent, Refusal
+from bot.domain.looking import let_pass
 from bot.domain.model import FailureReason, Item, ItemState
 from bot.domain.notes import Note, NoteCode, note
 from bot.domain.permissions import Capability, Denied, decide
@@ -138,6 +139,10 @@ def _retry(ask: Ask) -> Answer:
         return done(ask, "retry_now")
     if item.state is ItemState.READY:
         return already(ask, "queued", position=item.position)
+    if item.state is ItemState.NEEDS_INPUT and item.withheld is not None:
+        notes, fresh = ask.args.text("notes"), ask.args.fresh
+        draft.move(ItemEvent.ANSWERED, actor=ask.actor, cause="/tgs retry", withheld=None, notes=notes, fresh=fresh)
+        return done(ask, "queued")
     if item.state in {ItemState.IN_PROGRESS, ItemState.NEEDS_INPUT}:
         return cannot(ask, "running" if draft.live else item.state.value)
     if item.state is ItemState.IN_REVIEW:
@@ -274,6 +279,15 @@ def _steer(ask: Ask) -> Answer:
     return None
 
 
+def _publish(ask: Ask) -> Answer:
+    item = ask.draft.item
+    if item is None:
+        return note(NoteCode.NOT_TRACKED, verb="publish")
+    if item.passed is not None:
+        return already(ask, "publishing")
+    return done(ask, "publishing") if let_pass(ask.draft, ask.intent.actor) else cannot(ask, "nothing_to_look_at")
+
+
 def _merge(ask: Ask) -> Answer:
     draft = ask.draft
     if draft.item is None:
@@ -370,6 +384,7 @@ HANDLERS: dict[Verb, Callable[[Ask], Answer]] = {
     Verb.REJECT: _reject,
     Verb.ANSWER: _answer,
     Verb.STEER: _steer,
+    Verb.PUBLISH: _publish,
     Verb.MERGE: _merge,
     Verb.LOCK: item_wishes.lock,
     Verb.UNLOCK: item_wishes.unlock,

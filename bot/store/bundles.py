@@ -11,7 +11,7 @@ from bot.domain.attempt import AttemptPhase
 from bot.domain.model import AttemptId
 from bot.protocols.ledger import BundleRow
 from bot.store.dialect import insert_new
-from bot.store.tables import attempts, bundles
+from bot.store.tables import attempts, bundles, items
 from bot.store.verbs import Verbs
 
 
@@ -35,10 +35,11 @@ class BundleVerbs(Verbs):
         return False
 
     def spent_bundles(self) -> list[AttemptId]:
-        """Attempts that are over, or gone, and whose bundle is still noted."""
+        """Attempts that are over, or gone, and whose bundle is still noted though no item waits with it."""
         joined = bundles.outerjoin(attempts, attempts.c.id == bundles.c.attempt)
         over = or_(attempts.c.id.is_(None), attempts.c.phase == AttemptPhase.ENDED)
-        query = select(bundles.c.attempt).select_from(joined).where(over)
+        waits = select(items.c.withheld_attempt).where(items.c.withheld_attempt == bundles.c.attempt).exists()
+        query = select(bundles.c.attempt).select_from(joined).where(over, ~waits)
         return [AttemptId(found) for found in self.connection.execute(query).scalars()]
 
     def drop_bundles(self, of: Sequence[AttemptId]) -> None:

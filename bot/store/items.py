@@ -58,6 +58,8 @@ def item_values(item: Item) -> dict[str, Any]:
         "implemented": item.implemented,
         "noted": item.noted,
         "answered": item.answered,
+        "withheld": item.withheld,
+        "withheld_attempt": None if item.withheld is None else item.withheld.attempt,
     }
 
 
@@ -106,6 +108,7 @@ def item_of(row: Row[Any]) -> Item:
         implemented=row.implemented,
         noted=row.noted,
         answered=row.answered,
+        withheld=row.withheld,
         created_at=row.created_at,
     )
 

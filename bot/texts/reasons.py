@@ -43,6 +43,7 @@ def _sentence(code: ReasonCode, given: Mapping[str, str]) -> str:
             | ReasonCode.RUNNING
             | ReasonCode.AFRESH
             | ReasonCode.QUESTION
+            | ReasonCode.LOOK
             | ReasonCode.CI_FAILED
             | ReasonCode.CI_PENDING
             | ReasonCode.CONFLICT
@@ -189,6 +190,8 @@ def _moving(code: ReasonCode, given: Mapping[str, str]) -> str:
             return "The conversation that asked is not kept any more; a fresh one was told of question and answer."
         case ReasonCode.QUESTION:
             return _question(given)
+        case ReasonCode.LOOK:
+            return _look(given)
         case ReasonCode.CI_FAILED:
             checks = listing(given.get("checks", "").split(", "))
             return f"Checks failed on the pull request{pull}{f': {checks}' if checks else ''}."
@@ -243,6 +246,17 @@ def _question(given: Mapping[str, str]) -> str:
         return f"The agent waits for the answer to {number}{text}{late}.{asked}{who}"
     until = f" Reminders end at {at(given['until'])}." if given.get("until") else ""
     return f"The agent waits for the answer to {number}{text}.{asked}{who}{until}"
+
+
+def _look(given: Mapping[str, str]) -> str:
+    files = listing(given["workflows"].split(", ")) if given.get("workflows") else ""
+    why = f", because a push starts workflows that may hold secrets or write ({files})" if files else ""
+    asked = f" It was shown to {name(given['approver'])}." if given.get("approver") else ""
+    who = f" People with the role {for_inline(given['role'])} may say" if given.get("role") else " Say"
+    return (
+        f"The result is ready and not pushed yet: somebody must look at it first{why}.{asked}{who} `/tgs publish`, "
+        "which pushes it, or `/tgs reject <notes>`, which drops it."
+    )
 
 
 def _small(text: str) -> str:

@@ -16,7 +16,7 @@ from bot.domain.policy_model import Policy
 from bot.domain.reasons import in_order
 from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import MAX_TEXT, cap, code_span
-from bot.texts import attention, questions, reasons, replies
+from bot.texts import attention, look, questions, reasons, replies
 from bot.texts import help as help_text
 from bot.texts.phrases import issue
 from bot.texts.states import headline
@@ -87,6 +87,8 @@ def _words(note: Note, context: RenderContext) -> str:
             return questions.late(note)
         case NoteCode.QUESTION:
             return questions.asked(note)
+        case NoteCode.LOOK:
+            return look.wanted(note)
         case NoteCode.REMINDER:
             return questions.reminder(note)
         case NoteCode.FAILED:

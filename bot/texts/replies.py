@@ -73,6 +73,7 @@ DONE: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "resumed": lambda _: "The repository is no longer paused.",
         "priority": lambda n: f"Its priority is {for_inline(n.get('value', '0'))} now.",
         "confirmed": lambda _: "It is approved to run. The status comment says when it starts.",
+        "publishing": lambda _: "The result is pushed as it was shown, by a run of its own; nothing is built anew.",
         "steering": lambda _: "The agent hears it with its next sign of life, within a minute.",
         "steered": lambda n: f"The agent was told at {at(n.get('at'))}.",
         "steered_next": lambda _: "The attempt ended before it could be told; the next one finds it in its notes.",
@@ -97,6 +98,7 @@ ALREADY: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "queued": lambda n: f"It is in the queue already{_position(n)}.",
         "running": lambda n: f"The agent is working on it already{_attempt(n)}.",
         "under_way": lambda _: "It is under way already, and keeps its place.",
+        "publishing": lambda _: "Somebody has looked at the result already, and it is being pushed.",
         "stopping": lambda _: "It is being stopped already. `/tgs stop --now` does not wait for a clean end.",
         "held": lambda n: f"It is on hold already ({_holder(n)}).",
         "not_held": lambda _: "It is not on hold.",
@@ -144,6 +146,7 @@ CANNOT: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "too_many": lambda n: f"There would be more than {for_inline(n.get('limit', '50'))}; take one away first.",
         "nobody_hears": lambda _: "No agent is at work on it. `/tgs retry <notes>` tells the next one something.",
         "too_much_said": lambda n: f"{for_inline(n.get('limit', '20'))} sentences wait for the agent already.",
+        "nothing_to_look_at": lambda _: "No result waits here for somebody to look at it.",
         "no_question": lambda n: f"The agent has no question {for_inline(n.get('number', ''))} here that waits.",
         "past_date": lambda n: f"{at(n.get('until'))} is in the past.",
     }

@@ -24,6 +24,8 @@ NAMES: Final = MappingProxyType(
 def headline(item: Item) -> str:
     """State, and the place in the queue while it waits in it."""
     name = NAMES[item.state]
+    if item.state is ItemState.NEEDS_INPUT and item.withheld is not None:
+        return "Waits for a look"
     if item.state is ItemState.READY and item.position is not None:
         return f"{name}, number {item.position} in the queue"
     return name

@@ -210,6 +210,8 @@ def _next(view: StatusInput) -> str:
                 return "the bot waits for proof that the run has ended."
             return "the bot opens a draft pull request when the agent is done. `/tgs stop` ends it."
         case ItemState.NEEDS_INPUT:
+            if view.item.withheld is not None:
+                return "somebody looks at the result and says `/tgs publish` or `/tgs reject <notes>`."
             return "somebody answers the agent's question; then it goes on first."
         case ItemState.IN_REVIEW:
             return _next_in_review(view)

@@ -175,9 +175,14 @@ class Api:
         body = {"fence": fence, "reason": reason, "detail": detail}
         await self.wire.call("POST", f"/attempts/{attempt}/refused", bearer, body)
 
-    async def upload(self, attempt: str, bearer: Bearer, bundle: Path) -> str:
-        """Hands the bundle to the bot; the SHA-256 of what arrived there."""
-        answer = await self.wire.send_file(f"/attempts/{attempt}/bundle", bearer, bundle)
+    async def withheld(self, attempt: str, bearer: Bearer, body: Mapping[str, object]) -> None:
+        """Says that a good result lies with the bot and waits until somebody has looked at it."""
+        await self.wire.call("POST", f"/attempts/{attempt}/withheld", bearer, body)
+
+    async def upload(self, attempt: str, bearer: Bearer, bundle: Path, fence: int | None = None) -> str:
+        """Hands the bundle to the bot; the SHA-256 of what arrived there. The publishing job names the fence."""
+        query = "" if fence is None else f"?fence={fence}"
+        answer = await self.wire.send_file(f"/attempts/{attempt}/bundle{query}", bearer, bundle)
         return str(answer.get("sha256", "")) if isinstance(answer, dict) else ""
 
     async def leave(self, attempt: str, bearer: Bearer, kind: Carried, file: Path) -> str:

@@ -4,7 +4,8 @@ Promise: no code of the agent runs here and nothing is checked out. What the bun
 from the agent's job. The right to push is asked for after the gate accepted, once, and reaches one git process through
 its environment. The push names the state of the branch it expects, so it never overwrites somebody else's commits.
 When the agent's job gave no bundle, its failure is reported, unless the bot knows of it already. What a worker
-elsewhere made is fetched from the bot and treated in no way better.
+elsewhere made is fetched from the bot and treated in no way better. Where a person must look before anything is
+pushed, the bundle goes to the bot with the text of its difference, without a right to push, and the job ends well.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 import hashlib
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,14 +24,18 @@ from typing import Final, assert_never
 from pydantic import SecretStr
 from yarl import URL
 
+from bot.domain.attempt import MAX_SHOWN_DIFF
 from bot.domain.bundle import ContextBundle
+from bot.domain.doubts import Doubt
 from bot.domain.model import FailureReason
-from bot.errors import LostClaim, Refused
+from bot.errors import LookFirst, LostClaim, Refused
 from bot.worker.api import Api, ApiDown, ApiError, Bearer, PushToken
 from bot.worker.bundle import BUNDLE_FILE
 from bot.worker.gate import Accepted, RefusedBundle, Verdict, inspect
 from bot.worker.gate_doubts import doubts_about
 from bot.worker.git import Git, GitError, git_environment, token_environment
+from bot.worker.outcome import doubts_form
+from bot.worker.redaction import redact
 from bot.worker.rewrite import rewrite
 
 SHALLOW: Final = "--depth=1"  # the gate needs the start commit's files, not its history
@@ -82,9 +87,16 @@ class NotPublished:
     refused: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Good, and not pushed: the bot holds it until a person has looked at it. `why` is the bot's reason."""
+
+    why: str
+
+
 async def publish(
     settings: PublishSettings, api: Api, bearer: Bearer, clock: Callable[[], datetime]
-) -> Published | NotPublished:
+) -> Published | NotPublished | Waits:
     """Does the whole job. Raises LostClaim when the attempt is no longer ours before the push, and the API's errors."""
     handed_on = settings.publish_only or settings.agent_result is JobResult.SUCCESS
     if not (handed_on and settings.bundle_digest):
@@ -164,7 +176,7 @@ async def _push(
     api: Api,
     bearer: Bearer,
     clock: Callable[[], datetime],
-) -> Published | NotPublished:
+) -> Published | NotPublished | Waits:
     doubts = await doubts_about(git, context, accepted)
     head = await rewrite(git, context, accepted.commits, clock())
     body = {
@@ -179,6 +191,8 @@ async def _push(
     }
     try:
         right = await api.push_token(settings.attempt, bearer, body)
+    except LookFirst as error:
+        return await _withhold(settings, context, accepted, doubts, git, api, bearer, str(error))
     except Refused as error:
         return await _failed(settings, api, bearer, FailureReason.POLICY_DENIED, str(error))
     problem = _misdirected(context, right)
@@ -195,6 +209,33 @@ async def _push(
         return await _failed(settings, api, bearer, _push_reason(str(error)), f"The push was not taken: {error}")
     await api.published(settings.attempt, settings.fence, bearer, head, doubts)
     return Published(head, context.branch)
+
+
+async def _withhold(
+    settings: PublishSettings,
+    context: ContextBundle,
+    accepted: Accepted,
+    doubts: Sequence[Doubt],
+    git: Git,
+    api: Api,
+    bearer: Bearer,
+    why: str,
+) -> Waits:
+    """Leaves the result with the bot, as text for people and as bytes for the run that pushes it later."""
+    shape = ("-c", "core.quotePath=false", "diff-tree", "-r", "-p", "--stat", "--no-color", "--no-ext-diff")
+    found = await git.run(*shape, "--no-textconv", "--no-renames", context.start_sha, accepted.head_sha)
+    await api.upload(settings.attempt, bearer, settings.folder / BUNDLE_FILE, settings.fence)
+    body = {
+        "fence": settings.fence,
+        "bundle_digest": settings.bundle_digest,
+        "diff": redact(found.stdout[: 4 * MAX_SHOWN_DIFF].decode("utf-8", "replace"))[:MAX_SHOWN_DIFF],
+        "files": accepted.files,
+        "insertions": accepted.insertions,
+        "deletions": accepted.deletions,
+        "doubts": doubts_form(doubts),
+    }
+    await api.withheld(settings.attempt, bearer, body)
+    return Waits(why)
 
 
 def _misdirected(context: ContextBundle, right: PushToken) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from bot.errors import LostClaim, Refused, TgsError, Unproved
+from bot.errors import LookFirst, LostClaim, Refused, TgsError, Unproved
 from bot.worker.redaction import redact
 
 CALL_SECONDS: Final = 30.0  # the bot answers in milliseconds; behind a cold start it may take some seconds
@@ -159,6 +159,8 @@ def _problem(call: str, status: int, data: Any) -> TgsError:
         return LostClaim(detail or "another attempt has taken over")
     if status == 403 and code == "unproved":
         return Unproved(detail or "the bot cannot check this attempt any more")
+    if status == 403 and code == "look_first":
+        return LookFirst(detail or "somebody must look at the result first")
     if status == 403:
         return Refused(detail or "the bot refused the call")
     return ApiError(call, status, code, detail)

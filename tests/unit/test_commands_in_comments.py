@@ -230,7 +230,7 @@ def test_words_of_other_tools_lead_to_commands_and_are_none_themselves() -> None
 
 def test_what_this_version_can_do_is_the_agreed_list() -> None:
     words = (
-        "start stop retry hold unhold pause resume priority approve reject answer steer merge "
+        "start stop retry hold unhold pause resume priority approve reject answer steer publish merge "
         "lock unlock depends undepends budget next why status cost policy sync help"
     )
     assert [spec.verb.value for spec in available()] == words.split()

@@ -146,6 +146,7 @@ def test_every_error_class_has_a_row() -> None:
         pytest.param(errors.Invalid("x"), Handling.GIVE_UP, id="a request that never works"),
         pytest.param(errors.LostClaim("x"), Handling.GIVE_UP, id="a lost claim"),
         pytest.param(errors.Refused("x"), Handling.TELL_PERSON, id="policy"),
+        pytest.param(errors.LookFirst("x"), Handling.TELL_PERSON, id="a look that is missing"),
         pytest.param(RuntimeError("x"), Handling.RETRY, id="a bug of ours must not lose the key"),
     ],
 )

@@ -26,6 +26,7 @@ NOT_CALLED = {
     "POST /api/v1/runs/scan": "needs a run of the scan workflow; tests/scenarios has one",
     "POST /api/v1/attempts/{attempt}/complete": "a run publishes; tests/web/test_sessions_ask_for_work.py has it",
     "POST /api/v1/attempts/{attempt}/fail": "as above",
+    "POST /api/v1/attempts/{attempt}/withheld": "needs an uploaded result; tests/scenarios has one",
     "POST /api/v1/queue/complete": "as above",
     "POST /api/v1/queue/fail": "as above",
     "GET /api/v1/sessions/{id}": "needs a session; tests/web/test_sessions_end.py has it",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import os
 import subprocess
 from collections.abc import AsyncIterator, Mapping
@@ -172,7 +173,7 @@ class FakeBot:
 
     async def _api(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        body = await request.json() if request.can_read_body else None
+        body = await _body(request)
         bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
         self.calls.append(Call(name, body, bearer, request.match_info.get("id", "")))
         async with self.changed:
@@ -203,6 +204,8 @@ class FakeBot:
             return web.json_response(reply)
         if name == "context":
             return web.json_response(context_json)
+        if name == "bundle" and body is not None:
+            return web.json_response({"sha256": hashlib.sha256(body).hexdigest(), "size": len(body)})
         if name == "bundle":
             return web.Response(body=self.uploaded, content_type="application/octet-stream")
         if name == "publish-token":
@@ -250,6 +253,12 @@ class FakeBot:
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
         status = int(headers.pop("Status", "200").split()[0])
         return web.Response(status=status, headers=headers, body=payload)
+
+
+async def _body(request: web.Request) -> Any:
+    if not request.can_read_body:
+        return None
+    return await request.read() if request.method == "PUT" else await request.json()
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from bot.worker import publish as publishing
 from bot.worker.api import Api, ApiDown
 from bot.worker.git import Git
 from bot.worker.oidc import ActionsIdentity
-from bot.worker.publish import JobResult, NotPublished, Published, PublishSettings
+from bot.worker.publish import JobResult, NotPublished, Published, PublishSettings, Waits
 from tests.worker.hostile import Forge
 from tests.worker.support import (
     BRANCH,
@@ -48,7 +48,7 @@ def forge(origin: Origin, tmp_path: Path) -> Forge:
     return Forge(origin, tmp_path / "in" / "forge.git")
 
 
-async def publish(bot: FakeBot, tmp_path: Path, **changes: Any) -> Published | NotPublished:
+async def publish(bot: FakeBot, tmp_path: Path, **changes: Any) -> Published | NotPublished | Waits:
     bundle = tmp_path / "in" / "tgs.bundle"
     digest = hashlib.sha256(bundle.read_bytes()).hexdigest() if bundle.exists() else ""
     fields: dict[str, Any] = {
@@ -375,3 +375,21 @@ async def test_a_bundle_that_cannot_be_fetched_is_reported_as_a_fault_of_the_way
         assert outcome.reason is FailureReason.INFRA_NETWORK
         assert bot.named("report")[0].body["reason"] == "infra.network"
     assert origin.branch_sha() is None
+
+
+async def test_a_result_that_somebody_must_look_at_goes_to_the_bot_and_is_not_pushed(
+    origin: Origin, forge: Forge, tmp_path: Path
+) -> None:
+    forge.bundle(forge.commit({"src/new.py": "x = 1\n", "README.md": "# Shop\n"}))
+    async with fake_bot(origin) as bot:
+        bot.errors["publish-token"] = (403, "look_first")
+        outcome = await publish(bot, tmp_path)
+        assert isinstance(outcome, Waits), outcome
+    assert origin.branch_sha() is None
+    assert PUSH_TOKEN not in bot.git_tokens
+    names = [call.name for call in bot.calls]
+    assert names[names.index("publish-token") + 1 :] == ["bundle", "withheld"]
+    told = bot.named("withheld")[0].body
+    assert told["bundle_digest"] == hashlib.sha256((tmp_path / "in" / "tgs.bundle").read_bytes()).hexdigest()
+    assert "diff --git a/src/new.py b/src/new.py" in told["diff"]
+    assert "+x = 1" in told["diff"]

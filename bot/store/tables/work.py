@@ -31,6 +31,7 @@ from bot.domain.model import (
     Snapshot,
     ThoughtRef,
     Waiting,
+    Withheld,
     WorkSpec,
 )
 from bot.domain.questions import AskedQuestion, QuestionStatus
@@ -133,6 +134,8 @@ items = Table(
     Column("implemented", Boolean, nullable=False),
     Column("noted", Text),
     Column("answered", Boolean, nullable=False, server_default=false()),
+    Column("withheld", Json(Withheld)),
+    Column("withheld_attempt", String),
     PrimaryKeyConstraint("installation", "repo", "number"),
     of_repo(),
     known("state", ItemState),

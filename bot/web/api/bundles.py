@@ -1,7 +1,8 @@
 """`/api/v1/attempts/{attempt}/bundle`: what a pull worker made goes in, and out to the run that publishes it.
 
-Who may call: `PUT` needs the attempt's own token, `GET` the OIDC token of the publishing job of the very run that the
-bot started for this attempt. Nobody else reads a bundle, its maker included. Both may be repeated.
+Who may call: `PUT` needs the attempt's own token, or, for a result that waits for a look, the OIDC token of the
+publishing job of the very run that the bot started for this attempt; `GET` needs the latter. Nobody else reads a
+bundle, its maker included. Both may be repeated.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from bot.bundles import Bundles
+from bot.domain.attempt import Attempt
 from bot.protocols.clock import Clock
 from bot.run_service import RunService
 from bot.web.api.bodies import answer, query_of
@@ -53,33 +55,43 @@ class BundlesApi:
         token = bearer(request)
         if not token:
             raise ApiProblem(Code.UNAUTHENTICATED, "Send `Authorization: Bearer <attempt token>`.")
-        attempt = await self._service.authenticate(request.match_info["attempt"], token)
+        publishing = token.count(".") == 2
+        if publishing:
+            attempt = await self._publishing(request, token)
+        else:
+            attempt = await self._service.authenticate(request.match_info["attempt"], token)
         structlog.contextvars.bind_contextvars(key=str(attempt.key))
-        row = await self._bundles.keep(attempt, request.content.iter_chunked(CHUNK), request.content_length)
+        row = await self._bundles.keep(
+            attempt, request.content.iter_chunked(CHUNK), request.content_length, publishing=publishing
+        )
         return answer({"sha256": row.sha256, "size": row.size})
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         token = bearer(request)
         if not token:
             raise ApiProblem(Code.UNAUTHENTICATED, "Send `Authorization: Bearer <OIDC token>`.")
-        who = await self._oidc.verify(token, self._audience, self._clock.now())
-        fence = query_of(request, ContextQuery).fence
-        attempt = await self._service.publisher(who, request.match_info["attempt"], fence)
+        attempt = await self._publishing(request, token)
         structlog.contextvars.bind_contextvars(key=str(attempt.key))
         path = await self._bundles.find(attempt)
         if path is None:
             raise ApiProblem(Code.NOT_FOUND, "There is no bundle of this attempt here.")
         return web.FileResponse(path, headers={"Content-Type": "application/octet-stream", "Cache-Control": "no-store"})
 
+    async def _publishing(self, request: web.Request, token: str) -> Attempt:
+        who = await self._oidc.verify(token, self._audience, self._clock.now())
+        fence = query_of(request, ContextQuery).fence
+        return await self._service.publisher(who, request.match_info["attempt"], fence)
+
 
 DESCRIBED = (
     Row(
         "PUT",
         f"{ATTEMPT}/bundle",
-        (Caller.ATTEMPT,),
+        (Caller.ATTEMPT, Caller.PUBLISH),
         "Take what a pull worker made, before its report. The same bytes may be sent again; others replace them until "
-        "the report.",
+        "the report. From the publishing job: the reported result, which waits for somebody to look at it.",
         {200: Uploaded},
+        query=ContextQuery,
         body=bytes,
         problems=(Code.INVALID,),
     ),

@@ -18,6 +18,7 @@ from aiohttp import web
 from bot.errors import (
     Conflict,
     GitHubError,
+    LookFirst,
     LostClaim,
     RateLimited,
     Refused,
@@ -41,6 +42,7 @@ class Code(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     REFUSED = "refused"
     UNPROVED = "unproved"
+    LOOK_FIRST = "look_first"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     LOST_CLAIM = "lost_claim"
@@ -57,6 +59,7 @@ _STATUS = {
     Code.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
     Code.REFUSED: HTTPStatus.FORBIDDEN,
     Code.UNPROVED: HTTPStatus.FORBIDDEN,
+    Code.LOOK_FIRST: HTTPStatus.FORBIDDEN,
     Code.NOT_FOUND: HTTPStatus.NOT_FOUND,
     Code.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
     Code.LOST_CLAIM: HTTPStatus.CONFLICT,
@@ -140,6 +143,8 @@ async def _answered(request: web.Request, handler: Handler, name: str) -> web.St
         return problem(Code.LOST_CLAIM, str(error), extra=mine)
     except Unproved as error:
         return problem(Code.UNPROVED, str(error), extra=mine)
+    except LookFirst as error:
+        return problem(Code.LOOK_FIRST, str(error), extra=mine)
     except Refused as error:
         return problem(Code.REFUSED, str(error), extra=mine)
     except Stale as error:

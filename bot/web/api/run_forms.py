@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from bot.domain.attempt import MAX_SHOWN_DIFF
 from bot.domain.bundle import ContextBundle
 from bot.domain.doubts import MAX_DOUBTS, Doubt, DoubtKind
 from bot.domain.identity import RunSecret, secret_pattern
@@ -186,6 +187,18 @@ class PublishBody(msgspec.Struct, forbid_unknown_fields=True):
 class PublishedBody(msgspec.Struct, forbid_unknown_fields=True):
     fence: int
     head_sha: str
+    doubts: DoubtBodies = []
+
+
+class WithheldBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A good result that waits for a look. `diff` is its difference, as git writes it, cut where nobody reads on."""
+
+    fence: int
+    bundle_digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    diff: Annotated[str, msgspec.Meta(max_length=MAX_SHOWN_DIFF)] = ""
+    files: Count = 0
+    insertions: Count = 0
+    deletions: Count = 0
     doubts: DoubtBodies = []
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import structlog
 from aiohttp import web
 
-from bot.domain.attempt import Attempt, WorkerReport
+from bot.domain.attempt import Attempt, ShownResult, WorkerReport
 from bot.domain.attempting import HEARTBEAT, handed_in
 from bot.domain.bundle import ContextBundle
 from bot.domain.failures import bounded_reset
@@ -46,6 +46,7 @@ from bot.web.api.run_forms import (
     RefusedBody,
     ReportBody,
     ScanStarted,
+    WithheldBody,
     doubts_told,
     usage_of,
 )
@@ -80,6 +81,7 @@ class Runs:
             web.post(f"{ATTEMPT}/report", self.report),
             web.post(f"{ATTEMPT}/publish-token", self.publish_token),
             web.post(f"{ATTEMPT}/published", self.published),
+            web.post(f"{ATTEMPT}/withheld", self.withheld),
             web.post(f"{ATTEMPT}/refused", self.refused),
         ]
 
@@ -214,6 +216,21 @@ class Runs:
             ),
             final=True,
         )
+        return answer({})
+
+    async def withheld(self, request: web.Request) -> web.Response:
+        body = await body_of(request, WithheldBody, MAX_REPORT)
+        attempt = await self._publishing(request, body.fence)
+        gate = attempt.gate_report
+        report = WorkerReport(
+            succeeded=False,
+            at=self._clock.now(),
+            summary=gate.summary if gate is not None else "",
+            bundle_digest=body.bundle_digest,
+            doubts=doubts_told(body.doubts, gate.doubts if gate is not None else ()),
+        )
+        shown = ShownResult(redact(visible(body.diff)), body.files, body.insertions, body.deletions)
+        await self._service.withhold(attempt, report, shown)
         return answer({})
 
     async def refused(self, request: web.Request) -> web.Response:
@@ -388,6 +405,15 @@ DESCRIBED = (
         {200: Noted},
         body=PublishedBody,
         example=Example({"fence": 1, "head_sha": "1" * 40}),
+    ),
+    Row(
+        "POST",
+        f"{ATTEMPT}/withheld",
+        (Caller.PUBLISH,),
+        "The result is good and lies with the bot; it waits until somebody has looked at it. The attempt ends.",
+        {200: Noted},
+        body=WithheldBody,
+        example=Example({"fence": 1, "bundle_digest": "0" * 64, "diff": "+hello\n", "files": 1, "insertions": 1}),
     ),
     Row(
         "POST",
