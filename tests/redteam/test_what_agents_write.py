@@ -67,7 +67,7 @@ ACTS = re.compile(
 def acts(text: str) -> bool:
     """Whether GitHub or a bot would act on anything in it; our own first line and marker aside."""
     text = re.sub(r"\A(Closes #7)\n", "", text)
-    text = re.sub(r"\n<!-- tgs:[^\n]*-->\s*\Z", "", text)
+    text = re.sub(r"(\n<!-- tgs:[^\n]*-->)+\s*\Z", "", text)
     # GitHub leaves code alone; commands and marks are looked for line by line, in code too.
     ours = re.sub(r"^(```+)\w*\n.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
     tags = [t for t in MarkdownIt("commonmark").parse(ours) if t.type == "html_block" and "details" not in t.content]
