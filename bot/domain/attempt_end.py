@@ -22,7 +22,7 @@ from bot.domain.looking import await_look, keeps_result
 from bot.domain.model import Failure, FailureReason, Problem
 from bot.domain.notes import NoteCode, note
 from bot.domain.policy_model import Policy
-from bot.domain.review import NO_CHECKS_AFTER
+from bot.domain.review import FIRST_LOOK
 
 EVIDENCE_PATIENCE = timedelta(minutes=2)
 """Git reads may lag behind a push; evidence missing for longer than this is missing."""
@@ -110,8 +110,8 @@ def conclude(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRepor
             )
         )
         return
-    # Checks tell of themselves; this is when to look although nothing was heard.
-    draft.at(item.pull.opened_at + NO_CHECKS_AFTER)
+    # Checks tell of themselves. Quick ones may have told before it was known here whose head they are about.
+    draft.at(draft.now + FIRST_LOOK)
     draft.end(Outcome.PUBLISHED, proof=Proof.WORKER_REPORTED)
     draft.move(
         ItemEvent.PUBLISHED,
