@@ -16,6 +16,7 @@ import structlog
 
 from bot.acts import Acts
 from bot.domain import labels
+from bot.domain.approval import EVENT_LAG
 from bot.domain.attempt import Attempt, WorkerKind
 from bot.domain.budget import settled
 from bot.domain.effects import (
@@ -160,8 +161,10 @@ class Applier:
             case TakeReadyLabel():
                 taken = await self._acts.take_ready(effect)
                 self._kept.shown(effect.key, (), (labels.READY,) if taken else ())
-                run.again = run.again or not taken
                 run.stopped = not taken
+                if not taken:
+                    # What was read may be older than what is there; looking at once would read the same again.
+                    run.at(self._clock.now() + EVENT_LAG)
             case Dispatch():
                 run.at(await self._acts.dispatch(effect))
             case CancelRun():
