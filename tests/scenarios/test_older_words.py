@@ -21,7 +21,9 @@ async def test_a_task_is_an_issue_with_another_name(world: World) -> None:
     url = f"{world.hub.html_url}/olga/greeter"
     body = {"title": "Greet in Greek", "description": "Say yassas.", "task_type": "docs", "priority": "high"}
     made = await ask(world, "POST", "/tasks", {**body, "repository_url": url})
-    assert (made.status, made.body["status"], made.body["priority"]) == (201, "queued", "high")
+    # The bot may have begun with it before it answers.
+    assert (made.status, made.body["priority"]) == (201, "high")
+    assert made.body["status"] in {"queued", "in_progress"}
     assert (made.body["task_type"], made.body["repository_url"]) == ("docs", url)
     id_ = made.body["id"]
     again = await ask(world, "POST", "/tasks", {**body, "repository_url": url})
