@@ -22,7 +22,7 @@ from bot.domain.policy_model import Policy
 NO_CHECKS_AFTER = timedelta(minutes=10)
 """If no check has appeared on the pull request by then, the repository has none and the draft is made ready."""
 
-FIRST_LOOK = timedelta(seconds=10)
+FIRST_LOOK = timedelta(seconds=5)
 """How soon after the publication to look at the checks although nothing was heard: quick checks are over by then."""
 
 CLOSE_PATIENCE = timedelta(seconds=30)
