@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from bot.domain.bundle import ContextBundle
-from bot.worker.adapters.command import OWN_REASONS
+from bot.worker.adapters.command import OWN_REASONS, ResultFile
 from tests.docs.pages import ROOT, Block, blocks
 from tests.worker.support import BASE_FILES, Origin, context, git, make_origin
 from tests.worker.test_commands_of_the_jobs import Ran, tgs
@@ -97,6 +98,17 @@ async def test_the_script_of_the_page_works(tmp_path: Path) -> None:
     assert json.loads(ran.out)["summary"] == "Wrote notes/title.txt."
     assert (origin.source / "notes" / "title.txt").read_text().strip() == bundle.title
     assert "2/2 saying so" in ran.err
+
+
+def test_the_question_of_the_page_is_understood(tmp_path: Path) -> None:
+    [script] = [block for block in blocks("sh") if block.mark == "asks"]
+    result = tmp_path / "result.json"
+    environment = {"HOME": str(tmp_path), "TGS_RESULT": str(result), "PATH": os.environ["PATH"]}
+    subprocess.run(["sh", "-eu", "-c", script.text], env=environment, check=True)
+    said = ResultFile.model_validate_json(result.read_bytes())
+    assert (said.outcome, said.session, [q.id for q in said.questions]) == ("asked", "talk-1", ["name"])
+    assert said.transcript is not None
+    assert Path(said.transcript).is_file()
 
 
 WRONG = ["none", "../fake", "Fake", "fake-three", "", "a b"]
