@@ -80,6 +80,10 @@ class Invalid(GitHubError):
     """422 for a request that will never work as it is."""
 
 
+class LedgerDown(TgsError):
+    """The ledger did not do a unit of work. A caller looks again before it repeats what must happen once."""
+
+
 class LostClaim(TgsError):
     """The caller's attempt or fence is no longer current; it must stop and change nothing."""
 

@@ -287,6 +287,8 @@ EXCEPTIONS: Final = MappingProxyType(
         errors.Unauthorized: Handling.RETRY,
         # Just after an event the object may not be readable yet; if it is gone, the fresh look says so.
         errors.NotFound: Handling.RETRY,
+        # Nothing of it is on disk; what may be is seen by the fresh look.
+        errors.LedgerDown: Handling.RETRY,
         errors.RateLimited: Handling.WAIT_UNTIL,
         # The world moved on: fresh facts, then a new decision at once.
         errors.Conflict: Handling.DECIDE_AGAIN,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.errors import SettingsError, TgsError
+from bot.errors import LedgerDown, SettingsError
 
 
 class StoreDamaged(SettingsError):
@@ -17,11 +17,11 @@ class SchemaOutdated(SettingsError):
     """The database has not been migrated to the schema that this version needs."""
 
 
-class StoreClosed(TgsError):
+class StoreClosed(LedgerDown):
     """The store was closed before the unit was run; nothing of it was written."""
 
 
-class StoreUnavailable(TgsError):
+class StoreUnavailable(LedgerDown):
     """The group's transaction could not be begun, continued or committed.
 
     Nothing of the unit is promised to be on disk. After a failed commit it may still be there (an I/O error can hide

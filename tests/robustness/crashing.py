@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bot.domain import effects
+from bot.web.api.problems import Code, problem
 from tests.world import World
 
 VARYING = re.compile(r"[0-9a-f]{40}|\b\d{4,}\b")
@@ -107,7 +108,7 @@ class Power:
         if self.dead or answer is None:
             if request.transport is not None:
                 request.transport.abort()
-            return web.Response(status=503)
+            return problem(Code.UNAVAILABLE, "The process has ended.")
         return answer
 
     def plug_in(self, world: World) -> None:

@@ -193,3 +193,26 @@ async def test_a_wrong_method_is_told_the_right_ones(world: World) -> None:
     async with world.http.put(f"{world.url}/api/v1/queue/claim") as answer:
         assert (answer.status, answer.headers["Allow"]) == (405, "POST")
         assert (await answer.json(content_type=None))["code"] == "method_not_allowed"
+
+
+async def test_while_the_ledger_is_down_a_program_is_told_to_ask_again_and_loses_nothing(world: World) -> None:
+    down: list[str] = []
+
+    def disk() -> None:
+        if down:
+            raise OSError("no space left on device")
+
+    await world.stop_bot()
+    world.before_commit = disk
+    await world.start_bot()
+    number = world.issue()
+    world.label(number, "tgs:ready")
+    await world.settle()
+    run = world.run()
+    await run.start()
+    beat = f"/attempts/{run.attempt}/heartbeat", run.token, {"fence": run.fence, "progress": None}
+    down.append("full")
+    status, said = await run.call("POST", *beat)
+    assert (status, said["code"], said["status"]) == (503, "unavailable", 503)
+    down.clear()
+    assert (await run.call("POST", *beat))[0] == 200

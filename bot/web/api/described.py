@@ -111,6 +111,9 @@ class Row:
     def codes(self) -> tuple[Code, ...]:
         """Every problem that it answers with."""
         found = set(self.problems) | {Code.INTERNAL}
+        if Caller.ANYBODY not in self.callers:
+            # All of these look into the ledger, if only for who is calling.
+            found |= {Code.UNAVAILABLE}
         if not self.open:
             found |= {Code.UNAUTHENTICATED, Code.REFUSED}
         if Caller.PERSON in self.callers:

@@ -18,6 +18,7 @@ from aiohttp import web
 from bot.errors import (
     Conflict,
     GitHubError,
+    LedgerDown,
     LookFirst,
     LostClaim,
     RateLimited,
@@ -51,6 +52,7 @@ class Code(StrEnum):
     UPSTREAM = "upstream"
     LIMITED = "limited"
     TOO_MANY = "too_many"
+    UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
 
 
@@ -68,6 +70,7 @@ _STATUS = {
     Code.UPSTREAM: HTTPStatus.BAD_GATEWAY,
     Code.LIMITED: HTTPStatus.SERVICE_UNAVAILABLE,
     Code.TOO_MANY: HTTPStatus.TOO_MANY_REQUESTS,
+    Code.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Code.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
@@ -162,6 +165,10 @@ async def _answered(request: web.Request, handler: Handler, name: str) -> web.St
         return problem(
             Code.UPSTREAM, "GitHub did not do what was asked; try again.", headers={"Retry-After": "10"}, extra=mine
         )
+    except LedgerDown as error:
+        log.warning("ledger_failed", path=request.path, error=str(error))
+        said = "The ledger cannot be reached now, or this server is ending. Ask again in a moment."
+        return problem(Code.UNAVAILABLE, said, headers={"Retry-After": "10"}, extra=mine)
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
         said = f"This address takes {allowed}, not {error.method}."
