@@ -30,6 +30,7 @@ from bot.domain.front_matter import Source, effective_spec, from_issue
 from bot.domain.intents import Intent
 from bot.domain.memory import ItemMemory, RepoMemory, item_memory, repo_memory
 from bot.domain.model import AttemptId, IssueKey, Item, Person, ThoughtRef, WorkSpec
+from bot.domain.question_memory import RoundMemory, round_memory
 from bot.domain.rebuild import Rebuilt, SeenRun, Sighting, StatusComment, rebuild
 from bot.domain.repository import RepoRecord
 from bot.domain.thoughts import Thought, recognise
@@ -76,6 +77,7 @@ class _Told:
     status: StatusComment | None = None
     said: tuple[tuple[str, IssueKey, int, datetime], ...] = ()
     commands: tuple[tuple[Intent, bool], ...] = ()
+    rounds: tuple[tuple[RoundMemory, int, datetime], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,7 @@ class Rebuilder:
             claims=refs.get(number, ()),
             branch_head=sha if ahead else None,
             mirror_ready=thought is not None and policy.mirror.auto_ready,
+            rounds=told.rounds,
         )
         found = rebuild(seen, repo, policy, now)
         if found is None:
@@ -284,6 +287,12 @@ class Rebuilder:
                 for comment in comments
                 if not comment.author.is_bot
                 for intent in commands_of(_spoken(key, comment), comment.author)
+            ),
+            rounds=tuple(
+                (asked, comment.id, comment.created_at)
+                for comment in own
+                for mark in markers.read(comment.body)
+                if mark.kind is MarkerKind.ASKED and (asked := round_memory(mark.value)) is not None
             ),
         )
 
@@ -343,6 +352,8 @@ class Rebuilder:
             elif known.key != item.key:
                 # The App was removed and came back: the attempt is what it was, and its secrets still open it.
                 tx.rehome_attempt(attempt.id, item.key)
+        for question in one.found.questions:
+            tx.insert_question(question)
         if one.found.locks:
             holder = one.found.attempts[-1].id if one.found.attempts else AttemptId("")
             tx.take_locks(

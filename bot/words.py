@@ -17,6 +17,7 @@ from bot.domain.effects import Say
 from bot.domain.model import AttemptId, IssueKey, Item
 from bot.domain.notes import Note, NoteCode, from_json
 from bot.domain.policy_model import Policy
+from bot.domain.question_memory import of_round
 from bot.domain.repository import RepoRecord
 from bot.errors import Forbidden, Invalid, NotFound
 from bot.outbox import LOOK_FOR, Once, Result
@@ -76,7 +77,7 @@ class Words:
 
         def words(tx: Ledger) -> str:
             context = RenderContext(repo, tx.item(key), policy, self._html_url, self._clock.now())
-            return render(said, context)
+            return _remembering(said, render(said, context))
 
         body = await self._store.read(words)
 
@@ -141,3 +142,11 @@ class Words:
             await self._unsayable(once)
             return None
         return self._clock.now() + LOOK_FOR if done.result is Result.UNSURE else None
+
+
+def _remembering(said: Note, text: str) -> str:
+    """The text; a question remembers itself in it, for the case that the ledger is lost."""
+    if said.code is not NoteCode.QUESTION:
+        return text
+    packed = of_round(said.get("attempt"), said.get("questions"), said.get("until") or None)
+    return markers.stamp(text, markers.asked(packed)) if packed else text

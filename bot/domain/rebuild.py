@@ -37,6 +37,8 @@ from bot.domain.model import (
     WorkSpec,
 )
 from bot.domain.policy_model import Policy
+from bot.domain.question_memory import RoundMemory, asked_again
+from bot.domain.questions import Question
 from bot.domain.repository import RepoRecord
 from bot.domain.schedule import wanted_locks
 from bot.domain.thoughts import branch_name
@@ -66,6 +68,7 @@ class Because(StrEnum):
     DISPATCH_OPEN = "its run may have been started"
     NO_RUN = "no run was found"
     SILENT = "its worker is not known to be alive"
+    QUESTION = "its question"
     QUESTION_LOST = "its question was lost"
     NO_PULL = "its pull request was not found"
     NOT_APPROVED = "who approved it is not known"
@@ -93,7 +96,8 @@ class StatusComment:
 class Sighting:
     """What GitHub shows of one issue. `pulls` are ours from the item's branch, newest first, `runs` newest first.
 
-    `branch_head` is where the item's branch is now, if it has commits beyond the default branch.
+    `branch_head` is where the item's branch is now, if it has commits beyond the default branch. `rounds` are the
+    questions in our comments, each with the comment's id and when it was written.
     """
 
     issue: IssueFacts
@@ -107,6 +111,7 @@ class Sighting:
     claims: tuple[ClaimRef, ...] = ()
     branch_head: str | None = None
     mirror_ready: bool = False
+    rounds: tuple[tuple[RoundMemory, int, datetime], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,7 @@ class Rebuilt:
     locks: tuple[Lock, ...] = ()
     dispatched: AttemptId | None = None
     because: tuple[Because, ...] = ()
+    questions: tuple[Question, ...] = ()
 
 
 def rebuild(seen: Sighting, repo: RepoRecord, policy: Policy, now: datetime) -> Rebuilt | None:
@@ -127,15 +133,18 @@ def rebuild(seen: Sighting, repo: RepoRecord, policy: Policy, now: datetime) -> 
     if state is None:
         return None
     fence = _fence(seen)
-    live, dispatched = _live(seen, repo, policy, state, fence, now, why)
-    past = _past(seen, live, now)
+    questions = _asked(seen, state)
+    live, dispatched = (None, None) if questions else _live(seen, repo, policy, state, fence, now, why)
+    past = _past(seen, live, now, asked=bool(questions))
     pull = _pull(seen)
     if live is not None and live.report is not None and pull is not None:
         pull = replace(pull, fence=live.fence)
     snapshot = _snapshot(seen, repo)
     not_before = seen.memory.not_before if seen.memory is not None else None
-    if state is ItemState.NEEDS_INPUT:
-        # The conversation is gone with the ledger: the agent begins again, and asks again if it must.
+    if questions:
+        # The conversation is gone with the ledger: the agent begins again, with question and answer in its prompt.
+        why.append(Because.QUESTION)
+    elif state is ItemState.NEEDS_INPUT:
         why.append(Because.QUESTION_LOST)
         state = ItemState.IN_PROGRESS
     if state is ItemState.IN_REVIEW and pull is None:
@@ -151,9 +160,10 @@ def rebuild(seen: Sighting, repo: RepoRecord, policy: Policy, now: datetime) -> 
     item = _item(seen, state, repo, now, fence, snapshot, pull, not_before)
     if live is not None:
         item = replace(item, fence=live.fence)
-    holds = live is not None or (state is ItemState.IN_REVIEW and pull is not None)
+    waits = state is ItemState.NEEDS_INPUT and policy.keep_locks
+    holds = live is not None or waits or (state is ItemState.IN_REVIEW and pull is not None)
     attempts = (*past, *((live,) if live is not None else ()))
-    return Rebuilt(item, attempts, wanted_locks(item, policy) if holds else (), dispatched, tuple(why))
+    return Rebuilt(item, attempts, wanted_locks(item, policy) if holds else (), dispatched, tuple(why), questions)
 
 
 # --- state -------------------------------------------------------------------------------------------
@@ -392,17 +402,30 @@ def _with_claim(seen: Sighting, attempt: Attempt) -> Attempt:
     return replace(attempt, claim_mark=ClaimMark.HELD, claim_ref=ref.ref, claim_oid=ref.oid)
 
 
-def _past(seen: Sighting, live: Attempt | None, now: datetime) -> tuple[Attempt, ...]:
+def _asked(seen: Sighting, state: ItemState) -> tuple[Question, ...]:
+    """The questions that the last attempt ended with, while an answer to them is wanted or waits to be worked with."""
+    last = seen.memory.attempt if seen.memory is not None else None
+    if last is None or state not in {ItemState.NEEDS_INPUT, ItemState.READY}:
+        return ()
+    return asked_again(seen.issue.key, seen.rounds, AttemptId(last.id))
+
+
+def _past(seen: Sighting, live: Attempt | None, now: datetime, *, asked: bool) -> tuple[Attempt, ...]:
     """The last attempt when it is over: numbers and the branch go on from it, and its claim ref is known as ours."""
     known = seen.memory.attempt if seen.memory is not None else None
     if known is None or (live is not None and live.id == known.id):
         return ()
-    published = seen.memory is not None and seen.memory.state is ItemState.IN_REVIEW
+    if asked:
+        outcome, proof = Outcome.ASKED, Proof.WORKER_REPORTED
+    elif seen.memory is not None and seen.memory.state is ItemState.IN_REVIEW:
+        outcome, proof = Outcome.PUBLISHED, Proof.WORKER_REPORTED
+    else:
+        outcome, proof = Outcome.LOST, Proof.RUN_ENDED
     ended = replace(
         _remembered(seen, known, now),
         phase=AttemptPhase.ENDED,
-        outcome=Outcome.PUBLISHED if published else Outcome.LOST,
-        proof=Proof.WORKER_REPORTED if published else Proof.RUN_ENDED,
+        outcome=outcome,
+        proof=proof,
         ended_at=now,
     )
     return (ended,)

@@ -27,6 +27,7 @@ class MarkerKind(StrEnum):
     SETUP = "setup"
     INCIDENT = "incident"
     MEMORY = "memory"
+    ASKED = "asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,11 @@ def ticket(name: str) -> str:
 def memory(packed: str) -> str:
     """The marker of what a text remembers for the case that the ledger is lost; see `bot/domain/memory.py`."""
     return write(MarkerKind.MEMORY, packed)
+
+
+def asked(packed: str) -> str:
+    """The marker of a comment that asks; see `bot/domain/question_memory.py`."""
+    return write(MarkerKind.ASKED, packed)
 
 
 def pull(issue: int, fence: int) -> str:
