@@ -64,6 +64,7 @@ from bot.web.api.items import Items
 from bot.web.api.older import OlderApi
 from bot.web.api.openapi import OpenApi, document
 from bot.web.api.problems import problems
+from bot.web.api.publishing import PublishingApi, PublishingJob
 from bot.web.api.queue import QueueApi
 from bot.web.api.repos import ReposApi
 from bot.web.api.resync import ResyncApi
@@ -267,13 +268,15 @@ def routes_of(parts: Parts, session: aiohttp.ClientSession) -> list[list[web.Rou
     )
     health = Health(probes=_probes(parts), metrics=engine.metrics, clock=clock, version=version("tgs-bot"))
     oidc = OidcVerifier(settings.oidc_issuer, session)
+    job = PublishingJob(engine.publishing, oidc, clock, settings.server_url)
     return [
         webhook.routes(),
         health.routes(),
         Dist(base_url=settings.server_url, folder=settings.data_dir / "dist", files=parts.files).routes(),
         OpenApi(lambda: document(ROUTES, version("tgs-bot"))).routes(),
-        Runs(engine.runs, oidc, clock, settings.server_url).routes(),
-        BundlesApi(engine.runs, parts.bundles, oidc, clock, settings.server_url).routes(),
+        Runs(engine.runs, engine.asking, job, oidc, clock, settings.server_url).routes(),
+        PublishingApi(job, engine.publishing, engine.runs, clock).routes(),
+        BundlesApi(engine.runs, job, parts.bundles).routes(),
         CarriedApi(engine.runs, CarriedService(parts.store, clock)).routes(),
         *_of_people(parts, callers),
     ]

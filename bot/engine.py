@@ -18,6 +18,7 @@ from bot.ci_reader import CiReader
 from bot.endings import Endings
 from bot.explaining import Explainer
 from bot.incident_issues import IncidentIssues
+from bot.inline_asking import InlineAsking
 from bot.kept import Kept
 from bot.look import Look
 from bot.membership import Membership
@@ -27,6 +28,7 @@ from bot.observe import Observer
 from bot.protocols.clock import Clock, Ids
 from bot.protocols.github import GitHub
 from bot.protocols.ledger import Store
+from bot.publishing import Publishing
 from bot.pull_service import PullService
 from bot.queue.api import Result
 from bot.rebuild import Rebuilder, Report
@@ -34,6 +36,7 @@ from bot.reconcile import Reconciler
 from bot.repo_pass import RepoPass
 from bot.repository_service import RepositoryService
 from bot.resync import Resync
+from bot.run_proof import RunProof
 from bot.run_service import RunService
 from bot.service import CommandService
 from bot.session_service import SessionService
@@ -54,6 +57,8 @@ class Engine:
     reconcile: Reconciler
     looks: RepoPass
     runs: RunService
+    asking: InlineAsking
+    publishing: Publishing
     pull: PullService
     endings: Endings
     workers: WorkerService
@@ -133,12 +138,15 @@ def build_engine(
         rebuilder,
     )
     bell = bell or Bell()
-    runs = RunService(store, github, clock, tokens, starter, html_url, bell, CiReader(github, store))
+    proof = RunProof(store, github)
+    runs = RunService(store, github, clock, starter, proof, html_url)
     return Engine(
         store,
         Reconciler(observer, repos, applier, Talk(github, store, clock), store, clock, metrics),
         repos,
         runs,
+        InlineAsking(store, clock, bell),
+        Publishing(store, github, clock, tokens, proof, CiReader(github, store), html_url),
         PullService(store, clock, ids, starter, sleep, bell),
         Endings(store, github, clock, sleep),
         WorkerService(store, clock, ids, runs),

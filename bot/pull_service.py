@@ -9,12 +9,12 @@ ready label is taken and the start is visible, for until then somebody may withd
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from bot.bell import Bell
+from bot.claim_tokens import sum_of
 from bot.claims import NotClaimed
 from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind, session_of
 from bot.domain.identity import RunSecret
@@ -136,7 +136,7 @@ class PullService:
             expires_at=now + life,
             max_claims=max_claims,
         )
-        await self._store.write(lambda tx: tx.put_worker_token(token, _sha256(secret)))
+        await self._store.write(lambda tx: tx.put_worker_token(token, sum_of(secret)))
         return token, secret
 
     async def token(self, secret: str) -> WorkerToken | None:
@@ -144,7 +144,7 @@ class PullService:
         if not secret.startswith(WORKER_PREFIX):
             return None
         now = self._clock.now()
-        found = await self._store.read(lambda tx: tx.worker_token(_sha256(secret)))
+        found = await self._store.read(lambda tx: tx.worker_token(sum_of(secret)))
         if found is None or not found.good(now):
             return None
         if found.last_used_at is None or now - found.last_used_at >= USED_EVERY:
@@ -213,7 +213,7 @@ class PullService:
 
     async def _claim(self, repo: RepoRecord, asker: Asker, secret: str, number: int | None) -> Given | NotClaimed:
         now = self._clock.now()
-        digest = _sha256(secret)
+        digest = sum_of(secret)
 
         def again(tx: Ledger) -> Given | None:
             known = tx.token(digest)
@@ -311,7 +311,3 @@ def _not_draining(asker: Asker) -> None:
     """What a draining worker has won already it may still hear of, for it must be able to hand it back."""
     if asker.record is not None and asker.record.draining_since is not None:
         raise Refused("This worker is draining: it gets nothing new.", "Register it again.")
-
-
-def _sha256(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

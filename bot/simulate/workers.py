@@ -250,8 +250,8 @@ class ActionsRun:
         asker = self._secret(RunSecret.PUBLISHER)
 
         async def grant(bot: Replica) -> str:
-            known = await bot.engine.runs.publisher(self._who("publish", job), attempt.id, attempt.fence)
-            return (await bot.engine.runs.publish_token(known, job, digest, asker)).branch
+            known = await bot.engine.publishing.publisher(self._who("publish", job), attempt.id, attempt.fence)
+            return (await bot.engine.publishing.publish_token(known, job, digest, asker)).branch
 
         branch = await site.call(grant)
         if site.weather.strikes(Fault.WORKER_CRASH):
@@ -259,7 +259,9 @@ class ActionsRun:
         sha = push(hub, branch, attempt)
 
         async def published(bot: Replica) -> None:
-            known = await bot.engine.runs.publisher(self._who("publish", job), attempt.id, attempt.fence, published=sha)
+            known = await bot.engine.publishing.publisher(
+                self._who("publish", job), attempt.id, attempt.fence, published=sha
+            )
             if known.live:
                 report = WorkerReport(True, bot.process.clock.now(), head_sha=sha)
                 await bot.engine.runs.report(known.id, attempt.fence, report, final=True)

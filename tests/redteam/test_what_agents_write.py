@@ -21,7 +21,7 @@ from bot.domain.repository import RepoRecord
 from bot.texts.pull_request import PullInput, pull_body
 from bot.texts.render import RenderContext, render
 from bot.texts.status_comment import StatusInput, status_text
-from bot.web.api.runs import _words
+from bot.web.api.run_words import told
 from bot.worker.log import RunLog
 from bot.worker.rewrite import sanitise_message
 from tests.redteam.corpus import ACTING, MARK, MENTIONS, SECRETS
@@ -38,17 +38,17 @@ ATTEMPT = Attempt(
 
 
 def in_pull_request(text: str) -> str:
-    report = WorkerReport(True, NOW, summary=_words(text))
+    report = WorkerReport(True, NOW, summary=told(text))
     return pull_body(PullInput(REPO, ITEM, replace(ATTEMPT, report=report), Policy(), URL))
 
 
 def in_status(text: str) -> str:
-    attempt = replace(ATTEMPT, progress=Progress(1, 3, _words(text)[:200], NOW))
+    attempt = replace(ATTEMPT, progress=Progress(1, 3, told(text)[:200], NOW))
     return status_text(StatusInput(REPO, ITEM, attempt, Policy(), None, (), URL, NOW))
 
 
 def in_failure(text: str) -> str:
-    said = note(NoteCode.FAILED, reason=FailureReason.AGENT_GAVE_UP.value, detail=_words(text), attempt=1)
+    said = note(NoteCode.FAILED, reason=FailureReason.AGENT_GAVE_UP.value, detail=told(text), attempt=1)
     return render(said, RenderContext(REPO, ITEM, Policy(), URL, NOW))
 
 
@@ -79,7 +79,7 @@ def acts(text: str) -> bool:
 
 @pytest.mark.parametrize("name", ACTING)
 @pytest.mark.parametrize("place", ["pull request", "status", "failure"])
-def test_nothing_acts_on_an_agents_words(name: str, place: str, record_property: Record) -> None:
+def test_nothing_acts_on_an_agentstold(name: str, place: str, record_property: Record) -> None:
     write = {"pull request": in_pull_request, "status": in_status, "failure": in_failure}[place]
     text = write(ACTING[name])
     judge(record_property, Technique.AGENTS_TEXT, Reached(write=acts(text), prompt=f"<!-- {MARK}" in text), text)
@@ -96,7 +96,7 @@ def test_nothing_acts_on_a_commit_message(name: str, tmp_path: Path, record_prop
 
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("place", ["pull request", "status", "failure"])
-def test_no_credential_is_published_with_an_agents_words(name: str, place: str, record_property: Record) -> None:
+def test_no_credential_is_published_with_an_agentstold(name: str, place: str, record_property: Record) -> None:
     write = {"pull request": in_pull_request, "status": in_status, "failure": in_failure}[place]
     secret = SECRETS[name]
     text = write(f"The tool printed\n{secret}\nand went on.")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bot import apply, claims, outbox, run_service, starter, sweep
+from bot import apply, claims, inline_asking, outbox, publishing, run_service, starter, sweep
 from bot.domain import advance, attempting, commanded
 from bot.domain.attempt import Outcome, Proof
 from bot.domain.attempt_end import after_end
@@ -64,7 +64,8 @@ def _any_fence(patch: Patch) -> None:
         assert found is not None
         return found
 
-    patch.setattr(run_service, "_live", live)
+    for module in (run_service, inline_asking, publishing):
+        patch.setattr(module, "current", live)
     patch.setattr(SqlLedger, "drop_tokens", lambda *_: None)
 
 

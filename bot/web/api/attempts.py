@@ -19,10 +19,8 @@ from bot.web.api.bodies import answer, body_of
 from bot.web.api.callers import bearer
 from bot.web.api.described import ATTEMPT, SHOWN_ATTEMPT, Caller, Example, Row
 from bot.web.api.problems import ApiProblem, Code
-from bot.web.api.run_forms import RetryAt, SessionId, UsageBody, usage_of
-
-MAX_WORDS = 8_000
-"""Characters of a text of a worker; more would not be read in a comment."""
+from bot.web.api.run_forms import RetryAt, SessionId, UsageBody
+from bot.web.api.run_words import MAX_WORDS, usage_of
 
 MAX_LOG = 100_000
 """Characters of a log that are kept: its end, where the trouble is."""

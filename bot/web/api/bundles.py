@@ -13,14 +13,12 @@ from aiohttp import web
 
 from bot.bundles import Bundles
 from bot.domain.attempt import Attempt
-from bot.protocols.clock import Clock
 from bot.run_service import RunService
 from bot.web.api.bodies import answer, query_of
-from bot.web.api.callers import bearer
 from bot.web.api.described import ATTEMPT, Caller, Row
 from bot.web.api.problems import ApiProblem, Code
+from bot.web.api.publishing import PublishingJob, is_oidc, run_token
 from bot.web.api.run_forms import ContextQuery
-from bot.web.oidc import OidcVerifier
 
 CHUNK = 256 * 1024
 """Bytes that are taken from the connection at once; memory per upload stays at a few of them."""
@@ -36,14 +34,10 @@ class Uploaded(msgspec.Struct):
 class BundlesApi:
     """The routes of bundles."""
 
-    def __init__(
-        self, service: RunService, bundles: Bundles, oidc: OidcVerifier, clock: Clock, public_url: str
-    ) -> None:
+    def __init__(self, service: RunService, job: PublishingJob, bundles: Bundles) -> None:
         self._service = service
+        self._job = job
         self._bundles = bundles
-        self._oidc = oidc
-        self._clock = clock
-        self._audience = f"{public_url}/publish"
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -52,35 +46,27 @@ class BundlesApi:
         ]
 
     async def put(self, request: web.Request) -> web.Response:
-        token = bearer(request)
-        if not token:
-            raise ApiProblem(Code.UNAUTHENTICATED, "Send `Authorization: Bearer <attempt token>`.")
-        publishing = token.count(".") == 2
+        token = run_token(request)
+        publishing = is_oidc(token)
         if publishing:
-            attempt = await self._publishing(request, token)
+            attempt = await self._publishing(request)
         else:
             attempt = await self._service.authenticate(request.match_info["attempt"], token)
-        structlog.contextvars.bind_contextvars(key=str(attempt.key))
+            structlog.contextvars.bind_contextvars(key=str(attempt.key))
         row = await self._bundles.keep(
             attempt, request.content.iter_chunked(CHUNK), request.content_length, publishing=publishing
         )
         return answer({"sha256": row.sha256, "size": row.size})
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        token = bearer(request)
-        if not token:
-            raise ApiProblem(Code.UNAUTHENTICATED, "Send `Authorization: Bearer <OIDC token>`.")
-        attempt = await self._publishing(request, token)
-        structlog.contextvars.bind_contextvars(key=str(attempt.key))
+        attempt = await self._publishing(request)
         path = await self._bundles.find(attempt)
         if path is None:
             raise ApiProblem(Code.NOT_FOUND, "There is no bundle of this attempt here.")
         return web.FileResponse(path, headers={"Content-Type": "application/octet-stream", "Cache-Control": "no-store"})
 
-    async def _publishing(self, request: web.Request, token: str) -> Attempt:
-        who = await self._oidc.verify(token, self._audience, self._clock.now())
-        fence = query_of(request, ContextQuery).fence
-        return await self._service.publisher(who, request.match_info["attempt"], fence)
+    async def _publishing(self, request: web.Request) -> Attempt:
+        return await self._job.attempt(request, query_of(request, ContextQuery).fence)
 
 
 DESCRIBED = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -10,11 +9,9 @@ import msgspec
 
 from bot.domain.attempt import MAX_SHOWN_DIFF
 from bot.domain.bundle import ContextBundle
-from bot.domain.doubts import MAX_DOUBTS, Doubt, DoubtKind
+from bot.domain.doubts import MAX_DOUBTS, DoubtKind
 from bot.domain.identity import RunSecret, secret_pattern
 from bot.domain.questions import MAX_ASKED_TEXT, MAX_CHOICES, MAX_DESCRIPTION, MAX_LABEL, MAX_QUESTIONS
-from bot.domain.sanitise import redact, visible
-from bot.domain.usage import Usage
 
 EXAMPLE_CODE = "tgh_" + "0" * 48
 EXAMPLE_TOKEN = "tga_" + "0" * 48
@@ -90,22 +87,6 @@ class UsageBody(msgspec.Struct, forbid_unknown_fields=True):
     model: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
-def usage_of(body: UsageBody | None) -> Usage | None:
-    """What an agent used, as a value."""
-    if body is None:
-        return None
-    model = redact(visible(body.model)).strip()
-    return Usage(
-        body.turns,
-        body.input_tokens,
-        body.output_tokens,
-        body.cache_read_tokens,
-        body.cache_write_tokens,
-        body.cost_microusd,
-        model,
-    )
-
-
 RetryAt = Annotated[
     datetime, msgspec.Meta(tz=True, description="When a spent quota is filled again; at most eight days are waited.")
 ]
@@ -143,12 +124,6 @@ class DoubtBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 DoubtBodies = Annotated[list[DoubtBody], msgspec.Meta(max_length=MAX_DOUBTS)]
-
-
-def doubts_told(*bodies: Sequence[DoubtBody] | Sequence[Doubt]) -> tuple[Doubt, ...]:
-    """The doubts of all, each once."""
-    told = [Doubt(one.kind, redact(visible(one.where))) for body in bodies for one in body]
-    return tuple(dict.fromkeys(told))[:MAX_DOUBTS]
 
 
 class ReportBody(msgspec.Struct, forbid_unknown_fields=True):
