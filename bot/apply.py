@@ -58,6 +58,9 @@ PROGRESS_SPACING = timedelta(seconds=120)
 WAITING_SPACING = timedelta(seconds=15)
 """A new reason for waiting shows this soon; reasons change rarely, but several may change in one second."""
 
+LATE_WORDS = timedelta(minutes=1)
+"""By then words are said unless something went wrong; sooner would look twice for nothing."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -418,6 +421,9 @@ def write_save(tx: Ledger, key: Key, save: Save, now: datetime) -> None:
     for said in save.words:
         # Planned with the decision: what was promised is said even when this process ends before it could be.
         tx.plan(OutboxRow(said.once, "comment", said.key, said.key.repo_key, None, now, None, to_json(said.note), -1))
+        if said.key != key:
+            # This key may never be looked at again on behalf of that one; a look there says what is still unsaid.
+            tx.mark(said.key, at=now + LATE_WORDS)
 
 
 __all__ = [

@@ -8,7 +8,7 @@ counted: they end when people do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -40,19 +40,30 @@ ANSWER: Final = "intent:"
 COUNTED = (CloseIssue, Dispatch, MergePull, OpenPull, PublishClaim, Say, Show, TakeReadyLabel)
 """Edits of the status comment are spaced by themselves, and ending something is never too much."""
 
+GATES = (PublishClaim, TakeReadyLabel)
+"""What stands after one of these is done only when it came out as it should; else the same is decided again soon."""
+
 ENDING = (CancelRun, ReleaseClaim, RevokeToken)
 """What is still done when the fuse has blown."""
 
 
 def spend(projection: Projection, effects: Iterable[Effect], now: datetime) -> Projection:
     """The projection with these writes counted; blown when they are too many."""
-    count = sum(isinstance(effect, COUNTED) and not _answer(effect) for effect in effects)
+    count = sum(isinstance(effect, COUNTED) and not _answer(effect) for effect in _surely(effects))
     if count == 0:
         return projection
     fresh = projection.hour is None or now - projection.hour >= WINDOW
     writes = count if fresh else projection.writes + count
     blown = projection.blown_at or (now if writes > MAX_WRITES else None)
     return replace(projection, hour=now if fresh else projection.hour, writes=writes, blown_at=blown)
+
+
+def _surely(effects: Iterable[Effect]) -> Iterator[Effect]:
+    """The effects up to the first gate: a start whose trace GitHub shows late is decided again and done once."""
+    for effect in effects:
+        yield effect
+        if isinstance(effect, GATES):
+            return
 
 
 def mend(projection: Projection) -> Projection:

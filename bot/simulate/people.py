@@ -28,6 +28,9 @@ COMMANDS = (
 )  # fmt: skip
 """What people write. Most of it is refused somewhere, and must be answered there."""
 
+SYNC = "/tgs sync"
+"""What lets an item go on whose fuse has blown."""
+
 BLOCK = "```yaml tgs\nlocks: [src/]\n```\n"
 
 
@@ -312,9 +315,19 @@ class People:
         for number, issue in sorted(self._hub.issues.items()):
             if "tgs:needs-input" in issue.now.labels and issue.now.open and not issue.deleted:
                 self._hub.comment(number, "1: Yes\n2: Yes\n3: Yes\n4: Yes", OWNER)
+        for number, issue in sorted(self._hub.issues.items()):
+            if issue.now.open and not issue.deleted and _stopped_itself(issue):
+                self.command(number, SYNC, OWNER)
         for number in sorted(self._hub.pulls):
             if self._hub.pulls[number].now.open:
                 self._hub.merge(number, OWNER)
+
+
+def _stopped_itself(issue: ModelIssue) -> bool:
+    """The bot has said that it stopped, and which command lets it go on; nobody has used it since."""
+    told = [c.id for c in issue.comments if c.author.id == BOT.id and "tgs:say fuse:" in c.body and SYNC in c.body]
+    used = [c.id for c in issue.comments if c.author.id != BOT.id and c.body == SYNC]
+    return bool(told) and max(told) > max(used, default=0)
 
 
 async def _known(bot: Replica, person: Person, key: Any, line: str, request: str) -> None:

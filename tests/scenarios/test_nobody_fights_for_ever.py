@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from bot.domain import fuse
+from bot.domain.effects import Dispatch, Show, TakeReadyLabel
+from bot.domain.model import AttemptId, InstallationId, IssueKey, Projection, RepoId
 from bot.localhub.model import Account
 from tests.scenarios.steps import item_of, queued, running, say, scene, settled_for, why
 from tests.world import PERMISSIONS, SECRET, World, app_key
@@ -121,3 +123,17 @@ async def test_commands_of_people_never_blow_the_fuse(tmp_path: Path, monkeypatc
             await say(world, number, "/tgs hold")
             await say(world, number, "/tgs unhold")
         assert (await item_of(world, number)).projection.blown_at is None
+
+
+def test_a_start_that_is_decided_again_counts_what_was_tried_and_not_all_that_was_to_follow() -> None:
+    key, now = IssueKey(InstallationId(1), RepoId(2), 3), datetime(2026, 3, 1, tzinfo=UTC)
+    start = (
+        TakeReadyLabel(key, AttemptId("a1"), 1),
+        Dispatch(key, AttemptId("a1"), 1, "run.yml", "main", ()),
+        Show(key, add_labels=("tgs:in-progress",)),
+    )
+    shown = Projection()
+    for _ in range(3):
+        shown = fuse.spend(shown, start, now)
+    assert shown.writes == 3
+    assert fuse.spend(shown, start[1:], now).writes == 5

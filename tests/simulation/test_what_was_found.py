@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from bot.apply import write_save
+from bot.domain.effects import Save, Say
+from bot.domain.notes import NoteCode, note
 from bot.domain.repository import RepoRecord
 from bot.queue.memory import MemoryQueue
 from bot.resync import Resync
-from bot.simulate.hub import KEY, MARIA
+from bot.simulate.hub import BOT, KEY, MARIA
 from bot.simulate.replica import Replica
 from bot.store.keyrows import KeyRow
 from tests.simulation.stage import staged
@@ -84,3 +87,17 @@ def test_a_repository_that_changes_while_it_is_first_looked_at_is_listened_to() 
         listened = stage.asks(story)
         assert listened.heard_until is not None
         assert listened.mirror_decided
+
+
+def test_words_for_another_key_are_said_there_though_nobody_looks_at_it_for_their_sake() -> None:
+    with staged() as stage:
+        item, pull = (stage.does(lambda: stage.hub.open_issue("Thing", "It should.", MARIA)).number for _ in range(2))
+        words = Save(words=(Say(stage.hub.key(pull), "late", note(NoteCode.FUSE, limit=40)),))
+
+        async def planned(bot: Replica) -> None:
+            # And then the process ends: none of the words is said with the decision.
+            await bot.store.write(lambda tx: write_save(tx, stage.hub.key(item), words, bot.process.clock.now()))
+
+        stage.asks(planned)
+        stage.passes(minutes=2)
+        assert [comment.author for comment in stage.hub.issues[pull].comments] == [BOT]

@@ -202,6 +202,15 @@ async def test_a_planned_act_is_planned_once_and_never_forgotten_once_done(store
     assert await store.read(lambda tx: tx.outbox(row.key)) == replace(row, tries=1, done_at=START, result="123")
 
 
+async def test_a_second_try_waits_anew_for_its_trace(store: SqlStore, clock: StillClock) -> None:
+    row = OutboxRow("comment/7/1", "comment", ISSUE, REPO, 1, START, None, None, 0)
+    await store.write(lambda tx: tx.plan(row))
+    clock.advance(timedelta(minutes=3))
+    await store.write(lambda tx: tx.outbox_retry(row.key))
+
+    assert await store.read(lambda tx: tx.outbox(row.key)) == replace(row, tries=1, planned_at=clock.now())
+
+
 async def test_a_planned_act_that_did_not_happen_can_be_planned_again(store: SqlStore) -> None:
     row = OutboxRow("dispatch/1", "dispatch", None, REPO, None, START, None, None, 0)
     await store.write(lambda tx: tx.plan(row))
