@@ -40,13 +40,13 @@ run: install ## Start the bot (settings from the environment, see docs/operating
 	$(BIN)/tgs serve
 
 test: install-dev ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 test-agent: $(VENV)/.agent ## Test with the real agent program (installs it)
 	TGS_REQUIRE_AGENT=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/agent
 
 redteam: install-dev ## Play all attacks by text and by bundle; print how far they got
-	$(BIN)/python -m pytest -q -n 2 $(PYTEST_ARGS) tests/redteam tests/worker/test_gate_refuses_hostile_bundles.py
+	$(BIN)/python -m pytest -q -n auto $(PYTEST_ARGS) tests/redteam tests/worker/test_gate_refuses_hostile_bundles.py
 
 eval: install-dev ## Small tasks for the agent (RUN_REAL_AGENT=1: the real one, with ANTHROPIC_API_KEY)
 	$(BIN)/python -m pytest -q -s $(PYTEST_ARGS) tests/eval

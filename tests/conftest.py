@@ -27,8 +27,19 @@ ROOM = 4 << 30
 KEYS = 5
 """RSA keys of a process; no test needs more that differ."""
 
+MOST_WORKERS = 12
+"""Processes of tests at once. Each reads all tests for itself, which takes seconds and 200 MB."""
+
 YOUNG = 20_000
 """New objects between two looks for garbage. With Python's 700, thousands of tests in one process mostly look."""
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """How many `-n auto` means: one more than cores, because tests wait for processes that they started."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores + 1, MOST_WORKERS)
 
 
 def pytest_collection_finish() -> None:

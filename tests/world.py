@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import itertools
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -559,10 +561,20 @@ class RunByHand:
         return await self.publish(files)
 
 
+PORTS = range(12_000, 32_000)
+"""Below what any system gives to outgoing connections: nothing else takes a port between two starts of a bot."""
+
+_turns = itertools.count(os.getpid() * 131)
+"""Processes that test at once begin at different places."""
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for _ in PORTS:
+        port = PORTS[next(_turns) % len(PORTS)]
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("all ports are taken")
 
 
 CI = """\
