@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bot.domain import budget
-from bot.domain.asking import interrupted
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Worker, WorkerKind
 from bot.domain.attempting import lease_of
 from bot.domain.explain import at_rest
+from bot.domain.going_on import interrupted
 from bot.domain.lifecycle import ItemEvent, Refusal, move
 from bot.domain.locks import Held, Lock, parse_lock
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Waiting

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.domain.asking import hand_answers
 from bot.domain.attempt import Attempt
 from bot.domain.attempting import HEARTBEAT
 from bot.domain.budget import MICRO
@@ -24,15 +23,16 @@ from bot.domain.bundle import (
     ThoughtPart,
 )
 from bot.domain.carried import Carried
+from bot.domain.going_on import hand_answers
 from bot.domain.model import Item
 from bot.domain.questions import Question, QuestionStatus
 from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import for_prompt
 from bot.errors import LostClaim
-from bot.observe import resumable_of
 from bot.policies import policy_of
 from bot.protocols.github import GitHub
 from bot.protocols.ledger import Cost, Ledger, Store
+from bot.records import resumable_of
 
 ANSWERS = 30
 """Answers that an attempt is told of, the newest; a longer conversation belongs into the issue's text."""

@@ -1,9 +1,8 @@
-"""The life of a question: asked by an attempt, answered by people, reminded of, out of time, not wanted any more.
+"""The life of a question: asked by an attempt, answered by people, handed to the next attempt, not wanted any more.
 
 Promises: only people with the role answer, and in words that surely are an answer; what they wrote last counts until
 an attempt got it, and whoever changes it later is told once that it came too late. An answered item goes on before
-others of its kind. Time stands still while the item is held or the repository paused. Every comment is considered once
-for each of its wordings, so a repeated look says nothing twice.
+others of its kind. Every comment is considered once for each of its wordings, so a repeated look says nothing twice.
 
 Known race: a comment may be changed between the look at it and the start of the next attempt. The look that starts the
 attempt reads the comments again; what was changed after it is the late case.
@@ -13,31 +12,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from bot.domain.approval import ROLE_RETRY, role_name
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, WorkerReport
 from bot.domain.draft import BOT, Draft
 from bot.domain.effects import React
 from bot.domain.facts import ItemFacts, Reply
-from bot.domain.failures import CONTINUES
+from bot.domain.going_on import hand_answers
 from bot.domain.lifecycle import ItemEvent
-from bot.domain.model import AttemptId, Item, ItemState, Person
+from bot.domain.model import Item, ItemState, Person
 from bot.domain.notes import Note, NoteCode, note
+from bot.domain.patience import mind_time
 from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
 from bot.domain.questions import (
-    DIGEST,
     MAX_SEEN,
     AskedQuestion,
     Question,
     QuestionStatus,
+    addressee,
     asked_now,
     due_reminder,
     first_in,
     latest_round,
-    running,
-    stopped,
+    numbers_of,
     to_text,
 )
 from bot.domain.replies import read_reply, read_words
@@ -107,14 +105,6 @@ def question_note(draft: Draft, policy: Policy, questions: Sequence[Question]) -
     )
 
 
-def addressee(item: Item | None, policy: Policy) -> str | None:
-    """Who is asked: the person who approved the work, never the author of the issue."""
-    approver = item.snapshot.approver if item is not None and item.snapshot is not None else None
-    if approver is not None:
-        return approver.login
-    return None if policy.assignee in {"approver", "none"} else policy.assignee
-
-
 # --- answers ----------------------------------------------------------------------------------------
 
 
@@ -131,7 +121,7 @@ def mind_questions(draft: Draft, policy: Policy) -> None:
     if item.state is ItemState.NEEDS_INPUT and item.withheld is None:
         _go_on(draft, round_)
     if any(question.waits for question in latest_round(draft.questions)):
-        _mind_time(draft, policy)
+        mind_time(draft, policy)
 
 
 def _consider(draft: Draft, policy: Policy, reply: Reply, round_: tuple[Question, ...]) -> None:
@@ -243,7 +233,7 @@ def _too_late(draft: Draft, late: Sequence[Question], actor: str) -> None:
     if news:
         draft.say(
             f"answer-late:{news[0].attempt}:{news[0].number}",
-            note(NoteCode.ANSWER_LATE, actor=actor, questions=_numbers(news), answer=news[0].answer_words),
+            note(NoteCode.ANSWER_LATE, actor=actor, questions=numbers_of(news), answer=news[0].answer_words),
         )
 
 
@@ -268,12 +258,8 @@ def taken_note(draft: Draft, taken: Sequence[Question], actor: str) -> Note:
         actor=actor,
         taken=to_text([replace(question, asked=replace(question.asked, choices=())) for question in taken]),
         answers="\x1f".join(question.answer_words for question in taken),
-        open=_numbers(open_),
+        open=numbers_of(open_),
     )
-
-
-def _numbers(questions: Sequence[Question]) -> str:
-    return ", ".join(str(question.number) for question in questions)
 
 
 def _go_on(draft: Draft, round_: tuple[Question, ...]) -> None:
@@ -284,31 +270,10 @@ def _go_on(draft: Draft, round_: tuple[Question, ...]) -> None:
     draft.move(
         ItemEvent.ANSWERED,
         actor=", ".join(by) or BOT,
-        cause=f"question {_numbers(round_)}",
+        cause=f"question {numbers_of(round_)}",
         answered=True,
         not_before=None,
     )
-
-
-# --- going on ---------------------------------------------------------------------------------------
-
-
-def hand_answers(
-    attempt: Attempt, questions: Sequence[Question], resumable: AttemptId | None, *, fresh: bool
-) -> tuple[Attempt, tuple[Question, ...]]:
-    """The attempt with the conversation that it goes on with, and the questions whose answers it gets now.
-
-    The latter are those of `questions` that change. From here on their answers are not changed any more.
-    """
-    round_ = latest_round(questions)
-    if any(question.status is not QuestionStatus.ANSWERED for question in round_):
-        return attempt, ()
-    if attempt.external or (round_ and round_[0].attempt == attempt.id):
-        return attempt, ()
-    delivered = tuple(replace(question, delivered=attempt.id) for question in round_ if question.delivered is None)
-    if attempt.resumes is None and resumable is not None and not fresh and attempt.report is None:
-        attempt = replace(attempt, resumes=resumable)
-    return attempt, delivered
 
 
 def _hand_over(draft: Draft) -> None:
@@ -321,103 +286,6 @@ def _hand_over(draft: Draft) -> None:
         draft.step(resumes=after.resumes)
     for question in delivered:
         draft.put_question(question)
-
-
-def resumable(attempts: Sequence[Attempt]) -> AttemptId | None:
-    """The attempt whose conversation may go on, if its transcript is still there.
-
-    The last one, when something outside interrupted it; else the last that asked, unless a later one ended with a
-    result.
-    """
-    ended = [attempt for attempt in attempts if attempt.outcome is not None]
-    for attempt in reversed(ended):
-        if attempt.outcome is Outcome.PUBLISHED:
-            return None
-        if attempt.outcome is Outcome.ASKED or (attempt is ended[-1] and interrupted(attempt)):
-            return attempt.id if _named(attempt) else None
-    return None
-
-
-def interrupted(attempt: Attempt) -> bool:
-    """Something outside ended its agent's work, and the conversation was left for the next attempt."""
-    return attempt.failure is not None and attempt.failure.reason in CONTINUES and _named(attempt)
-
-
-def _named(attempt: Attempt) -> bool:
-    return attempt.report is not None and attempt.report.session_id is not None
-
-
-# --- time -------------------------------------------------------------------------------------------
-
-
-def _mind_time(draft: Draft, policy: Policy) -> None:
-    still = _still_since(draft)
-    for question in latest_round(draft.questions):
-        if question.waits and question.status is QuestionStatus.OPEN:
-            draft.put_question(running(question, draft.now) if still is None else stopped(question, still))
-    waiting = [q for q in latest_round(draft.questions) if q.status is QuestionStatus.OPEN and q.deadline is not None]
-    if not waiting or draft.state is not ItemState.NEEDS_INPUT:
-        return
-    deadline = min(question.deadline for question in waiting if question.deadline is not None)
-    if draft.now >= deadline:
-        _expire(draft, waiting)
-        return
-    draft.at(deadline)
-    due = due_reminder(first_in(waiting))
-    if due is not None and draft.now >= due:
-        _remind(draft, policy, waiting)
-        due = due_reminder(first_in([q for q in latest_round(draft.questions) if q.status is QuestionStatus.OPEN]))
-    draft.at(due)
-
-
-def _still_since(draft: Draft) -> datetime | None:
-    """Since when the time stands still; None: it runs."""
-    item, pause = draft.item, draft.repo.pause
-    assert item is not None
-    if pause is not None and pause.active(draft.now):
-        return min(pause.since, draft.now)
-    return draft.now if item.held_by is not None or item.human_owned else None
-
-
-def _remind(draft: Draft, policy: Policy, waiting: Sequence[Question]) -> None:
-    """One comment for all of the item's questions, and for everything else that waits for the same person.
-
-    Whoever was reminded within the last day on another item was told of this one there.
-    """
-    first = first_in(waiting)
-    count = first.reminded
-    while (due := due_reminder(replace(first, reminded=count))) is not None and draft.now >= due:
-        count += 1
-    told = [at for _, at in draft.facts.others_waiting if at is not None and draft.now - at < DIGEST]
-    for question in waiting:
-        at = question.reminded_at if told else draft.now
-        draft.put_question(replace(question, reminded=count, reminded_at=at))
-    if told:
-        return
-    deadline = first.deadline
-    draft.say(
-        f"remind:{first.attempt}:{count}",
-        note(
-            NoteCode.REMINDER,
-            approver=addressee(draft.item, policy),
-            questions=to_text(waiting),
-            since=first.asked_at.isoformat(),
-            others=", ".join(f"#{number}" for number, _ in draft.facts.others_waiting) or None,
-            until=deadline.isoformat() if deadline is not None else None,
-        ),
-    )
-
-
-def _expire(draft: Draft, waiting: Sequence[Question]) -> None:
-    """Nobody answered in time: the item waits on without standing in anybody's way."""
-    for question in waiting:
-        draft.put_question(replace(question, status=QuestionStatus.EXPIRED, deadline=None, left=0))
-    draft.note_history("question.expired", actor=BOT, cause=f"question {_numbers(waiting)}")
-    draft.urgent = True
-    assert draft.item is not None
-    if draft.item.pull is None:
-        draft.free_locks = True
-        draft.wake(draft.facts.key.repo_key)
 
 
 # --- the end ----------------------------------------------------------------------------------------

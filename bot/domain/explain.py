@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from bot.domain.asking import addressee
 from bot.domain.attempt import Attempt, AttemptPhase
 from bot.domain.draft import Draft
 from bot.domain.facts import Ci, RunStatus
 from bot.domain.model import Item, ItemState, Waiting, Withheld
 from bot.domain.permissions import Capability, needed
 from bot.domain.policy_model import Policy
-from bot.domain.questions import Question, QuestionStatus, latest_round
+from bot.domain.questions import Question, QuestionStatus, addressee, latest_round
 from bot.domain.reasons import ReasonCode, waiting
 
 _KNOWN_AT_ONCE = frozenset({ReasonCode.HELD, ReasonCode.HUMAN_OWNED, ReasonCode.FUSE})

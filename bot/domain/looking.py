@@ -9,7 +9,6 @@ Known race: workflows may change between the look and the push; whoever changes 
 
 from __future__ import annotations
 
-from bot.domain.asking import addressee
 from bot.domain.attempt import MAX_SHOWN_DIFF, Attempt, Outcome, Proof, ShownResult, WorkerReport
 from bot.domain.doubts import Doubt
 from bot.domain.draft import Draft
@@ -18,6 +17,7 @@ from bot.domain.model import FailureReason, ItemState, Person, Withheld
 from bot.domain.notes import NoteCode, note
 from bot.domain.permissions import Capability, needed
 from bot.domain.policy_model import Policy
+from bot.domain.questions import addressee
 
 
 def await_look(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerReport, shown: ShownResult) -> None:

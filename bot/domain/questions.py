@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from bot.domain.model import AttemptId, IssueKey, Person
+from bot.domain.model import AttemptId, IssueKey, Item, Person
+from bot.domain.policy_model import Policy
 
 PATIENCE: Final = timedelta(days=7)
 """How long the locks and the place of an item wait for an answer. An answer counts after that as well."""
@@ -235,3 +236,16 @@ def from_text(text: str) -> tuple[tuple[int, AskedQuestion], ...]:
         )
     except (ValueError, TypeError):
         return ()
+
+
+def addressee(item: Item | None, policy: Policy) -> str | None:
+    """Who is asked: the person who approved the work, never the author of the issue."""
+    approver = item.snapshot.approver if item is not None and item.snapshot is not None else None
+    if approver is not None:
+        return approver.login
+    return None if policy.assignee in {"approver", "none"} else policy.assignee
+
+
+def numbers_of(questions: Sequence[Question]) -> str:
+    """The numbers by which people answer, in one line."""
+    return ", ".join(str(question.number) for question in questions)

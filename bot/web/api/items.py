@@ -7,7 +7,6 @@ call the same call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,14 +15,12 @@ from aiohttp import web
 from bot.backlog import Backlogs, Filters, Listed
 from bot.domain.attempt import Attempt
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Person, Role
-from bot.domain.questions import Question
 from bot.domain.repository import RepoRecord
-from bot.domain.timestamps import iso
 from bot.domain.views import TGS_STATUS
 from bot.explaining import Explainer
 from bot.membership import Entered, Membership, Ticket, Wish
 from bot.protocols.clock import Ids
-from bot.protocols.ledger import Audit, Store
+from bot.protocols.ledger import Store
 from bot.texts.reasons import sentence
 from bot.web.api.bodies import answer, body_of, query_of
 from bot.web.api.callers import Callers
@@ -31,24 +28,20 @@ from bot.web.api.described import ITEM, REPO, Caller, Example, Header, Row
 from bot.web.api.item_forms import (
     AddBody,
     Attempts,
-    AttemptView,
     ChangeBody,
     Changed,
     EnqueueBody,
     Explained,
-    FoundProblem,
     History,
-    HistoryLine,
     HistoryQuery,
     ItemPage,
     ItemsQuery,
     ItemView,
     LogView,
-    OfferedChoice,
-    QuestionView,
     RemoveQuery,
     Taken,
 )
+from bot.web.api.item_views import attempt_view, history_line, item_view
 from bot.web.api.problems import ApiProblem, Code
 
 
@@ -126,7 +119,7 @@ class Items:
         _, repo = await self._callers.person_in(request)
         item, line, _ = await self._known(key_in(request, repo))
         questions = await self._store.read(lambda tx: tx.questions(item.key))
-        return answer(_full(item, line, questions), headers=etag(item))
+        return answer(item_view(item, line, questions), headers=etag(item))
 
     async def change(self, request: web.Request) -> web.Response:
         person, repo = await self._callers.person_in(request)
@@ -169,7 +162,7 @@ class Items:
         query = query_of(request, HistoryQuery)
         key = key_in(request, repo)
         lines = await self._store.read(lambda tx: tx.history(key, query.limit))
-        return answer(History([_line(line) for line in lines]))
+        return answer(History([history_line(line) for line in lines]))
 
     async def explain(self, request: web.Request) -> web.Response:
         _, repo = await self._callers.person_in(request)
@@ -221,85 +214,6 @@ def request_key(request: web.Request, ids: Ids) -> tuple[str, bool]:
     if len(key) > 200 or not key.isprintable():
         raise ApiProblem(Code.INVALID, "`Idempotency-Key` has at most 200 printable characters.")
     return (f"key:{key}", True) if key else (ids.new("r"), False)
-
-
-def attempt_view(attempt: Attempt, repo: RepoRecord) -> AttemptView:
-    """One attempt as people see it."""
-    failure = attempt.failure
-    return AttemptView(
-        id=attempt.id,
-        repo=repo.full_name,
-        issue=attempt.key.number,
-        number=attempt.number,
-        fence=attempt.fence,
-        kind=attempt.kind.value,
-        phase=attempt.phase.value,
-        live=attempt.live,
-        worker=attempt.worker.name,
-        worker_kind=attempt.worker.kind.value,
-        branch=attempt.branch,
-        base_sha=attempt.base_sha,
-        run_id=attempt.run_id,
-        claimed_at=attempt.claimed_at,
-        started_at=attempt.started_at,
-        lease_until=attempt.lease_until,
-        ended_at=attempt.ended_at,
-        outcome=attempt.outcome.value if attempt.outcome is not None else None,
-        reason=failure.reason.value if failure is not None else None,
-        detail=failure.detail if failure is not None else None,
-        progress=attempt.progress.text if attempt.progress is not None else None,
-    )
-
-
-def _question(question: Question) -> QuestionView:
-    asked = question.asked
-    return QuestionView(
-        number=question.number,
-        header=asked.header,
-        text=asked.text,
-        choices=[OfferedChoice(label=choice.label, description=choice.description) for choice in asked.choices],
-        several=asked.several,
-        default=asked.default,
-        status=question.status,
-        asked_at=iso(question.asked_at),
-        deadline=iso(question.deadline),
-        attempt=question.attempt,
-        comment_id=question.comment_id,
-        answer=list(question.answer),
-        answered_by=question.answered_by.login if question.answered_by is not None else None,
-        answered_at=iso(question.answered_at),
-    )
-
-
-def _full(item: Item, line: Listed, questions: Sequence[Question]) -> ItemView:
-    return ItemView(
-        **line,
-        since=iso(item.since),
-        not_before=iso(item.not_before),
-        type=item.spec.type,
-        locks=list(item.spec.locks),
-        depends_on=list(item.spec.depends_on),
-        needs=list(item.spec.needs),
-        held_by=item.held_by,
-        approved_by=item.approver.login if item.approver else None,
-        approved_at=iso(item.snapshot.approved_at) if item.snapshot is not None else None,
-        last_failure=item.last_failure.reason.value if item.last_failure is not None else None,
-        findings=[FoundProblem(code=f.code, what=f.what, remedy=f.remedy) for f in item.findings],
-        questions=[_question(question) for question in questions],
-    )
-
-
-def _line(line: Audit) -> HistoryLine:
-    return HistoryLine(
-        at=iso(line.at),
-        kind=line.kind,
-        actor=line.actor,
-        cause=line.cause,
-        from_state=line.from_state,
-        to_state=line.to_state,
-        attempt=line.attempt,
-        fence=line.fence,
-    )
 
 
 def _known(name: str, values: list[str], known: dict[str, Any]) -> list[Any]:

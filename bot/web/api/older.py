@@ -24,7 +24,8 @@ from bot.web.api.bodies import answer, body_of
 from bot.web.api.callers import Callers
 from bot.web.api.described import ITEM, SHOWN_ATTEMPT, Caller, Example, Row
 from bot.web.api.item_forms import AttemptView
-from bot.web.api.items import attempt_view, key_in
+from bot.web.api.item_views import attempt_view
+from bot.web.api.items import key_in
 from bot.web.api.problems import ApiProblem, Code
 from bot.web.api.repos import Branches, Deleted, ReposApi, RepoView, branch_view
 

@@ -1,0 +1,116 @@
+"""What the ledger knows of one item, read in one transaction, as the observer and its decisions need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from bot.domain import budget
+from bot.domain.attempt import Attempt
+from bot.domain.carried import Carried
+from bot.domain.going_on import resumable
+from bot.domain.intents import Intent
+from bot.domain.model import AttemptId, IssueKey, Item, ItemState
+from bot.domain.obey import REPLY_PAUSE
+from bot.domain.policy_model import Policy
+from bot.domain.questions import Question, QuestionStatus, Steer, addressee
+from bot.domain.repository import RepoRecord
+from bot.domain.sessions import SessionRecord
+from bot.policies import policy_of
+from bot.protocols.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What the ledger knows of one item."""
+
+    repo: RepoRecord
+    item: Item | None
+    attempt: Attempt | None
+    intents: tuple[Intent, ...]
+    replied: frozenset[int]
+    queue: tuple[tuple[int, str], ...]
+    touched_at: datetime | None
+    own_claims: frozenset[str] = frozenset()
+    session: SessionRecord | None = None
+    spent: budget.Spent = budget.NOTHING_SPENT
+    reserved: int = 0
+    questions: tuple[Question, ...] = ()
+    resumable: AttemptId | None = None
+    steers: tuple[Steer, ...] = ()
+    incident: bool = False
+    others_waiting: tuple[tuple[int, datetime | None], ...] = ()
+
+
+def records_of(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
+    """None when nothing may be decided in the repository now, or the key is the pull request of another item."""
+    repo = tx.repo(key.repo_key)
+    if repo is None or not repo.active or repo.archived or repo.rebuilt_at is None:
+        # Nothing can be written to an archived repository; its items are looked at when it is back. And nothing is
+        # decided before it is known what an earlier ledger has left.
+        return None
+    item = tx.item(key)
+    attempt = tx.live_attempt(key) or tx.last_attempt(key)
+    intents = tx.open_intents(key)
+    if item is not None and item.pull is not None:
+        # Commands may be written on the pull request as well; they belong to the same item.
+        intents += tx.open_intents(IssueKey(key.installation, key.repo, item.pull.number))
+    elif intents and any(other.pull is not None and other.pull.number == key.number for other in tx.items(repo.key)):
+        # They were written on the pull request of an item, whose own look carries them out.
+        return None
+    replied = frozenset(
+        intent.actor.id for intent in intents if tx.has_replied(key, intent.actor.id, now - REPLY_PAUSE)
+    )
+    queue: tuple[tuple[int, str], ...] = ()
+    if intents:
+        waiting = [other for other in tx.items(key.repo_key, states=[ItemState.READY.value]) if other.position]
+        waiting.sort(key=lambda other: other.position or 0)
+        queue = tuple((other.key.number, other.title) for other in waiting[:3])
+    session = tx.session_of(attempt.id) if attempt is not None and attempt.live else None
+    own = (
+        frozenset(known.id for known in tx.attempts(key) if not known.external) if attempt is not None else frozenset()
+    )
+    spent, reserved = _money(tx, key, attempt, now) if item is not None else (budget.NOTHING_SPENT, 0)
+    questions = tuple(tx.questions(key)) if item is not None else ()
+    return Records(
+        repo,
+        item,
+        attempt,
+        tuple(intents),
+        replied,
+        queue,
+        tx.touched_at(key),
+        own,
+        session,
+        spent,
+        reserved,
+        questions,
+        resumable_of(tx, key),
+        tuple(tx.steers(key)),
+        item is None and tx.incident_issue(key),
+        _waiting_elsewhere(tx, item, policy_of(repo))
+        if item is not None and item.state is ItemState.NEEDS_INPUT
+        else (),
+    )
+
+
+def _waiting_elsewhere(tx: Ledger, item: Item, policy: Policy) -> tuple[tuple[int, datetime | None], ...]:
+    """The other items that wait for an answer of the same person, each with the time of its last reminder."""
+    person, found = addressee(item, policy), dict[int, datetime | None]()
+    for question in tx.waiting_questions(item.key.repo_key):
+        other = tx.item(question.key) if question.key != item.key else None
+        if other is not None and question.status is QuestionStatus.OPEN and addressee(other, policy) == person:
+            found[question.key.number] = question.reminded_at
+    return tuple(sorted(found.items()))
+
+
+def _money(tx: Ledger, key: IssueKey, attempt: Attempt | None, now: datetime) -> tuple[budget.Spent, int]:
+    cost = tx.cost(attempt.id) if attempt is not None else None
+    spent = budget.Spent({key.number: tx.spent_on(key)}, tx.spent_since(budget.day_start(now), key.repo_key))
+    return spent, cost.reserved if cost is not None else 0
+
+
+def resumable_of(tx: Ledger, key: IssueKey) -> AttemptId | None:
+    """The attempt whose conversation is kept for the next one of the item."""
+    found = resumable(tx.attempts(key))
+    return found if found is not None and tx.carried(found, Carried.TRANSCRIPT) is not None else None
