@@ -9,6 +9,7 @@ import functools
 import json
 from typing import Any
 
+import jsonschema_rs
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from jsonschema import Draft202012Validator
@@ -24,7 +25,7 @@ def description() -> dict[str, Any]:
 
 
 @functools.cache
-def _validator(method: str, path: str, status: int, media: str) -> Draft202012Validator | str:
+def _schema(method: str, path: str, status: int, media: str) -> dict[str, Any] | bool | str:
     operation = description()["paths"].get(path, {}).get(method.lower())
     if operation is None:
         return f"{method} {path} is not described"
@@ -33,21 +34,31 @@ def _validator(method: str, path: str, status: int, media: str) -> Draft202012Va
         return f"{method} {path} answered {status}, which is not described"
     content = response.get("content")
     if content is None:
-        return Draft202012Validator(True) if not media else f"{method} {path} answered {status} with a body"
+        return True if not media else f"{method} {path} answered {status} with a body"
     if media not in content:
         return f"{method} {path} answered {status} as {media or 'nothing'}, not {sorted(content)}"
-    return Draft202012Validator({**content[media]["schema"], "components": description()["components"]})
+    return {**content[media]["schema"], "components": description()["components"]}
+
+
+@functools.cache
+def _quick(method: str, path: str, status: int, media: str) -> jsonschema_rs.Draft202012Validator:
+    """Says whether a body fits, a hundred times as fast as the one that says why it does not."""
+    return jsonschema_rs.Draft202012Validator(_schema(method, path, status, media), validate_formats=False)
 
 
 def check(method: str, path: str, status: int, media: str, body: bytes) -> list[str]:
     """What is wrong with an answer; `path` is the route's, with its parameters' names."""
-    form = _validator(method, path, status, media if body else "")
-    if isinstance(form, str):
-        return [form]
+    schema = _schema(method, path, status, media if body else "")
+    if isinstance(schema, str):
+        return [schema]
     if not body or not media.endswith("json"):
         return []
+    value = json.loads(body)
+    if _quick(method, path, status, media).is_valid(value):
+        return []
     where = f"{method} {path} {status}"
-    return [f"{where}: {e.json_path}: {e.message}" for e in form.iter_errors(json.loads(body))]
+    errors = [f"{where}: {e.json_path}: {e.message}" for e in Draft202012Validator(schema).iter_errors(value)]
+    return errors or [f"{where}: only the slow reading of the schema says that it fits"]
 
 
 def around(problems: list[str]) -> Middleware:

@@ -4,6 +4,9 @@ Three habits of the description are corrected on loading: `nullable` beside an `
 beside `anyOf`/`oneOf`/`allOf`, both of which a strict reader would refuse although GitHub really sends null there;
 and the account of an installation that is described as a user and an enterprise at once instead of one of them.
 Path parameters that may hold slashes (`contents/{path}`, `git/ref/{ref}`, …) are matched as such.
+
+A compiled reading of each schema says whether a value fits, a hundred times as fast as the one that says why it does
+not; a value is right when both say so.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 from openapi_schema_validator import OAS30Validator, oas30_format_checker
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
@@ -66,10 +70,18 @@ class Description:
         self.routes = sorted((_route(path, ops) for path, ops in self._spec["paths"].items()), key=_specific)
         self.webhooks: Mapping[str, Json] = self._spec["x-webhooks"]
         self._validators: dict[int, tuple[Json, OAS30Validator]] = {}
+        self._quick: dict[int, tuple[Json, jsonschema_rs.Draft4Validator]] = {}
+        self._definitions = jsonschema_rs.Registry([(BASE, _plain(self._spec))], draft=jsonschema_rs.Draft4)
         self._texts: dict[tuple[int, str], tuple[Json, bool]] = {}
+        self._found: dict[tuple[str, str], tuple[Operation | None, dict[str, str], set[str]]] = {}
 
     def find(self, method: str, path: str) -> tuple[Operation | None, dict[str, str], set[str]]:
         """(operation, path parameters, methods known for this path); operation None when nothing fits."""
+        if (method, path) not in self._found:
+            self._found[method, path] = self._find(method, path)
+        return self._found[method, path]
+
+    def _find(self, method: str, path: str) -> tuple[Operation | None, dict[str, str], set[str]]:
         known: set[str] = set()
         for route in self.routes:
             match = route.pattern.fullmatch(path)
@@ -92,9 +104,27 @@ class Description:
 
     def errors(self, schema: Json, value: Json) -> Iterator[tuple[str, str]]:
         """(place, message) for each error of the value. Of alternatives the one that fits best is reported."""
+        if not isinstance(value, bytes) and self.holds(schema, value):
+            return
+        found = isinstance(value, bytes)
         for error in self._validator(schema).iter_errors(value):
+            found = True
             deepest = _deepest(error)
             yield _place(deepest.absolute_path), deepest.message[:300]
+        if not found:
+            yield "$", "only the slow reading of the schema says that it fits"
+
+    def holds(self, schema: Json, value: Json) -> bool:
+        """Whether a JSON value is what the schema wants."""
+        if id(schema) not in self._quick:
+            made = jsonschema_rs.Draft4Validator(
+                _anchored(_plain(schema)),
+                registry=self._definitions,
+                validate_formats=True,
+                formats={name: functools.partial(_conforms, name) for name in oas30_format_checker.checkers},
+            )
+            self._quick[id(schema)] = (schema, made)
+        return self._quick[id(schema)][1].is_valid(value)
 
     def _validator(self, schema: Json) -> OAS30Validator:
         """Made once for each schema; schemas are kept with what was made of them, so that an id means one schema."""
@@ -107,7 +137,7 @@ class Description:
         """Whether one of the forms that a text may stand for is what the schema wants. The same is asked often."""
         place = (id(schema), text)
         if place not in self._texts:
-            self._texts[place] = (schema, any(not any(True for _ in self.errors(schema, form)) for form in forms))
+            self._texts[place] = (schema, any(self.holds(schema, form) for form in forms))
         return self._texts[place][1]
 
 
@@ -115,6 +145,29 @@ class Description:
 def github() -> Description:
     """The description, loaded once (about 30 ms)."""
     return Description(json.loads(gzip.decompress(FILE.read_bytes())))
+
+
+def _conforms(name: str, value: Json) -> bool:
+    return oas30_format_checker.conforms(value, name)
+
+
+def _plain(node: Json) -> Json:
+    """The same without what OpenAPI adds to JSON Schema: null as a type, formats that nobody checks left out."""
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    out = {key: _plain(value) for key, value in node.items()}
+    if out.get("nullable") is True and isinstance(out.get("type"), str):
+        out["type"] = [out["type"], "null"]
+    if out.get("format") == "int64":
+        out.setdefault("minimum", -(2**63))
+        out.setdefault("maximum", 2**63 - 1)
+    if isinstance(out.get("format"), str) and out["format"] not in oas30_format_checker.checkers:
+        del out["format"]
+    if isinstance(out.get("$ref"), str) and len(out) > 1:
+        out.setdefault("allOf", []).append({"$ref": out.pop("$ref")})
+    return out
 
 
 def _anchored(schema: Json) -> Json:

@@ -160,6 +160,35 @@ HEADER_FAULTS = {
 }
 
 
+STRANGE = (None, True, 1, 1.5, 2**70, -1, "x", "2026-11-02T09:00:00Z", "2026-11-02T09:00:00", "a@b", [], {})
+
+
+def damaged(value: Any) -> Iterator[Any]:
+    """The value, and the value with each of its parts left out or replaced by something strange."""
+    yield value
+    yield from STRANGE
+    if isinstance(value, dict):
+        for name in value:
+            yield {key: inner for key, inner in value.items() if key != name}
+            yield from ({**value, name: inner} for inner in damaged(value[name]))
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from ([*value[:index], inner, *value[index + 1 :]] for inner in damaged(item))
+
+
+@pytest.mark.parametrize("exchange", GOOD.values(), ids=GOOD.keys())
+def test_the_quick_reading_of_a_schema_says_what_the_slow_one_says(exchange: Exchange) -> None:
+    method, path, _, body, status, answer = exchange
+    operation, _, _ = github().find(method, path)
+    answered = operation and operation.answers.get(str(status), {}).get("application/json")
+    for schema, value in ((operation and operation.body, body), (answered, answer)):
+        if schema is None or value is None or isinstance(value, bytes):
+            continue
+        slow = github()._validator(schema)
+        for changed in damaged(value):
+            assert github().holds(schema, changed) == (not any(True for _ in slow.iter_errors(changed))), changed
+
+
 @pytest.mark.parametrize(("change", "expected"), HEADER_FAULTS.values(), ids=HEADER_FAULTS.keys())
 def test_a_wrong_header_is_reported(change: dict[str, str], expected: str) -> None:
     (problem,) = check(GOOD["issues of a label"], HEADERS | change)
