@@ -103,7 +103,7 @@ def approve(draft: Draft, policy: Policy, *, actor: Person, at: datetime, topic:
             ready_since=draft.now,
             not_before=None,
             **(_wished(draft, issue, policy) if thought is None else {}),
-            **({"attempts_burnt": 0, "infra_failures": 0, "pull": None} if again else {}),
+            **({"attempts_burnt": 0, "infra_failures": 0, "extensions": 0, "pull": None} if again else {}),
         )
     # The person's own label is what we would have shown: it needs no second write.
     if draft.item is not None and labels.states_shown(issue.labels) == (ItemState.READY,):

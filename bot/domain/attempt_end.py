@@ -15,7 +15,8 @@ from bot.domain.asking import await_answer, too_many
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, WorkerReport
 from bot.domain.draft import BOT, Draft
 from bot.domain.effects import OpenPull, RevokeToken
-from bot.domain.failures import FAILURES, AskPerson, GiveUp, PauseRepo, Retry, next_step
+from bot.domain.failures import EXTENSIONS, FAILURES, AskPerson, GiveUp, PauseRepo, Retry, next_step
+from bot.domain.going_on import interrupted
 from bot.domain.incidents import Sighting, cause_of
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.looking import await_look, keeps_result
@@ -81,6 +82,7 @@ def conclude(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRepor
             last_failure=None,
             notes=None,
             infra_failures=0,
+            extensions=0,
         )
         return
     if attempt.write_token_until is not None:
@@ -120,6 +122,7 @@ def conclude(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRepor
         last_failure=None,
         notes=None,
         infra_failures=0,
+        extensions=0,
     )
 
 
@@ -153,8 +156,14 @@ def after_end(
         event = ItemEvent.WITHDRAWN if reason is FailureReason.CANCELLED_WITHDRAWN else ItemEvent.CANCELLED
         draft.move(event, actor=attempt.cancel_by or "GitHub", cause=reason.value, last_failure=attempt.failure)
         return
-    step = next_step(item, reason, policy, draft.now, jitter(attempt.id), reset_at, retryable)
+    step = next_step(
+        item, reason, policy, draft.now, jitter(attempt.id), reset_at, retryable, goes_on=interrupted(attempt)
+    )
     failure = attempt.failure
+    if isinstance(step, AskPerson) and step.instead is not None:
+        reason = step.instead
+        detail = f"Its agent went on {EXTENSIONS} times after the end of its time and is not done. {detail}".rstrip()
+        failure = Failure(reason, detail, draft.now)
     if isinstance(step, Retry) and _money_is_gone(draft, policy, attempt):
         detail = f"The last attempt failed ({reason.value}), and another one is more than this issue may cost."
         reason = FailureReason.BUDGET_EXCEEDED
@@ -163,6 +172,8 @@ def after_end(
     match step:
         case Retry(at=at, fresh=fresh):
             _retry_later(draft, at, reason, step.attempts_burnt, step.infra_failures, fresh=fresh)
+            if step.extended:
+                draft.change(extensions=item.extensions + 1)
         case PauseRepo():
             _retry_later(draft, draft.now, reason, step.attempts_burnt, step.infra_failures)
             _report_problem(draft, reason, detail)

@@ -29,6 +29,9 @@ RESET_CAP: Final = timedelta(days=8)
 INFRA_CAP: Final = 5
 """Failures of infrastructure in a row before a person is asked: after about an hour it is no hiccup."""
 
+EXTENSIONS: Final = 2
+"""Times an agent goes on in a new run after the end of its time: three long runs are more than a reviewer can read."""
+
 
 class Retrying(StrEnum):
     """Whether the same work is started again without a person."""
@@ -117,6 +120,8 @@ FAILURES: Final = MappingProxyType(
         _R.AGENT_CRASH: _agent("retry"),
         _R.AGENT_STALLED: _agent("retry"),
         _R.AGENT_TIMEOUT: _agent("smaller"),
+        # Another try would meet the same size: only people can cut it.
+        _R.AGENT_TOO_LARGE: _person("split", owner=Owner.APPROVER),
         _R.AGENT_ITERATION_LIMIT: _agent("smaller"),
         _R.AGENT_CONTEXT_OVERFLOW: _agent("smaller", fresh=True),
         _R.AGENT_GAVE_UP: _once("clarify"),
@@ -149,12 +154,16 @@ CONTINUES: Final = frozenset({_R.QUOTA_PROVIDER, _R.INFRA_MODEL, _R.AGENT_TIMEOU
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Start again, not before `at` (aware UTC). The counters are the item's new ones."""
+    """Start again, not before `at` (aware UTC). The counters are the item's new ones.
+
+    `extended`: the agent was interrupted at the end of its time, and goes on where it was.
+    """
 
     at: datetime
     attempts_burnt: int
     infra_failures: int
     fresh: bool = False
+    extended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +176,12 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class AskPerson:
-    """Nothing is started until a person decides."""
+    """Nothing is started until a person decides. `instead` is the reason that people are told, where it is another."""
 
     owner: Owner
     attempts_burnt: int
     infra_failures: int
+    instead: FailureReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,14 +222,23 @@ def next_step(
     jitter: float,
     reset_at: datetime | None = None,
     retryable: bool | None = None,
+    *,
+    goes_on: bool = False,
 ) -> NextStep:
     """What follows from an attempt of this item that ended with `reason`.
 
     `item` has the counters from before this failure. `jitter` is a random fraction between 0 and 1. `reset_at` is when
     an exhausted quota is filled again, if that is known. `retryable` is the word of who reported the failure: it goes
-    before the table, and a retry by it uses up an attempt, so that nobody asks for ever.
+    before the table, and a retry by it uses up an attempt, so that nobody asks for ever. `goes_on`: the conversation
+    was left for the next attempt, so the end of the time is an interruption and no failure, `EXTENSIONS` times.
     """
     rule = FAILURES[reason]
+    if reason is FailureReason.AGENT_TIMEOUT and goes_on and retryable is not False:
+        if item.extensions >= EXTENSIONS:
+            large = FailureReason.AGENT_TOO_LARGE
+            burnt = item.attempts_burnt + FAILURES[large].burns
+            return AskPerson(FAILURES[large].owner, burnt, item.infra_failures, large)
+        return Retry(now, item.attempts_burnt, item.infra_failures, extended=True)
     if retryable is not None and not rule.pauses:
         burnt = item.attempts_burnt + 1
         if not retryable or burnt >= attempts_allowed(item, policy):

@@ -65,6 +65,7 @@ class ItemMemory:
     fence: int = 0
     burnt: int = 0
     infra: int = 0
+    extensions: int = 0
     priority: int = 0
     accepted: frozenset[str] = frozenset()
     held_by: str | None = None
@@ -117,6 +118,7 @@ def of_item(item: Item, attempt: Attempt | None) -> str:
         f=item.fence,
         b=item.attempts_burnt,
         i=item.infra_failures,
+        e=item.extensions or None,
         p=item.priority,
         pl=sorted(item.accepted_labels) or None,
         h=[item.held_by, (item.held_reason or "")[:MAX_WORDS]] if item.held_by is not None else None,
@@ -223,6 +225,7 @@ def _item(found: dict[str, Any]) -> ItemMemory:
         fence=int(found.get("f", 0)),
         burnt=int(found.get("b", 0)),
         infra=int(found.get("i", 0)),
+        extensions=int(found.get("e", 0)),
         priority=int(found.get("p", 0)),
         accepted=frozenset(str(name) for name in found.get("pl", [])),
         held_by=held[0],

@@ -211,6 +211,7 @@ class FailureReason(StrEnum):
     AGENT_CRASH = "agent.crash"
     AGENT_STALLED = "agent.stalled"
     AGENT_TIMEOUT = "agent.timeout"
+    AGENT_TOO_LARGE = "agent.too_large"
     AGENT_ITERATION_LIMIT = "agent.iteration_limit"
     AGENT_CONTEXT_OVERFLOW = "agent.context_overflow"
     AGENT_GAVE_UP = "agent.gave_up"
@@ -282,7 +283,8 @@ class Withheld:
 class Item:
     """One issue in the backlog. `labels` are those of the issue that are not ours, sorted.
 
-    `answered`: people have answered its agent and it goes on before others of its kind.
+    `answered`: people have answered its agent and it goes on before others of its kind. `extensions`: how often its
+    agent was interrupted at the end of its time and went on in another run, since the item was approved.
     """
 
     key: IssueKey
@@ -307,6 +309,7 @@ class Item:
     fence: int = 0
     attempts_burnt: int = 0
     infra_failures: int = 0
+    extensions: int = 0
     last_failure: Failure | None = None
     notes: str | None = None
     fresh: bool = False

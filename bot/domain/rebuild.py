@@ -277,6 +277,7 @@ def _item(
         ready_since=memory.ready_since,
         attempts_burnt=memory.burnt,
         infra_failures=memory.infra,
+        extensions=memory.extensions,
         last_failure=memory.failure,
     )
 

@@ -28,6 +28,7 @@ SENTENCES: Final = MappingProxyType(
         _R.AGENT_CRASH: "The agent crashed.",
         _R.AGENT_STALLED: "The agent stopped making progress.",
         _R.AGENT_TIMEOUT: "The agent did not finish in the time allowed.",
+        _R.AGENT_TOO_LARGE: "This is too large for one piece of work.",
         _R.AGENT_ITERATION_LIMIT: "The agent used all its turns without finishing.",
         _R.AGENT_CONTEXT_OVERFLOW: "The task grew larger than the agent can keep in mind.",
         _R.AGENT_GAVE_UP: "The agent said that it cannot do this.",
@@ -62,7 +63,10 @@ REMEDIES: Final = MappingProxyType(
         "actor": "Allow the App in the repository's Actions settings.",
         "agent": "Check `agent` in `.tgs/policy.yml`, and that the worker has that agent; then `/tgs retry`.",
         "retry": "`/tgs retry` starts it again; notes after the command reach the agent.",
-        "smaller": "Split the work, or raise the limits under `agent` in `.tgs/policy.yml`; then `/tgs retry`.",
+        "smaller": "Split the work into sub-issues, or raise the limits under `agent` in `.tgs/policy.yml`; then "
+        "`/tgs retry`.",
+        "split": "Split it into sub-issues, each with a result that can be checked by itself, and label those "
+        "`tgs:ready`; `/tgs stop` calls this one off. `/tgs retry` lets the agent go on here instead.",
         "clarify": "Say more precisely what is wanted, then `/tgs retry <notes>`.",
         "artifact": "`/tgs retry` starts it again.",
         "ci": "Look at the failed checks; `/tgs retry <notes>` lets the agent try again.",

@@ -13,8 +13,8 @@ from typing import assert_never
 from bot.domain import budget, memory
 from bot.domain.attempt import Attempt, AttemptPhase, WorkerReport
 from bot.domain.facts import Ci, CiFacts
-from bot.domain.failures import attempts_allowed
-from bot.domain.model import Item, ItemState, Waiting
+from bot.domain.failures import EXTENSIONS, attempts_allowed
+from bot.domain.model import FailureReason, Item, ItemState, Waiting
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, code_of, in_order
 from bot.domain.repository import RepoRecord
@@ -202,6 +202,9 @@ def _next(view: StatusInput) -> str:
         case ItemState.READY:
             return "it starts by itself when nothing above stands in the way. `/tgs stop` takes it out of the queue."
         case ItemState.IN_PROGRESS:
+            if (attempt is None or not attempt.live) and item.extensions and _out_of_time(item):
+                turn = f"time {item.extensions} of {EXTENSIONS}"
+                return f"another run goes on where the agent was ({turn}). `/tgs stop` ends it."
             if attempt is None or not attempt.live:
                 return "it is tried again by itself. `/tgs retry` does not wait; `/tgs stop` ends it."
             if attempt.external:
@@ -225,6 +228,10 @@ def _next(view: StatusInput) -> str:
             return "nothing, unless somebody takes it up again with `/tgs start`."
         case _:
             assert_never(item.state)
+
+
+def _out_of_time(item: Item) -> bool:
+    return item.last_failure is not None and item.last_failure.reason is FailureReason.AGENT_TIMEOUT
 
 
 def _next_in_review(view: StatusInput) -> str:

@@ -48,7 +48,7 @@ from bot.worker.process import Graces
 from bot.worker.wire import ApiDown, ApiError
 from bot.worker.workspace import Workspace
 
-RESERVE_SECONDS: Final = 600.0  # kept of the job's time for packing, gate, upload and report
+RESERVE_SECONDS: Final = 1_800.0  # kept of the job's time: its setting up, then packing, gate, upload and report
 RESERVE_SHARE: Final = 0.1  # and never more than this part, so that short limits leave time to work
 INTERRUPTED_GRACES: Final = Graces(interrupt=3.0, terminate=1.0)  # the runner kills us about 10 s after its SIGINT
 POLITE: Final = Graces()
@@ -309,12 +309,17 @@ async def _door(task: Task, log: RunLog) -> AsyncIterator[ModelDoor | None]:
         log.info("model", requests=passed.requests, read=passed.input_tokens, written=passed.output_tokens)
 
 
+def time_to_work(minutes: float) -> float:
+    """Seconds until an agent whose job may last `minutes` is interrupted, with its conversation and work kept."""
+    limit = minutes * 60
+    return limit - min(RESERVE_SECONDS, limit * RESERVE_SHARE)
+
+
 def _session(
     task: Task, place: Workspace, launcher: Launcher, heart: Heart, log: RunLog, resume: Resume | None
 ) -> Session:
     context = task.context
-    limit = context.agent.timeout_minutes * 60
-    budget = limit - min(RESERVE_SECONDS, limit * RESERVE_SHARE)
+    budget = time_to_work(context.agent.timeout_minutes)
 
     def graces() -> Graces:
         return INTERRUPTED_GRACES if heart.cause is StopCause.INTERRUPTED else task.graces

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from bot.domain.attempt import AttemptPhase
-from bot.domain.failures import FAILURES, Retrying
+from bot.domain.failures import EXTENSIONS, FAILURES, Retrying
 from bot.domain.model import FailureReason
 from bot.localhub.actions_model import Conclusion, WorkflowState
 from bot.localhub.faults import FaultKind
 from bot.localhub.runner import ManualRunner
+from bot.worker.life import time_to_work
 from bot.workflows import render_run_workflow
 from tests.scenarios.steps import (
     DAY,
@@ -187,6 +188,39 @@ async def test_an_agent_that_was_interrupted_goes_on_where_it_was_after(
             assert await run.fetch("transcript") == (200, b"what was said so far\n")
         await run.publish()
         assert world.state(number) == "in-review"
+
+
+async def test_work_of_many_hours_goes_on_in_further_runs_and_is_called_too_large_in_the_end(tmp_path: Path) -> None:
+    async with scene(tmp_path, policy="attempts: 1\nbudgets: {per_attempt: 1}\n") as world:
+        number = await dispatched(world)
+        for turn in range(EXTENSIONS + 1):
+            run = world.run()
+            await run.start()
+            assert (run.context["resume"] is None) is (turn == 0), "each run goes on where the last one was"
+            # The first run is followed to its limit, the others in short.
+            for _ in range(30 if turn == 0 else 2):
+                await world.after(timedelta(seconds=time_to_work(330) / 30) - timedelta(seconds=1))
+                assert (await run.beat())[0] == 200
+            assert (await run.send("transcript", f"said until run {turn}\n".encode()))[0] == 200
+            if turn:
+                assert await run.fetch("transcript") == (200, f"said until run {turn - 1}\n".encode())
+            await run.fail("agent.timeout", "It did not end within its time limit (90 turns).", session_id="s-9")
+            await world.after(MINUTE)
+            if turn < EXTENSIONS:
+                item = await item_of(world, number)
+                assert (len(world.runs()), item.attempts_burnt, item.extensions) == (turn + 2, 0, turn + 1)
+        assert world.state(number) == "failed"
+        failure = (await item_of(world, number)).last_failure
+        assert failure is not None
+        assert failure.reason is FailureReason.AGENT_TOO_LARGE
+        (said,) = world.bot_said(number)
+        assert "too large for one piece of work" in said
+        assert "Split it into sub-issues" in said
+        await say(world, number, "/tgs retry")
+        run = world.run()
+        await run.start()
+        assert run.context["resume"]["session_id"] == "s-9", "whoever insists has it gone on with"
+        assert (await item_of(world, number)).extensions == 0
 
 
 async def test_a_fresh_retry_leaves_the_conversation_of_the_interrupted_agent_behind(tmp_path: Path) -> None:

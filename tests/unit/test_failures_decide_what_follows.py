@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from bot import errors
 from bot.domain.failures import (
+    BACKOFF_BASE,
     BACKOFF_CAP,
     BACKOFF_FLOOR,
     EXCEPTIONS,
+    EXTENSIONS,
     FAILURES,
     INFRA_CAP,
     AskPerson,
@@ -129,6 +131,22 @@ def test_no_item_is_retried_for_ever(reason: FailureReason, burnt: int, infra: i
         assert NOW <= found.at <= NOW + BACKOFF_CAP
         assert not rule.burns or found.attempts_burnt < Policy().attempts
         assert not rule.infra or found.infra_failures < INFRA_CAP
+
+
+@pytest.mark.parametrize(
+    ("extensions", "goes_on", "step"),
+    [
+        pytest.param(0, True, Retry(NOW, 1, 2, extended=True), id="it goes on, and that is no failure"),
+        pytest.param(EXTENSIONS - 1, True, Retry(NOW, 1, 2, extended=True), id="as often as allowed"),
+        pytest.param(
+            EXTENSIONS, True, AskPerson(Owner.APPROVER, 2, 2, R.AGENT_TOO_LARGE), id="after that it is too large"
+        ),
+        pytest.param(0, False, Retry(NOW + BACKOFF_BASE, 2, 2), id="what left nothing behind has failed"),
+    ],
+)
+def test_the_end_of_the_time(extensions: int, goes_on: bool, step: NextStep) -> None:
+    item = replace(ITEM, attempts_burnt=1, infra_failures=2, extensions=extensions)
+    assert next_step(item, R.AGENT_TIMEOUT, Policy(), NOW, 0.5, goes_on=goes_on) == step
 
 
 def test_every_error_class_has_a_row() -> None:

@@ -18,6 +18,7 @@ from bot.domain.model import FailureReason
 from bot.errors import LostClaim
 from bot.worker.api import Api
 from bot.worker.isolation import Isolation
+from bot.worker.life import time_to_work
 from bot.worker.outcome import RunOutcome
 from bot.worker.outputs import Outputs
 from bot.worker.process import Graces
@@ -238,6 +239,44 @@ async def test_an_agent_over_its_time_limit_is_stopped(tmp_path: Path) -> None:
     agent = {"adapter": "command", "command": ["sh", "agent.sh"], "timeout_minutes": 0.01}
     async with world(tmp_path, ENDLESS % "", agent=agent) as (_, bot):
         assert (await work(bot, tmp_path)).reason is FailureReason.AGENT_TIMEOUT
+
+
+CAREFUL = f"""
+{DONE}
+echo "what was said" > $HOME/talk.txt
+echo unfinished > src/rest.py
+ended() {{
+  printf '{{"outcome": "failed", "session": "talk-1", "transcript": "%s"}}' "$HOME/talk.txt" > $TGS_RESULT
+  exit 130
+}}
+trap ended INT
+while :; do sleep 0.02; done
+"""
+"""An agent that keeps its conversation when it is interrupted."""
+
+
+async def test_at_the_end_of_its_time_an_agent_is_interrupted_and_leaves_conversation_and_work(tmp_path: Path) -> None:
+    agent = {"adapter": "command", "command": ["sh", "agent.sh"], "timeout_minutes": 0.06}
+    async with world(tmp_path, CAREFUL, agent=agent) as (origin, bot):
+        outcome = await work(bot, tmp_path)
+        assert (outcome.reason, outcome.session_id) == (FailureReason.AGENT_TIMEOUT, "talk-1")
+        assert bot.named("report")[0].body["session_id"] == "talk-1"
+        assert bot.named("transcript")[0].body == b"what was said\n"
+        (tmp_path / "work").write_bytes(bot.named("work")[0].body)
+    git(origin.bare, "fetch", "-q", str(tmp_path / "work"), "HEAD:refs/heads/taken")
+    assert {"src/new.py", "src/rest.py"} <= set(git(origin.bare, "ls-tree", "-r", "--name-only", "taken").split())
+
+
+@pytest.mark.parametrize(
+    ("minutes", "works"),
+    [
+        pytest.param(330, 300, id="the default: after 300 of 330 minutes, an hour before GitHub would"),
+        pytest.param(350, 320, id="the most that a policy may say: half an hour is kept"),
+        pytest.param(30, 27, id="a short limit keeps a tenth"),
+    ],
+)
+def test_an_agent_is_interrupted_while_there_is_time_to_hand_in_what_it_has(minutes: int, works: int) -> None:
+    assert time_to_work(minutes) == works * 60
 
 
 async def test_hints_reach_the_agent_while_it_works(tmp_path: Path) -> None:

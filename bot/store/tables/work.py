@@ -115,6 +115,7 @@ items = Table(
     Column("fence", BigInteger, nullable=False),
     Column("attempts_burnt", Integer, nullable=False),
     Column("infra_failures", Integer, nullable=False),
+    Column("extensions", Integer, nullable=False, server_default="0"),
     Column("last_failure", Json(Failure)),
     Column("notes", Text),
     Column("fresh", Boolean, nullable=False),

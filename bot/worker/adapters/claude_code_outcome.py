@@ -30,7 +30,7 @@ SCHEMA: Final = json.dumps(
     {
         "type": "object",
         "properties": {
-            "outcome": {"enum": ["done", "failed"]},
+            "outcome": {"enum": ["done", "failed", "too_large"]},
             "summary": {"type": "string"},
             "detail": {"type": "string"},
         },
@@ -89,9 +89,11 @@ def _said(run: Run, result: Mapping[str, Any]) -> Verdict:
     if not isinstance(words, dict):
         return Verdict(str(result.get("result") or "")[:TEXT])
     summary = str(words.get("summary") or "")[:TEXT]
+    detail = str(words.get("detail") or summary)[:TEXT]
+    if words.get("outcome") == "too_large":
+        return Verdict(summary, _R.AGENT_TOO_LARGE, detail)
     if words.get("outcome") != "failed":
         return Verdict(summary)
-    detail = str(words.get("detail") or summary)[:TEXT]
     if run.denied:
         names = ", ".join(dict.fromkeys(run.denied))
         detail = f"{detail} It was not allowed to use {names} (`agent.tools` in the policy)."

@@ -31,6 +31,7 @@ OWN_REASONS: Final = frozenset(
     {
         FailureReason.AGENT_GAVE_UP,
         FailureReason.AGENT_CRASH,
+        FailureReason.AGENT_TOO_LARGE,
         FailureReason.AGENT_ITERATION_LIMIT,
         FailureReason.AGENT_CONTEXT_OVERFLOW,
         FailureReason.AGENT_NO_EVIDENCE,
@@ -103,9 +104,13 @@ class CommandAdapter:
                 f"The agent's command {command[0]!r} cannot be started: {error.strerror}.",
                 "Check `agent.command` in .tgs/policy.yml.",
             ) from None
-        if finished.ending is Ending.TIMED_OUT:
-            return AgentResult("", FailureReason.AGENT_TIMEOUT, "The agent did not end within its time limit.")
         said = self._read_result(session)
+        if finished.ending is Ending.TIMED_OUT:
+            late = "The agent did not end within its time limit."
+            left = said or AgentResult()
+            return AgentResult(
+                left.summary, FailureReason.AGENT_TIMEOUT, late, transcript=left.transcript, session_id=left.session_id
+            )
         if said is not None:
             return said
         if finished.code == 0:
@@ -125,15 +130,18 @@ class CommandAdapter:
             return AgentResult(
                 "", FailureReason.AGENT_CRASH, f"The agent's result file is wrong: {where}: {first['msg']}."
             )
+        file = session.work / result.transcript if result.transcript is not None else None
         if result.outcome == "asked":
             if not result.questions:
                 return AgentResult("", FailureReason.AGENT_CRASH, "The agent's result file is wrong: it asks nothing.")
-            file = session.work / result.transcript if result.transcript is not None else None
             asked = tuple(question.asked() for question in result.questions)
             return AgentResult(result.summary[:_TEXT], asked=asked, transcript=file, session_id=result.session)
         if result.outcome == "done":
             return AgentResult(result.summary[:_TEXT])
-        return AgentResult(result.summary[:_TEXT], _own_reason(result.reason), result.detail[:_TEXT])
+        reason = _own_reason(result.reason)
+        return AgentResult(
+            result.summary[:_TEXT], reason, result.detail[:_TEXT], transcript=file, session_id=result.session
+        )
 
 
 def _own_reason(name: str | None) -> FailureReason:
