@@ -152,7 +152,7 @@ def export(
 ) -> None:
     """Print the backlog as a backlog file.
 
-    It is JSON of version "1", as tgs/server/backlog.json is.
+    It is JSON of version "1", in the form of a tgs/server/backlog.json.
     """
     file = ask(choose(backend, repo, path), lambda backlog: backlog.export())
     text = json.dumps(file, indent=2, ensure_ascii=False)
@@ -162,7 +162,9 @@ def export(
     try:
         out.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror}.", "Name a file that you may write.") from None
+        raise UserError(
+            f"{out} cannot be written: {error.strerror}.", "Name a file that you may write, in a folder that exists."
+        ) from None
     thoughts = file.get("thoughts")
     print(f"Wrote {len(thoughts) if isinstance(thoughts, list) else 0} items to {out}.")
 

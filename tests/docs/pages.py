@@ -31,7 +31,12 @@ class Block:
 
 def page_names() -> list[str]:
     """Every page, as its path from the repository's root."""
-    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    found = [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "examples").rglob("*.md"),
+        *(ROOT / "tgs").rglob("*.md"),
+    ]
     return sorted(path.relative_to(ROOT).as_posix() for path in found)
 
 
