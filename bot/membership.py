@@ -200,7 +200,7 @@ class Membership:
     async def _tracked(self, key: IssueKey) -> Item:
         item = await self._store.read(lambda tx: tx.item(key))
         if item is None:
-            raise NoSuchItem(f"#{key.number} is not in the backlog.", "Add it first.")
+            raise NoSuchItem(f"#{key.number} is not in the backlog.")
         return item
 
     async def _retitle(self, key: IssueKey, title: str) -> None:

@@ -20,6 +20,7 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 
@@ -110,6 +111,8 @@ class Metrics:
     """All metrics of one bot. Pass it around; never make one at import."""
 
     def __init__(self, version: str = "") -> None:
+        # When each series began doubles the page, and collectors find resets without it.
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -150,7 +153,9 @@ class Metrics:
             "tgs_github_requests", "Requests to GitHub by how it counts them.", ["bucket"], registry=r
         )
         self.github_last_success = Gauge(
-            "tgs_github_last_success_timestamp_seconds", "When GitHub last answered well (Unix time).", registry=r
+            "tgs_github_last_success_timestamp_seconds",
+            "When the sweep last heard from GitHub (Unix time); it asks every 10 minutes.",
+            registry=r,
         )
 
         # work

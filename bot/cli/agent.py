@@ -43,7 +43,10 @@ def exec_(
         bool, typer.Option("--allow-unisolated", envvar="TGS_ALLOW_UNISOLATED", help="Run it with your own rights.")
     ] = False,
 ) -> None:
-    """Run the agent on CONTEXT; exit code 0 when it says that it is done, 1 when not, 2 for wrong use, 6 refused."""
+    """Run the agent on CONTEXT, in a checkout.
+
+    Exit code 0 when it says that it is done, 1 when not, 2 for wrong use, 6 refused.
+    """
     from pydantic import ValidationError
 
     from bot.domain.bundle import ContextBundle
@@ -64,7 +67,7 @@ def exec_(
 
 
 def _fail(text: str, code: int) -> NoReturn:
-    print(f"error: {text}", file=sys.stderr)
+    print(f"tgs: {text}", file=sys.stderr)
     raise typer.Exit(code)
 
 

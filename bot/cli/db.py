@@ -90,7 +90,10 @@ def _say_prepared(as_json: bool, done: Prepared) -> None:
 
 @app.command()
 def upgrade(url: Url = None, as_json: AsJson = False) -> None:
-    """Migrate to the newest schema; a database that holds something is backed up first."""
+    """Migrate to the newest schema.
+
+    A database that holds something is backed up first.
+    """
     from bot.store.migrate import upgrade as migrate
 
     with _told():
@@ -103,7 +106,10 @@ def downgrade(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Migrate back; the database is backed up first, because what newer columns hold is lost."""
+    """Migrate back to an older schema.
+
+    The database is backed up first, because what newer columns hold is lost.
+    """
     from bot.store.migrate import downgrade as migrate
 
     with _told():
@@ -112,7 +118,7 @@ def downgrade(
 
 @app.command()
 def current(url: Url = None, as_json: AsJson = False) -> None:
-    """Say which schema revision the database has and which one this version needs."""
+    """Say which schema there is, and which this version needs."""
     from bot.store.migrate import current as revision_at
     from bot.store.migrate import head
 
@@ -124,7 +130,10 @@ def current(url: Url = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def verify(url: Url = None, as_json: AsJson = False) -> None:
-    """Read the whole history and check that no line of it was changed, put in or taken out."""
+    """Check that no line of the history was changed.
+
+    All of it is read; lines that were changed, put in or taken out are named.
+    """
     from bot.store.chain import verify_at
 
     with _told():
@@ -143,7 +152,10 @@ def verify(url: Url = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def backup(url: Url = None, as_json: AsJson = False) -> None:
-    """Copy the database beside itself while the bot runs, and print the copy's path."""
+    """Copy the database while the bot runs.
+
+    The copy lies beside it; its path is printed.
+    """
     from bot.store.backup import backup as copy
     from bot.store.backup import dump_command
 
@@ -165,10 +177,10 @@ def rebuild(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the ledger anew from what GitHub shows, with the App's credentials.
+    """Make the ledger anew from what GitHub shows.
 
-    For an empty database after a loss; `tgs serve` does the same by itself. What
-    is in the database already is left alone. Stop the server before.
+    It is asked with the App's credentials. For an empty database after a loss; `tgs serve` does the same by itself.
+    What is in the database already is left alone. Stop the server before.
     """
     from bot.settings import load_settings
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-from bot.cli.exits import Exit
 from bot.errors import UserError
 
 
@@ -20,7 +18,7 @@ def demo(
     """Show the whole loop on a local GitHub.
 
     Plans are pushed, claimed, built, tested and merged, with real git, processes and HTTP, all on this machine; it
-    takes about a minute. On a terminal it then serves on, to look around and to push plans, until Ctrl-C. With
+    takes a minute or less. On a terminal it then serves on, to look around and to push plans, until Ctrl-C. With
     `--agent claude-code` Claude Code itself does the work (`pip install 'tgs-bot[claude]'`); nothing is paid for.
     """
     import asyncio
@@ -29,11 +27,5 @@ def demo(
     from bot.demo.stage import DemoAgent
 
     if agent not in set(DemoAgent):
-        print(f"error: There is no agent {agent!r} in the demo. Use one of: {', '.join(DemoAgent)}.", file=sys.stderr)
-        raise typer.Exit(int(Exit.USAGE))
-    try:
-        code = asyncio.run(play(once=once, agent=DemoAgent(agent)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = int(Exit.USAGE)
-    raise typer.Exit(code)
+        raise UserError(f"There is no agent {agent!r} in the demo.", f"Use one of: {', '.join(DemoAgent)}.")
+    raise typer.Exit(asyncio.run(play(once=once, agent=DemoAgent(agent))))

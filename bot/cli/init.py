@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,8 +19,9 @@ from typing import Annotated, Final
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bot.cli.exits import Exit, exit_of
-from bot.errors import TgsError, UserError
+from bot.cli.exits import Exit
+from bot.cli.options import AsJson
+from bot.errors import UserError
 
 WORKFLOWS_DIR: Final = ".github/workflows"
 DIST_SECONDS: Final = 30.0  # the server reads one small file; a cold start may take some seconds
@@ -143,30 +143,26 @@ def init(
     ] = None,
     agent_minutes: Annotated[int, typer.Option(help="Time limit of the agent's job, in minutes.")] = 330,
     force: Annotated[bool, typer.Option("--force", help="Replace files that somebody changed.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write the workflow files and a commented policy.
 
     They go into a checkout, or into a pull request on the branch tgs/set-up. Files that somebody changed are kept; the
     exit code is then 4.
     """
-    try:
-        if pull_request is not None and directory is not None:
-            raise UserError("--directory and --pull-request exclude each other.", "Give one of them.")
-        folder = directory if directory is not None else Path()
-        distribution = _distribution(server, folder, wheel_url, wheel_sha256)
+    if pull_request is not None and directory is not None:
+        raise UserError("--directory and --pull-request exclude each other.", "Give one of them.")
+    folder = directory if directory is not None else Path()
+    distribution = _distribution(server, folder, wheel_url, wheel_sha256)
 
-        def files_of(branch: str) -> dict[str, str]:
-            watched = default_branch or branch
-            return files_for(server, distribution, default_branch=watched, agent_minutes=agent_minutes)
+    def files_of(branch: str) -> dict[str, str]:
+        watched = default_branch or branch
+        return files_for(server, distribution, default_branch=watched, agent_minutes=agent_minutes)
 
-        if pull_request is None:
-            results, url = write_files(folder, files_of(DEFAULT_BRANCH), force=force), None
-        else:
-            results, url = _propose(pull_request, files_of, force=force)
-    except TgsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(int(_code(error))) from None
+    if pull_request is None:
+        results, url = write_files(folder, files_of(DEFAULT_BRANCH), force=force), None
+    else:
+        results, url = _propose(pull_request, files_of, force=force)
     if as_json:
         rows = [{"path": r.path, "change": r.change, "added": r.added, "removed": r.removed} for r in results]
         print(json.dumps(rows if pull_request is None else {"files": rows, "pull_request": url}))
@@ -176,12 +172,6 @@ def init(
         if pull_request is not None:
             print(f"\nPull request: {url}" if url else "\nThere is nothing to propose.")
     raise typer.Exit(int(Exit.CONFLICT if any(r.change is Change.KEPT for r in results) else Exit.OK))
-
-
-def _code(error: TgsError) -> Exit:
-    from bot.cli.my_repository import BranchTaken
-
-    return Exit.CONFLICT if isinstance(error, BranchTaken) else exit_of(error)
 
 
 def _propose(

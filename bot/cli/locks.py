@@ -47,7 +47,7 @@ def release(
 def explain(
     item: Item, repo: Repo = "", backend: BackendChoice = None, path: ClonePath = None, as_json: AsJson = False
 ) -> None:
-    """Explain which paths an item holds, and why it does or does not move."""
+    """Explain what an item holds, and why it does or does not move."""
     ref = item_ref(item, path)
 
     async def all_of_it(backlog: Backlog) -> tuple[str, list[LockHeld], list[str]]:

@@ -98,7 +98,9 @@ def run(
         bool, typer.Option("--allow-unisolated", envvar="TGS_ALLOW_UNISOLATED", help="Agents may have your own rights.")
     ] = False,
 ) -> None:
-    """Work on items: on a machine with --once or --watch; without them as the agent's job of a run.
+    """Work on items.
+
+    On a machine with --once or --watch; without them as the agent's job of a run.
 
     On a machine TGS_TOKEN holds the worker token. --once ends with 3 when there is nothing to do.
     """
@@ -172,7 +174,10 @@ def publish(
         str, typer.Option(envvar="TGS_PUBLISH_ONLY", help="`true`: the bundle is fetched from the bot.")
     ] = "",
 ) -> None:
-    """Check the bundle and push it, or report why there is none (publishing job)."""
+    """Check the bundle and push it (publishing job).
+
+    Or report why there is none.
+    """
 
     async def job() -> Exit:
         import aiohttp

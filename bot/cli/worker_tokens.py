@@ -82,7 +82,10 @@ def revoke(
     token: Annotated[str, typer.Argument(metavar="ID", help="The token's id, as `list` shows it.")],
     repo: Repo = "",
 ) -> None:
-    """Take a worker token back; what is worked on under it is refused from its next call on. Needs the role admin."""
+    """Take a worker token back. Needs the role admin.
+
+    What is worked on under it is refused from its next call on.
+    """
     _call("DELETE", repo, f"/{quote(token, safe='')}")
     print(f"{plain(token)} opens nothing any more.")
 

@@ -131,6 +131,7 @@ def thought(
 
 def _greeting_steps(folder: str, name: str, greeting: str) -> str:
     """Add a greeting to the shared module, with its test and the note that it is built."""
+    said = f"Added `{name}` to `greeter/words.py`, with a test that greets somebody."
     module = _function(name, greeting).replace("\n", "\\n").replace('"', '\\"')
     test = _test(name, greeting).replace("\n", "\\n").replace('"', '\\"')
     return dedent(
@@ -140,7 +141,7 @@ def _greeting_steps(folder: str, name: str, greeting: str) -> str:
         - write: {{path: tests/test_{name}.py, content: "{test}"}}
         - progress: {{step: 2, total: 3, text: running the tests}}
         - run: python3 -m unittest discover -s tests
-        - write: {{path: {folder}/implementation.md, content: "# Built\\n\\nAdded `{name}` with a test.\\n"}}
+        - write: {{path: {folder}/implementation.md, content: "# Built\\n\\n{said}\\n"}}
         - progress: {{step: 3, total: 3, text: committing}}
         - commit: Add {name}
         """
@@ -164,6 +165,7 @@ def greeting(hash_: str, name: str, words: str, *, front: str = "") -> dict[str,
 
 def _urgent() -> dict[str, str]:
     folder = "tgs/thoughts/a1b2c3-say-the-version"
+    said = "Added `greeter/version.py` with the version of the library, and a test."
     return thought(
         "a1b2c3",
         "say-the-version",
@@ -186,7 +188,7 @@ def _urgent() -> dict[str, str]:
                       def test_is_a_number(self) -> None:
                           self.assertEqual(VERSION, "1.0")
             - run: python3 -m unittest discover -s tests
-            - write: {{path: {folder}/implementation.md, content: "# Built\\n\\nAdded the version.\\n"}}
+            - write: {{path: {folder}/implementation.md, content: "# Built\\n\\n{said}\\n"}}
             - progress: {{step: 2, total: 2, text: committing}}
             - commit: Add the version
             """
@@ -196,6 +198,7 @@ def _urgent() -> dict[str, str]:
 
 def _forgetful() -> dict[str, str]:
     folder = "tgs/thoughts/d4e5f6-explain-the-words"
+    said = "Wrote down what each greeting is for, in `docs/words.md`."
     return thought(
         "d4e5f6",
         "explain-the-words",
@@ -207,7 +210,7 @@ def _forgetful() -> dict[str, str]:
             - progress: {{step: 1, total: 2, text: writing docs/words.md}}
             - write: {{path: docs/words.md, content: "# Words\\n\\n`hello` greets a person by name.\\n"}}
             # The first time the agent forgets to say that the plan is built, and the worker's gate notices.
-            - write: {{path: {folder}/implementation.md, content: "# Built\\n\\nExplained the words.\\n"}}
+            - write: {{path: {folder}/implementation.md, content: "# Built\\n\\n{said}\\n"}}
               on_attempts: [2, 3]
             - progress: {{step: 2, total: 2, text: committing}}
             - commit: Explain the words

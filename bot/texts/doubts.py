@@ -25,7 +25,7 @@ _WORDS: Final = MappingProxyType(
         DoubtKind.CLAIMED_TESTS: "The agent says that it added tests; there are none in the difference.",
         DoubtKind.CLAIMED_FILES: "The agent speaks of files that it did not change{where}.",
         DoubtKind.GREEN_BEFORE: "The acceptance checks passed before the work too, so they prove nothing{where}.",
-        DoubtKind.EMPTY_REPORT: "The report of the implementation says nothing{where}.",
+        DoubtKind.EMPTY_REPORT: "The report of the implementation says next to nothing{where}.",
         DoubtKind.UNREADABLE: "Lines are too long for anybody to review{where}.",
         DoubtKind.DISGUISED: "Invisible characters stand in the code{where}.",
     }
