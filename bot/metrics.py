@@ -112,7 +112,7 @@ class Metrics:
 
     def __init__(self, version: str = "") -> None:
         # When each series began doubles the page, and collectors find resets without it.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library does not type it
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
