@@ -18,6 +18,7 @@ from bot.domain.notes import NoteCode, note
 from bot.domain.permissions import Capability, needed
 from bot.domain.policy_model import Policy
 from bot.domain.questions import addressee
+from bot.domain.sanitise import one_line
 
 
 def await_look(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerReport, shown: ShownResult) -> None:
@@ -48,7 +49,7 @@ def await_look(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRep
             files=shown.files,
             insertions=shown.insertions,
             deletions=shown.deletions,
-            doubts="\n".join(_doubt(doubt) for doubt in report.doubts) or None,
+            doubts="\n".join(line_of(doubt) for doubt in report.doubts) or None,
             digest=report.bundle_digest[:12],
             diff=shown.diff,
             cut="yes" if len(shown.diff) >= MAX_SHOWN_DIFF else None,
@@ -56,8 +57,9 @@ def await_look(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRep
     )
 
 
-def _doubt(doubt: Doubt) -> str:
-    return f"{doubt.kind.value}: {doubt.where}"
+def line_of(doubt: Doubt) -> str:
+    """A doubt as it travels in the note: one line, whatever its place says."""
+    return f"{doubt.kind.value}: {one_line(doubt.where)}"
 
 
 def let_pass(draft: Draft, by: Person) -> bool:

@@ -46,6 +46,7 @@ _ANSI = re.compile(
     r"|\x9b[0-?]*[ -/]*[@-~]|[\x90\x98\x9d-\x9f][^\x07\x1b\x9c\x90\x98\x9d-\x9f]*(?:\x07|\x1b\\|\x9c)"
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_UNSEEN = re.compile(f"⟨(?=U\\+)|[\r\u2028\u2029]|{_INVISIBLE.pattern}|{_CONTROL.pattern}|[\x0b\x0c\x85]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_ENDS = re.compile("\r\n?|\u2028|\u2029|\x85|\x0b|\x0c")
 _LONG_FENCE = re.compile(r"`{9,}|~{9,}")
@@ -80,6 +81,15 @@ def visible(text: str) -> str:
     text = _SURROGATE.sub("\ufffd", text)
     text = _fixpoint(text, lambda t: _CONTROL.sub("", _INVISIBLE.sub("", _ANSI.sub("", _LINE_ENDS.sub("\n", t)))))
     return unicodedata.normalize("NFC", text)
+
+
+def spelled_out(text: str) -> str:
+    """The text with everything invisible written as its number, `⟨U+202E⟩`: for people who must see all that is there.
+
+    A mark that the text brings itself is written so too; nothing else is taken for one.
+    """
+    text = _SURROGATE.sub("\ufffd", text).replace("\r\n", "\n")
+    return _UNSEEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
 
 
 def cap(text: str, limit: int = MAX_TEXT, mark: str = SHORTENED) -> str:

@@ -6,9 +6,16 @@ anybody or be read as a command.
 
 from __future__ import annotations
 
+from typing import Final
+
+from bot.domain.doubts import Doubt, DoubtKind
 from bot.domain.notes import Note
 from bot.domain.sanitise import code_block, code_span, for_inline
+from bot.texts import doubts
 from bot.texts.phrases import address, listing, plural
+
+MAX_DOUBTS: Final = 10
+"""Doubts that are listed; who finds ten has looked."""
 
 
 def wanted(note: Note) -> str:
@@ -27,8 +34,8 @@ def wanted(note: Note) -> str:
     )
     parts = [address(note.get("approver"), f"the agent has finished: {numbers}. Please look at it."), why]
     if note.get("doubts"):
-        doubts = "\n".join(f"- {code_span(line, 200)}" for line in note.get("doubts").split("\n")[:10])
-        parts.append(f"**Look twice** at:\n\n{doubts}")
+        told = note.get("doubts").split("\n")
+        parts.append(f"**Look twice:**\n\n{doubts.listing(filter(None, map(_doubt, told[:MAX_DOUBTS])))}")
     cut = " (its beginning)" if note.get("cut") else ""
     block = code_block(note.get("diff") or "(no difference could be shown)", language="diff")
     parts.append(f"<details><summary>The difference{cut}</summary>\n\n{block}\n\n</details>")
@@ -39,6 +46,12 @@ def wanted(note: Note) -> str:
         "`/tgs retry <notes>` drops it and builds it again. Nothing runs meanwhile."
     )
     return "\n\n".join(parts)
+
+
+def _doubt(line: str) -> Doubt | None:
+    kind, _, where = line.partition(": ")
+    found = next((one for one in DoubtKind if one.value == kind), None)
+    return Doubt(found, where) if found is not None else None
 
 
 def _number(note: Note, name: str) -> int:

@@ -13,7 +13,6 @@ from aiohttp import web
 from bot.domain.attempt import Attempt, ShownResult, WorkerReport
 from bot.domain.identity import RunIdentity
 from bot.domain.model import FailureReason
-from bot.domain.sanitise import redact, visible
 from bot.protocols.clock import Clock
 from bot.publishing import Publishing
 from bot.run_service import RunService
@@ -29,7 +28,7 @@ from bot.web.api.run_forms import (
     RefusedBody,
     WithheldBody,
 )
-from bot.web.api.run_words import MAX_REPORT, doubts_told, reason_of, told
+from bot.web.api.run_words import MAX_REPORT, difference_told, doubts_told, reason_of, told
 from bot.web.oidc import OidcVerifier
 
 
@@ -122,7 +121,7 @@ class PublishingApi:
             bundle_digest=body.bundle_digest,
             doubts=doubts_told(body.doubts, gate.doubts if gate is not None else ()),
         )
-        shown = ShownResult(redact(visible(body.diff)), body.files, body.insertions, body.deletions)
+        shown = ShownResult(difference_told(body.diff), body.files, body.insertions, body.deletions)
         await self._publishing.withhold(attempt, report, shown)
         return answer({})
 

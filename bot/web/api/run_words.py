@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bot.domain.attempt import MAX_SHOWN_DIFF
 from bot.domain.doubts import MAX_DOUBTS, Doubt
 from bot.domain.model import FailureReason
 from bot.domain.questions import AskedQuestion, Choice
-from bot.domain.sanitise import for_comment, redact, visible
+from bot.domain.sanitise import for_comment, redact, spelled_out, visible
 from bot.domain.usage import Usage
 from bot.web.api.problems import ApiProblem, Code
 from bot.web.api.run_forms import DoubtBody, QuestionBody, UsageBody
@@ -80,6 +81,11 @@ def reason_of(text: str | None) -> FailureReason | None:
 
 def _kept(text: str) -> str:
     return redact(visible(text)).strip()
+
+
+def difference_told(diff: str) -> str:
+    """A difference as somebody sees it who decides whether it may be pushed: nothing of it is hidden but secrets."""
+    return redact(visible(spelled_out(diff)))[:MAX_SHOWN_DIFF]
 
 
 def told(text: str) -> str:
