@@ -95,12 +95,15 @@ def records_of(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
 
 
 def _waiting_elsewhere(tx: Ledger, item: Item, policy: Policy) -> tuple[tuple[int, datetime | None], ...]:
-    """The other items that wait for an answer of the same person, each with the time of its last reminder."""
+    """The other items that wait for an answer or a look of the same person, each with its last reminder's time."""
     person, found = addressee(item, policy), dict[int, datetime | None]()
     for question in tx.waiting_questions(item.key.repo_key):
         other = tx.item(question.key) if question.key != item.key else None
         if other is not None and question.status is QuestionStatus.OPEN and addressee(other, policy) == person:
             found[question.key.number] = question.reminded_at
+    for other in tx.items(item.key.repo_key, states=(ItemState.NEEDS_INPUT.value,)):
+        if other.key != item.key and other.withheld is not None and addressee(other, policy) == person:
+            found[other.key.number] = other.withheld.reminded_at
     return tuple(sorted(found.items()))
 
 

@@ -21,6 +21,7 @@ from bot.domain.lifecycle import ItemEvent
 from bot.domain.looking import drop_withheld
 from bot.domain.model import FailureReason, ItemState
 from bot.domain.obey import decline, obey
+from bot.domain.patience import mind_look
 from bot.domain.policy_model import Policy
 from bot.domain.projection import project
 from bot.domain.review import finish, follow_pull, link_head
@@ -52,6 +53,7 @@ def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
     obey(draft, policy)
     read_labels(draft, policy)
     mind_questions(draft, policy)
+    mind_look(draft, policy)
     recheck_snapshot(draft, policy)
     follow_thought(draft)
     pursue(draft, policy)

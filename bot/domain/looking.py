@@ -17,7 +17,7 @@ from bot.domain.model import FailureReason, ItemState, Person, Withheld
 from bot.domain.notes import NoteCode, note
 from bot.domain.permissions import Capability, needed
 from bot.domain.policy_model import Policy
-from bot.domain.questions import addressee
+from bot.domain.questions import REMINDERS, addressee
 from bot.domain.sanitise import one_line
 
 
@@ -38,6 +38,7 @@ def await_look(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRep
         position=None,
         withheld=Withheld(attempt.id, report.bundle_digest, draft.now, attempt.base_sha, shown.workflows),
     )
+    draft.at(draft.now + REMINDERS[0])
     draft.say(
         f"look:{attempt.id}",
         note(

@@ -85,6 +85,7 @@ class ItemMemory:
     pull: int | None = None
     pull_author: int | None = None
     generation: int = 0
+    withheld: bool = False
     attempt: AttemptMemory | None = None
 
 
@@ -132,6 +133,7 @@ def of_item(item: Item, attempt: Attempt | None) -> str:
         lf=[failure.reason.value, failure.detail[:MAX_WORDS], _seconds(failure.at)] if failure is not None else None,
         pr=[pull.number, pull.author] if pull is not None else None,
         g=item.projection.status_generation,
+        w=(item.withheld is not None) or None,
         a=_attempt(attempt),
     )
 
@@ -249,6 +251,7 @@ def _item(found: dict[str, Any]) -> ItemMemory:
         pull=pull,
         pull_author=author,
         generation=int(found.get("g", 0)),
+        withheld=bool(found.get("w")),
         attempt=_remembered(found["a"]) if found.get("a") else None,
     )
 

@@ -277,6 +277,8 @@ class Withheld:
     base_sha: str | None = None
     workflows: tuple[str, ...] = ()
     seen_by: Person | None = None
+    reminded: int = 0
+    reminded_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

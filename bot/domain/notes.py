@@ -41,6 +41,7 @@ class NoteCode(StrEnum):
     # a person must act
     QUESTION = "question"
     LOOK = "look"
+    LOOK_REMINDER = "look_reminder"
     REMINDER = "reminder"
     FAILED = "failed"
     CI_FAILED = "ci_failed"

@@ -1,4 +1,4 @@
-"""How long the bot waits for an answer: reminders, the deadline, and time that stands still.
+"""How long the bot waits for an answer or a look: reminders, the deadline, and time that stands still.
 
 Promises: time stands still while the item is held, a person has it, or the repository is paused. One comment reminds
 of everything that waits for the same person, and nobody is reminded twice within a day. When time is over the item
@@ -14,9 +14,11 @@ from datetime import datetime
 from bot.domain.draft import BOT, Draft
 from bot.domain.model import ItemState
 from bot.domain.notes import NoteCode, note
+from bot.domain.permissions import Capability, needed
 from bot.domain.policy_model import Policy
 from bot.domain.questions import (
     DIGEST,
+    REMINDERS,
     Question,
     QuestionStatus,
     addressee,
@@ -51,6 +53,45 @@ def mind_time(draft: Draft, policy: Policy) -> None:
     draft.at(due)
 
 
+def mind_look(draft: Draft, policy: Policy) -> None:
+    """Remind of a result that waits for a look, when it is due. A look has no deadline: nothing waits behind it."""
+    item = draft.item
+    if item is None or item.withheld is None or item.state is not ItemState.NEEDS_INPUT:
+        return
+    if _still_since(draft) is not None:
+        return
+    waits, count = item.withheld, item.withheld.reminded
+    while count < len(REMINDERS) and draft.now >= waits.since + REMINDERS[count]:
+        count += 1
+    if count < len(REMINDERS):
+        draft.at(waits.since + REMINDERS[count])
+    if count == waits.reminded:
+        return
+    told = _told_elsewhere(draft)
+    draft.change(withheld=replace(waits, reminded=count, reminded_at=waits.reminded_at if told else draft.now))
+    if told:
+        return
+    draft.say(
+        f"look-again:{waits.attempt}:{count}",
+        note(
+            NoteCode.LOOK_REMINDER,
+            approver=addressee(item, policy),
+            role=needed(Capability.APPROVE, policy.roles).name.lower(),
+            since=waits.since.isoformat(),
+            others=_others(draft),
+        ),
+    )
+
+
+def _told_elsewhere(draft: Draft) -> bool:
+    """Whether the same person was reminded within the last day on another item, and told of this one there."""
+    return any(at is not None and draft.now - at < DIGEST for _, at in draft.facts.others_waiting)
+
+
+def _others(draft: Draft) -> str | None:
+    return ", ".join(f"#{number}" for number, _ in draft.facts.others_waiting) or None
+
+
 def _still_since(draft: Draft) -> datetime | None:
     """Since when the time stands still; None: it runs."""
     item, pause = draft.item, draft.repo.pause
@@ -69,7 +110,7 @@ def _remind(draft: Draft, policy: Policy, waiting: Sequence[Question]) -> None:
     count = first.reminded
     while (due := due_reminder(replace(first, reminded=count))) is not None and draft.now >= due:
         count += 1
-    told = [at for _, at in draft.facts.others_waiting if at is not None and draft.now - at < DIGEST]
+    told = _told_elsewhere(draft)
     for question in waiting:
         at = question.reminded_at if told else draft.now
         draft.put_question(replace(question, reminded=count, reminded_at=at))
@@ -83,7 +124,7 @@ def _remind(draft: Draft, policy: Policy, waiting: Sequence[Question]) -> None:
             approver=addressee(draft.item, policy),
             questions=to_text(waiting),
             since=first.asked_at.isoformat(),
-            others=", ".join(f"#{number}" for number, _ in draft.facts.others_waiting) or None,
+            others=_others(draft),
             until=deadline.isoformat() if deadline is not None else None,
         ),
     )

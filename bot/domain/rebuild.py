@@ -70,6 +70,7 @@ class Because(StrEnum):
     SILENT = "its worker is not known to be alive"
     QUESTION = "its question"
     QUESTION_LOST = "its question was lost"
+    RESULT_LOST = "its result that waited for a look was lost and is made again"
     NO_PULL = "its pull request was not found"
     NOT_APPROVED = "who approved it is not known"
 
@@ -145,7 +146,8 @@ def rebuild(seen: Sighting, repo: RepoRecord, policy: Policy, now: datetime) -> 
         # The conversation is gone with the ledger: the agent begins again, with question and answer in its prompt.
         why.append(Because.QUESTION)
     elif state is ItemState.NEEDS_INPUT:
-        why.append(Because.QUESTION_LOST)
+        waited = seen.memory is not None and seen.memory.withheld
+        why.append(Because.RESULT_LOST if waited else Because.QUESTION_LOST)
         state = ItemState.IN_PROGRESS
     if state is ItemState.IN_REVIEW and pull is None:
         why.append(Because.NO_PULL)

@@ -97,6 +97,7 @@ def type_of(code: NoteCode) -> MessageType:
         case (
             NoteCode.QUESTION
             | NoteCode.LOOK
+            | NoteCode.LOOK_REMINDER
             | NoteCode.REMINDER
             | NoteCode.FAILED
             | NoteCode.CI_FAILED

@@ -12,7 +12,7 @@ from bot.domain.doubts import Doubt, DoubtKind
 from bot.domain.notes import Note
 from bot.domain.sanitise import code_block, code_span, for_inline
 from bot.texts import doubts
-from bot.texts.phrases import address, listing, plural
+from bot.texts.phrases import address, at, listing, plural
 
 MAX_DOUBTS: Final = 10
 """Doubts that are listed; who finds ten has looked."""
@@ -46,6 +46,18 @@ def wanted(note: Note) -> str:
         "`/tgs retry <notes>` drops it and builds it again. Nothing runs meanwhile."
     )
     return "\n\n".join(parts)
+
+
+def reminder(note: Note) -> str:
+    """Nobody has looked yet."""
+    since = f" since {at(note.get('since'))}" if note.get("since") else ""
+    other = f" Also waiting for you: {note.get('others')}." if note.get("others") else ""
+    role = for_inline(note.get("role")) or "maintain"
+    return address(
+        note.get("approver"),
+        f"a finished result waits here{since} for somebody with the role {role} or higher to look at it; the "
+        f"difference stands in an earlier comment. `/tgs publish` pushes it, `/tgs reject <notes>` drops it.{other}",
+    )
 
 
 def _doubt(line: str) -> Doubt | None:

@@ -89,6 +89,8 @@ def _words(note: Note, context: RenderContext) -> str:
             return questions.asked(note)
         case NoteCode.LOOK:
             return look.wanted(note)
+        case NoteCode.LOOK_REMINDER:
+            return look.reminder(note)
         case NoteCode.REMINDER:
             return questions.reminder(note)
         case NoteCode.FAILED:

@@ -10,7 +10,8 @@ from typing import Any
 
 from bot.domain.attempt import Outcome
 from bot.localhub.actions_model import Conclusion
-from tests.scenarios.steps import item_of, last_attempt, say, scene, text_of, why
+from tests.scenarios.steps import DAY, HOUR, MINUTE, item_of, last_attempt, running, say, scene, text_of, why
+from tests.scenarios.test_a_lost_ledger_is_rebuilt import lose
 from tests.world import RunByHand, World
 
 WORK = b"# v2 git bundle\nnot judged here, the gate has tests of its own\n"
@@ -211,3 +212,52 @@ async def test_where_no_secret_is_at_risk_or_the_policy_says_so_nobody_is_asked(
     assert await passes(tmp_path / "nothing", None, "outsiders")
     assert await passes(tmp_path / "insider", LEAKY, "outsiders", insider=True)
     assert not await passes(tmp_path / "ask", LEAKY, "ask", insider=True)
+
+
+async def test_a_look_that_nobody_takes_is_reminded_of_after_a_day_and_after_three_and_then_no_more(
+    tmp_path: Path,
+) -> None:
+    async with place(tmp_path) as world:
+        number = await waiting(world)
+        world.bot_said(number)
+        await world.after(23 * HOUR)
+        assert world.bot_said(number) == []
+        await world.after(2 * HOUR)
+        (said,) = world.bot_said(number)
+        assert said.startswith("@maria: A finished result waits here since 2026-11-02 09:00 UTC for somebody")
+        assert "`/tgs publish` pushes it" in said
+        await say(world, number, "/tgs hold not now")
+        await world.after(3 * DAY)
+        assert world.bot_said(number) == [], "what is held is not asked for"
+        assert any("waits here since" in words for words in await say(world, number, "/tgs unhold"))
+        await world.after(7 * DAY)
+        assert (world.bot_said(number), world.state(number)) == ([], "needs-input")
+        await say(world, number, "/tgs publish")
+        assert world.state(number) == "in-progress"
+
+
+async def test_a_look_and_a_question_that_wait_for_the_same_person_are_one_reminder(tmp_path: Path) -> None:
+    async with place(tmp_path) as world:
+        first = await waiting(world)
+        second = await running(world, "Add a farewell")
+        await world.run().ask({"id": "name", "text": "Which name?"})
+        world.bot_said(first), world.bot_said(second)
+        await world.after(26 * HOUR)
+        (said,) = [*world.bot_said(first), *world.bot_said(second)]
+        assert f"Also waiting for you: #{first}." in said or f"Also waiting for you: #{second}." in said
+        await world.after(2 * DAY)
+        assert len([*world.bot_said(first), *world.bot_said(second)]) == 1
+
+
+async def test_a_result_that_was_lost_with_the_ledger_is_said_to_be_and_made_again(tmp_path: Path) -> None:
+    async with place(tmp_path) as world:
+        number = await waiting(world)
+        world.bot_said(number)
+        await lose(world)
+        events = await world.parts.store.read(lambda tx: tx.events_after([world.repo_key], 0, 100, number))
+        [rebuilt] = [event.line for event in events if event.line.kind == "rebuilt"]
+        assert "its result that waited for a look was lost and is made again" in rebuilt.cause
+        assert len(await say(world, number, "/tgs publish")) == 1, "who looked is told that there is nothing any more"
+        await world.after(5 * MINUTE)
+        assert world.state(number) == "in-progress"
+        await world.run().start()
