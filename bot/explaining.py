@@ -23,4 +23,4 @@ class Explainer:
         facts = await self._observer.item(key)
         if facts is None:
             return (waiting(ReasonCode.NOT_TRACKED),)
-        return explain(Draft(facts, self._clock.now()), policy_of(facts.repo))
+        return explain(Draft(facts, self._clock.now()), policy_of(facts.repo), asked=True)

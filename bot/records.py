@@ -55,17 +55,13 @@ def records_of(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
     if item is not None and item.pull is not None:
         # Commands may be written on the pull request as well; they belong to the same item.
         intents += tx.open_intents(IssueKey(key.installation, key.repo, item.pull.number))
-    elif intents and any(other.pull is not None and other.pull.number == key.number for other in tx.items(repo.key)):
+    elif intents and tx.item_of_pull(repo.key, key.number) is not None:
         # They were written on the pull request of an item, whose own look carries them out.
         return None
     replied = frozenset(
         intent.actor.id for intent in intents if tx.has_replied(key, intent.actor.id, now - REPLY_PAUSE)
     )
-    queue: tuple[tuple[int, str], ...] = ()
-    if intents:
-        waiting = [other for other in tx.items(key.repo_key, states=[ItemState.READY.value]) if other.position]
-        waiting.sort(key=lambda other: other.position or 0)
-        queue = tuple((other.key.number, other.title) for other in waiting[:3])
+    queue = tuple(tx.first_in_queue(repo.key, 3)) if intents else ()
     session = tx.session_of(attempt.id) if attempt is not None and attempt.live else None
     own = (
         frozenset(known.id for known in tx.attempts(key) if not known.external) if attempt is not None else frozenset()

@@ -6,7 +6,7 @@ mirrored takes part in the scheduling of the same pass. Reads are conditional; a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -34,7 +34,7 @@ from bot.domain.policy import MAX_POLICY_CHARS, POLICY_PATH
 from bot.domain.policy_model import Policy
 from bot.domain.questions import QuestionStatus
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import schedule
+from bot.domain.schedule import NEAR, Told, place_told, schedule
 from bot.domain.survey import CHECK_AGAIN, ENVIRONMENTS, RepoChecks, check, checks_due, take_policy
 from bot.domain.thoughts import recognise
 from bot.errors import NotFound
@@ -63,6 +63,9 @@ MIRROR_WINDOW = timedelta(hours=1)
 
 REGULAR_FILES = frozenset({"100644", "100755"})
 """Git's modes of plain files; links are not followed."""
+
+TOLD_AT_ONCE = 200
+"""Items that are told their place in one unit, so that webhooks do not wait behind a long queue."""
 
 READ_ROUNDS = 3
 """Plans are read only when a decision needs them; deciding again after reading settles in two rounds."""
@@ -354,32 +357,42 @@ class RepoPass:
 
     async def _schedule(self, repo: RepoRecord, policy: Policy, now: datetime) -> datetime | None:
         backlog = await self._starter.backlog(repo, policy)
-        plan = schedule(backlog, policy, now)
+        plan = schedule(backlog, policy, now, near=NEAR)
         started = False
         for item in plan.start:
             result = await self._starter.start(repo, item, policy, Claimer(Worker(WorkerKind.ACTIONS, "actions")))
             if isinstance(result, NotClaimed):
-                await self._note_waiting([(item.key.number, result, 1)], repo)
+                await self._note_waiting(item.key, result)
             else:
                 started = True
 
-        def write(tx: Ledger) -> None:
-            for item, reasons, position in plan.waiting:
-                seen = tuple((reason.code, reason.params) for reason in reasons)
-                if tx.set_waiting(item.key, seen, position):
-                    tx.mark(item.key)
+        if started and plan.waiting:
+            return now  # the others are told their places when nothing more can start
+        news: dict[int, Told] = {
+            item.key.number: told
+            for item, reasons, place in plan.waiting
+            if backlog.told.get(item.key.number) != (told := (reasons, place_told(place)))
+        }
+        numbers = list(news)
+        for start in range(0, len(numbers), TOLD_AT_ONCE):
+            some = {number: news[number] for number in numbers[start : start + TOLD_AT_ONCE]}
+            await self._store.write(lambda tx, some=some: _tell(tx, repo.key, some))  # type: ignore[misc]
+        return plan.wake_at
 
-        if plan.waiting:
-            await self._store.write(write)
-        return now if started and plan.waiting else plan.wake_at
+    async def _note_waiting(self, key: IssueKey, why: NotClaimed) -> None:
+        """An item that could not be started after all is told why, as the first of the queue."""
+        reasons = why.reasons
 
-    async def _note_waiting(self, found: Sequence[tuple[int, NotClaimed, int]], repo: RepoRecord) -> None:
         def write(tx: Ledger) -> None:
-            for item in tx.items(repo.key, states=[ItemState.READY.value, ItemState.IN_PROGRESS.value]):
-                for number, result, position in found:
-                    if item.key.number == number:
-                        seen = tuple((reason.code, reason.params) for reason in result.reasons)
-                        if tx.set_waiting(item.key, seen, position):
-                            tx.mark(item.key)
+            state = tx.states_of(key.repo_key, [key.number]).get(key.number)
+            seen = tuple((reason.code, reason.params) for reason in reasons)
+            if state in {ItemState.READY, ItemState.IN_PROGRESS} and tx.set_waiting(key, seen, 1):
+                tx.mark(key)
 
         await self._store.write(write)
+
+
+def _tell(tx: Ledger, repo: RepoKey, told: Mapping[int, Told]) -> None:
+    tx.tell_places(repo, told)
+    for number in told:
+        tx.mark(IssueKey(repo.installation, repo.repo, number))

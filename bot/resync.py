@@ -11,15 +11,17 @@ webhook may come after the look, and its key is then known.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from bot.domain.commanded import Spoken, overheard
+from bot.domain.facts import IssueFacts
 from bot.domain.intents import Intent
 from bot.domain.labels import PROPOSED, READY
-from bot.domain.model import IssueKey
+from bot.domain.model import IssueKey, RepoKey
 from bot.domain.repository import RepoRecord
 from bot.errors import GitHubError, RateLimited, Suspended, Unavailable
 from bot.protocols.clock import Clock
@@ -32,6 +34,12 @@ LIST_LAG = timedelta(minutes=2)
 STALE_AFTER = timedelta(days=1)
 """After an outage, commands that were written while nobody listened are still carried out, but not for ever."""
 
+LOOK_ANYWAY = timedelta(days=1)
+"""What waits is looked at this often even if nothing seems to have changed, in case a list or its times were wrong."""
+
+LOOKED_ANYWAY = 10
+"""So many of those in one look at their repository: as many requests, however long the queue."""
+
 FIRST_SECOND = timedelta(seconds=1)
 """GitHub's times are whole seconds: what was written in the second in which we began to listen counts."""
 
@@ -40,7 +48,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    labelled: tuple[IssueKey, ...] = ()
+    labelled: tuple[IssueFacts, ...] | None = None
     spoken: tuple[Spoken, ...] = ()
 
 
@@ -78,11 +86,9 @@ class Resync:
         after = replace(repo, resync_asked_at=None, heard_until=max(heard, newest), listening_since=since)
 
         def write(tx: Ledger) -> RepoRecord:
-            keys = set(found.labelled) | {
-                item.key
-                for item in tx.items(repo.key)
-                if not item.terminal or (item.pull is not None and not item.branch_deleted)
-            }
+            keys = set(tx.unsettled(repo.key))
+            if found.labelled is not None:
+                keys |= _news(found.labelled, tx.resting(repo.key), repo.key, now)
             for spoken in found.spoken:
                 # What was written before anybody listened is nobody's command.
                 if repo.listening_since is None or spoken.edited or spoken.created_at >= repo.listening_since:
@@ -100,7 +106,7 @@ class Resync:
         """What cannot be read is left to the looks that need it, which say why; a limit ends this one."""
         try:
             labelled = [
-                issue.key
+                issue
                 for label in (READY, PROPOSED)
                 for issue in await self._github.issues_with_label(repo.key, label)
                 if issue.open
@@ -120,6 +126,26 @@ class Resync:
             return tx.repo(before.key) or after
 
         return await self._store.write(write)
+
+
+def _news(
+    labelled: Iterable[IssueFacts], resting: Mapping[int, datetime | None], repo: RepoKey, now: datetime
+) -> set[IssueKey]:
+    """Issues that are no items yet, items that their issue has changed since something pointed at it, and a few that
+    nothing has pointed at for long.
+
+    A long queue is not looked at one by one: that would be a request for each item, every ten minutes. What is listed
+    nowhere has lost its label. Our clock and GitHub's agree, or GitHub would not let us in.
+    """
+    there = {issue.key.number: issue for issue in labelled}
+    found = {number for number in resting if number not in there}
+    for number, issue in there.items():
+        touched = resting.get(number)
+        if touched is None or issue.updated_at + LIST_LAG > touched:
+            found.add(number)
+    old = sorted((at, number) for number, at in resting.items() if at is not None and at < now - LOOK_ANYWAY)
+    found.update(number for _, number in old[:LOOKED_ANYWAY])
+    return {IssueKey(repo.installation, repo.repo, number) for number in found}
 
 
 def _hear(tx: Ledger, spoken: Spoken) -> set[IssueKey]:

@@ -19,7 +19,7 @@ from bot.domain.explain import at_rest
 from bot.domain.facts import IssueFacts, Presence
 from bot.domain.labels import IntentLabel
 from bot.domain.locks import Lock, parse_lock
-from bot.domain.model import AttemptId, IssueKey, Item, ItemState, RepoKey, Role, Waiting
+from bot.domain.model import TERMINAL_STATES, AttemptId, IssueKey, Item, ItemState, RepoKey, Role, Waiting
 from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
@@ -32,6 +32,7 @@ from bot.policies import policy_of
 from bot.protocols.clock import Clock, Ids
 from bot.protocols.github import GitHub
 from bot.protocols.ledger import Ledger, Store
+from bot.queued import Queues
 
 log = structlog.get_logger(__name__)
 
@@ -72,25 +73,34 @@ class Starter:
         self._metrics = metrics
         self._disabled = disabled
         self._deployment_limit = deployment_limit
+        self._queues = Queues()
 
     async def backlog(self, repo: RepoRecord, policy: Policy) -> Backlog:
-        """What a scheduling pass needs, from the ledger; dependencies are read from GitHub."""
+        """What a scheduling pass needs, from the ledger; dependencies that are no items are read from GitHub."""
         now = self._clock.now()
+        limit = self._deployment_limit
         backlog = await self._store.read(
-            lambda tx: read_backlog(tx, repo, now, disabled=self._disabled, deployment_limit=self._deployment_limit)
+            lambda tx: read_backlog(tx, repo, now, self._queues, disabled=self._disabled, deployment_limit=limit)
         )
         wanted = {number for item in backlog.items for number in item.spec.depends_on}
         if not wanted:
             return backlog
-        blocking = {number for number in wanted if not await self._satisfied(repo.key, number)}
+        states = await self._store.read(lambda tx: tx.states_of(repo.key, wanted))
+        blocking = {number for number in wanted if not await self._satisfied(repo.key, number, states.get(number))}
         by_item = {
-            item.key.number: tuple(number for number in item.spec.depends_on if number in blocking)
+            item.key.number: open_
             for item in backlog.items
+            if (open_ := tuple(number for number in item.spec.depends_on if number in blocking))
         }
         return replace(backlog, open_dependencies=by_item)
 
-    async def _satisfied(self, key: RepoKey, number: int) -> bool:
-        """A dependency is met when its issue is closed as completed; not planned means it will never be."""
+    async def _satisfied(self, key: RepoKey, number: int, state: ItemState | None) -> bool:
+        """A dependency is met when its issue is closed as completed; not planned means it will never be.
+
+        Of an item that is not over nobody needs to ask: in a long queue that would be many requests for each event.
+        """
+        if state is not None and state not in TERMINAL_STATES:
+            return False
         presence, issue = await self._github.issue(IssueKey(key.installation, key.repo, number))
         if issue is None:
             return presence is Presence.DELETED
@@ -98,6 +108,10 @@ class Starter:
 
     async def start(self, repo: RepoRecord, item: Item, policy: Policy, claimer: Claimer) -> Claimed | NotClaimed:
         """Re-read, then claim. `NotClaimed` says why not; the item's own pass deals with what changed."""
+        # A queue is remembered without the texts that were approved.
+        key = item.key
+        known = await self._store.read(lambda tx: tx.item(key))
+        item = known if known is not None else item
         why = await self._changed(repo, item, policy)
         if why is not None:
             await self._store.write(lambda tx: tx.mark(item.key))
@@ -223,7 +237,13 @@ def not_as_approved(item: Item, issue: IssueFacts) -> Waiting | None:
 
 
 def read_backlog(
-    tx: Ledger, repo: RepoRecord, now: datetime, *, disabled: bool, deployment_limit: int | None = None
+    tx: Ledger,
+    repo: RepoRecord,
+    now: datetime,
+    queues: Queues,
+    *,
+    disabled: bool,
+    deployment_limit: int | None = None,
 ) -> Backlog:
     """The ledger's part of a scheduling pass."""
     free = [
@@ -231,14 +251,16 @@ def read_backlog(
         for worker in tx.workers(repo.key.installation, since=now - MISSED_HEARTBEATS)
         if worker.draining_since is None and _serves(tx, worker, repo.key, now)
     ]
-    items = tx.items(repo.key, states=[ItemState.READY.value, ItemState.IN_PROGRESS.value, ItemState.IN_REVIEW.value])
+    items, told = queues.read(tx, repo.key)
     day = budget.day_start(now)
     return Backlog(
         repo=tx.repo(repo.key) or repo,
-        items=tuple(item for item in items if item.state is not ItemState.IN_REVIEW),
+        items=items,
+        in_order=True,
+        told=told,
         live=tuple(tx.live_attempts(repo.key)),
         held_locks=tuple((_lock(row.path, row.mode), row.issue) for row in tx.locks(repo.key)),
-        in_review=sum(1 for item in items if item.state is ItemState.IN_REVIEW),
+        in_review=tx.count_in_review(repo.key),
         dispatches_today=tx.count_dispatches(repo.key, now - DISPATCH_WINDOW),
         open_dependencies={},
         disabled=disabled,

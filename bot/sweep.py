@@ -226,20 +226,20 @@ class Sweep:
 
 
 def mark_everything(tx: Ledger, now: datetime) -> None:
-    """Marks every active repository, to be looked through, and every item in it that is not over."""
+    """Marks every active repository, to be looked through, and every item in it that may change without its issue."""
     for repo in tx.repos():
         if not repo.active:
             continue
         resync.ask(tx, repo, now)
-        for item in tx.items(repo.key):
-            if not item.terminal or (item.pull is not None and not item.branch_deleted):
-                tx.touch(item.key)
+        for key in tx.unsettled(repo.key):
+            tx.touch(key)
 
 
 def mark_hot(tx: Ledger, now: datetime) -> None:
     """Marks the repositories with an attempt that is alive."""
-    for repo in tx.repos():
-        if repo.active and not repo.archived and tx.live_attempts(repo.key):
+    for key in tx.repos_at_work():
+        repo = tx.repo(key)
+        if repo is not None and repo.active and not repo.archived:
             resync.ask(tx, repo, now)
 
 

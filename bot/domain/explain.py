@@ -12,17 +12,23 @@ from bot.domain.permissions import Capability, needed
 from bot.domain.policy_model import Policy
 from bot.domain.questions import Question, QuestionStatus, addressee, latest_round
 from bot.domain.reasons import ReasonCode, waiting
+from bot.domain.schedule import far, repo_blockers
 
-_KNOWN_AT_ONCE = frozenset({ReasonCode.HELD, ReasonCode.HUMAN_OWNED, ReasonCode.FUSE})
+_KNOWN_ANYWAY = frozenset({ReasonCode.HELD, ReasonCode.HUMAN_OWNED, ReasonCode.FUSE, ReasonCode.QUEUED})
 """Reasons that the item itself knows better than the last scheduling pass."""
 
 
-def explain(draft: Draft, policy: Policy) -> tuple[Waiting, ...]:
-    """The reasons for the state that the item has in this draft."""
+def explain(draft: Draft, policy: Policy, *, asked: bool = False) -> tuple[Waiting, ...]:
+    """The reasons for the state that the item has in this draft.
+
+    `asked`: a person wants to know now. What is always shown leaves out what keeps the whole repository waiting where
+    an item is far behind in the queue.
+    """
     item = draft.item
     if item is None:
         return (waiting(ReasonCode.NOT_TRACKED),)
-    return (*_blown(item), *_of_state(draft, item, policy))
+    whole = repo_blockers(draft.repo, policy, draft.now) if asked and far(item.position) else ()
+    return (*_blown(item), *whole, *_of_state(draft, item, policy))
 
 
 def _blown(item: Item) -> tuple[Waiting, ...]:
@@ -130,7 +136,7 @@ def _queued(item: Item) -> tuple[Waiting, ...]:
     """What the last scheduling pass said, with what has become known since then in front."""
     owned = (waiting(ReasonCode.HUMAN_OWNED),) if item.human_owned else ()
     fresh = (*owned, *_held(item))
-    rest = fresh + tuple(reason for reason in item.waiting if reason.code not in _KNOWN_AT_ONCE)
+    rest = fresh + tuple(reason for reason in item.waiting if reason.code not in _KNOWN_ANYWAY)
     # The place in the queue stands in the headline already; it is a reason only when there is no other.
     return rest or (waiting(ReasonCode.QUEUED, position=item.position if item.position is not None else ""),)
 

@@ -2,14 +2,20 @@
 
 Order: expedited by a maintainer, then answered and interrupted work (finishing comes before starting), then priority,
 then how long it has been ready, then the number. The order is strict: an item that must wait does not block the
-next one unless they want the same path. The decision is advice: `bot/claims.py` checks capacity and locks once more
+next one unless they want the same path.
+
+What is told of items far behind in a long queue does not change with every start, or each start would cost an edit of
+every comment: the first `NEAR` know their place and all that they wait for, the others a bound of their place and what
+concerns them alone.
+
+The decision is advice: `bot/claims.py` checks capacity and locks once more
 inside the transaction that opens the attempt, so two passes can never start one item or overlapping items twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -23,6 +29,9 @@ from bot.domain.reasons import ReasonCode, waiting
 from bot.domain.repository import RepoRecord
 from bot.domain.workers import DISPATCHER, Taker, able
 
+Told = tuple[tuple[Waiting, ...], int | None]
+"""The reasons and the place that an item was told."""
+
 DISPATCH_WINDOW = timedelta(days=1)
 """The ceiling on runs counts over the last day."""
 
@@ -30,9 +39,22 @@ HEADSTART = timedelta(seconds=60)
 """With `workers: pull_first` an item is kept this long for a free worker; it asks every half minute at the latest."""
 
 
+NEAR = 5
+"""So many items of a queue are told their place. People look at what comes next, and each edit is a request."""
+
+FAR = (6, 21, 101, 1_001)
+"""Places that the others are told: theirs is this one or a later one. Few, for each is passed by one item per start."""
+
+IN_LINE = (waiting(ReasonCode.QUEUED),)
+"""What an item far behind waits for, if nothing concerns it alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What one scheduling pass knows of one repository. `free_workers`: what each free pull worker can do."""
+    """What one scheduling pass knows of one repository. `free_workers`: what each free pull worker can do.
+
+    `in_order`: the items are in the order of the queue already. `told`: number → what is stored of its wait.
+    """
 
     repo: RepoRecord
     items: Sequence[Item]
@@ -44,11 +66,13 @@ class Backlog:
     disabled: bool = False
     free_workers: Sequence[tuple[str, ...]] = ()
     spent: money.Spent = money.NOTHING_SPENT
+    in_order: bool = False
+    told: Mapping[int, Told] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`start`: to be claimed now, in this order. `waiting`: number → (reasons, position in the queue)."""
+    """`start`: to be claimed now, in this order. `waiting`: item, its reasons, its place in the queue."""
 
     start: tuple[Item, ...]
     waiting: tuple[tuple[Item, tuple[Waiting, ...], int], ...]
@@ -69,14 +93,34 @@ def order(item: Item) -> tuple[int, int, int, datetime, int]:
 
 def schedulable(item: Item, live: frozenset[int]) -> bool:
     """Ready items, and items in progress whose attempt ended and shall be tried again."""
-    return item.state in {ItemState.READY, ItemState.IN_PROGRESS} and item.key.number not in live
+    return item.state in _TO_START and item.key.number not in live
 
 
-def schedule(backlog: Backlog, policy: Policy, now: datetime, taker: Taker = DISPATCHER) -> Plan:
-    """Choose for this taker; every item that is not chosen gets at least one reason."""
+_TO_START = frozenset({ItemState.READY, ItemState.IN_PROGRESS})
+
+
+def place_told(place: int) -> int:
+    """The place that an item is told: its own, or the one that it has at least."""
+    return place if place <= NEAR else max(bound for bound in FAR if bound <= place)
+
+
+def far(place: int | None) -> bool:
+    """Whether a place that was told is a bound."""
+    return place is not None and place > NEAR
+
+
+def schedule(
+    backlog: Backlog, policy: Policy, now: datetime, taker: Taker = DISPATCHER, *, near: int | None = None
+) -> Plan:
+    """Choose for this taker; every item that is not chosen gets at least one reason.
+
+    With `near`, once nothing more can start, the items behind that place get only the reasons that are their own.
+    """
     live = frozenset(attempt.key.number for attempt in backlog.live)
-    queue = sorted((item for item in backlog.items if schedulable(item, live)), key=order)
-    blockers = _repo_blockers(backlog, policy, now)
+    queue = [item for item in backlog.items if schedulable(item, live)]
+    if not backlog.in_order:
+        queue.sort(key=order)
+    blockers = repo_blockers(backlog.repo, policy, now, disabled=backlog.disabled)
     slots = policy.max_parallel - len(backlog.live)
     held = Held(backlog.held_locks)
     prices = _Prices(taker, backlog, policy)
@@ -89,9 +133,12 @@ def schedule(backlog: Backlog, policy: Policy, now: datetime, taker: Taker = DIS
     # Work that waits (for a person, for its back-off) is not counted: it must not block the others.
     unreviewed = backlog.in_review + len(backlog.live)
     for position, item in enumerate(queue, start=1):
-        reasons = [*blockers, *_item_blockers(item, backlog, held, policy, now)]
         if item.not_before is not None and item.not_before > now:
             wake = item.not_before if wake is None else min(wake, item.not_before)
+        if near is not None and position > near and (blockers or len(start) >= min(slots, runs_left)):
+            waits.append((item, _own_reasons(item, backlog, policy, now, taker), position))
+            continue
+        reasons = [*blockers, *_item_blockers(item, backlog, held, policy, now)]
         closed = gate(item, policy, taker.kind)
         if closed is not None:
             reasons.append(closed)
@@ -197,10 +244,32 @@ def _not_for(
             assert_never(taker.kind)
 
 
-def _repo_blockers(backlog: Backlog, policy: Policy, now: datetime) -> list[Waiting]:
-    repo = backlog.repo
+def _own_reasons(item: Item, backlog: Backlog, policy: Policy, now: datetime, taker: Taker) -> tuple[Waiting, ...]:
+    """What an item far behind waits for that concerns it alone."""
+    if not (
+        item.held_by is not None
+        or item.human_owned
+        or item.projection.blown_at is not None
+        or item.not_before is not None
+        or item.key.number in backlog.open_dependencies
+        or item.spec.needs
+        or policy.require_approval
+    ):
+        return IN_LINE  # almost all of a long queue
+    found = _of_item(item, backlog, now)
+    closed = gate(item, policy, taker.kind)
+    if closed is not None:
+        found.append(closed)
+    kept = _not_for(taker, item, backlog, policy, now) if item.spec.needs else None
+    if kept is not None:
+        found.append(kept[0])
+    return tuple(found) or IN_LINE
+
+
+def repo_blockers(repo: RepoRecord, policy: Policy, now: datetime, *, disabled: bool = False) -> list[Waiting]:
+    """What keeps every item of the repository from being started."""
     found: list[Waiting] = []
-    if backlog.disabled or not policy.enabled:
+    if disabled or not policy.enabled:
         found.append(waiting(ReasonCode.DISABLED))
     if repo.archived:
         found.append(waiting(ReasonCode.ARCHIVED))
@@ -231,6 +300,15 @@ def gate(item: Item, policy: Policy, kind: WorkerKind) -> Waiting | None:
 
 
 def _item_blockers(item: Item, backlog: Backlog, held: Held, policy: Policy, now: datetime) -> list[Waiting]:
+    found = _of_item(item, backlog, now)
+    found.extend(
+        waiting(ReasonCode.LOCKS, path=path, number=number)
+        for path, number in held.against(wanted_locks(item, policy), item.key.number)
+    )
+    return found
+
+
+def _of_item(item: Item, backlog: Backlog, now: datetime) -> list[Waiting]:
     found: list[Waiting] = []
     if item.human_owned:
         found.append(waiting(ReasonCode.HUMAN_OWNED))
@@ -243,9 +321,5 @@ def _item_blockers(item: Item, backlog: Backlog, held: Held, policy: Policy, now
         found.append(waiting(ReasonCode.NOT_BEFORE, at=item.not_before.isoformat(), why=why))
     found.extend(
         waiting(ReasonCode.DEPENDS_ON, number=number) for number in backlog.open_dependencies.get(item.key.number, ())
-    )
-    found.extend(
-        waiting(ReasonCode.LOCKS, path=path, number=number)
-        for path, number in held.against(wanted_locks(item, policy), item.key.number)
     )
     return found

@@ -333,11 +333,11 @@ def _next(ask: Ask) -> Answer:
 
 
 def _why(ask: Ask) -> Answer:
-    return Note(NoteCode.WHY, _state_params(ask), explain(ask.draft, ask.policy))
+    return Note(NoteCode.WHY, _state_params(ask), explain(ask.draft, ask.policy, asked=True))
 
 
 def _status(ask: Ask) -> Answer:
-    return Note(NoteCode.STATUS, _state_params(ask), explain(ask.draft, ask.policy))
+    return Note(NoteCode.STATUS, _state_params(ask), explain(ask.draft, ask.policy, asked=True))
 
 
 def _state_params(ask: Ask) -> tuple[tuple[str, str], ...]:

@@ -17,9 +17,10 @@ from bot.domain.carried import Carried
 from bot.domain.incidents import Cause, Incident, Sighting
 from bot.domain.intake import Intake
 from bot.domain.intents import Intent
-from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, Key, RepoKey
+from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, ItemState, Key, RepoKey
 from bot.domain.questions import Question, Steer
 from bot.domain.repository import RepoRecord
+from bot.domain.schedule import Told
 from bot.domain.sessions import SessionRecord
 from bot.domain.talk import Message, SenderType
 from bot.domain.workers import WorkerRecord, WorkerToken
@@ -111,6 +112,15 @@ class CarriedRow:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """What a scheduling pass reads of every item: whether it has changed, and what it was told."""
+
+    number: int
+    revision: int
+    told: Told
+
+
 class DuplicateLiveAttempt(Exception):
     """The database refused a second live attempt of one item (unique index), or an attempt with a used fence."""
 
@@ -146,11 +156,42 @@ class Ledger(Protocol):
         """Stores what the scheduling pass saw (no revision; last pass wins). True when it differs from before."""
         ...
 
+    # whole queues
+    def queue_rows(self, repo: RepoKey) -> list[QueueRow]:
+        """What is queued or being worked on, in no order."""
+        ...
+
+    def items_numbered(self, repo: RepoKey, numbers: Collection[int]) -> list[Item]: ...
+    def states_of(self, repo: RepoKey, numbers: Collection[int]) -> dict[int, ItemState]:
+        """The states of those of these issues that are items."""
+        ...
+
+    def count_in_review(self, repo: RepoKey) -> int: ...
+    def first_in_queue(self, repo: RepoKey, count: int) -> list[tuple[int, str]]:
+        """Number and title of the first ready items by the place that they were told."""
+        ...
+
+    def tell_places(self, repo: RepoKey, told: Mapping[int, Told]) -> None:
+        """Stores what a scheduling pass saw (no revision; the last pass wins)."""
+        ...
+
+    def unsettled(self, repo: RepoKey) -> list[IssueKey]:
+        """Items that may change without their issue: under way, in review, or over with a branch that is left."""
+        ...
+
+    def resting(self, repo: RepoKey) -> dict[int, datetime | None]:
+        """Items that only their issue can change, and when something last pointed at each."""
+        ...
+
     # attempts
     def attempt(self, id_: AttemptId) -> Attempt | None: ...
     def live_attempt(self, key: IssueKey) -> Attempt | None: ...
     def last_attempt(self, key: IssueKey) -> Attempt | None: ...
     def live_attempts(self, repo: RepoKey) -> list[Attempt]: ...
+    def repos_at_work(self) -> list[RepoKey]:
+        """The repositories in which an attempt is alive."""
+        ...
+
     def live_attempts_of(self, token: str) -> list[Attempt]:
         """What is held under a worker token, in whichever repository."""
         ...

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, literal_c
 
 from bot.domain.attempt import Attempt, AttemptPhase, Worker
 from bot.domain.intake import TouchKind
-from bot.domain.model import AttemptId, IssueKey, RepoKey
+from bot.domain.model import AttemptId, InstallationId, IssueKey, RepoId, RepoKey
 from bot.protocols.ledger import DuplicateLiveAttempt, LockRow
 from bot.store.dialect import insert_for, insert_new
 from bot.store.items import issue_key_of
@@ -153,6 +153,12 @@ class AttemptVerbs(Verbs):
 
     def live_attempts(self, repo: RepoKey) -> list[Attempt]:
         return [attempt_of(row) for row in self.connection.execute(_LIVE_ALL, given(repo))]
+
+    def repos_at_work(self) -> list[RepoKey]:
+        """The repositories in which an attempt is alive."""
+        query = select(attempts.c.installation, attempts.c.repo).where(LIVE).distinct()
+        rows = self.connection.execute(query.order_by(attempts.c.installation, attempts.c.repo))
+        return [RepoKey(InstallationId(row.installation), RepoId(row.repo)) for row in rows]
 
     def live_attempts_of(self, token: str) -> list[Attempt]:
         """What is held under a worker token, in whichever repository."""

@@ -19,6 +19,7 @@ from bot.store.keyrows import KeyVerbs
 from bot.store.messages import MessageVerbs
 from bot.store.outbox import HistoryVerbs, OutboxVerbs
 from bot.store.questions import CarriedVerbs, QuestionVerbs, SteerVerbs
+from bot.store.queued import QueueVerbs
 from bot.store.repos import RepoVerbs
 from bot.store.sessions import SessionVerbs
 from bot.store.spending import SpendingVerbs
@@ -31,6 +32,7 @@ from bot.store.workers import WorkerVerbs
 class SqlLedger(
     RepoVerbs,
     ItemVerbs,
+    QueueVerbs,
     AttemptVerbs,
     LockVerbs,
     SpendingVerbs,

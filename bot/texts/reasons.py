@@ -14,6 +14,7 @@ from bot.domain.reasons import ReasonCode, code_of
 from bot.domain.sanitise import code_span, for_inline
 from bot.texts import failures
 from bot.texts.phrases import at, issue, listing, name, reason_given, trouble
+from bot.texts.states import place
 
 
 def sentence(reason: Waiting) -> str:
@@ -163,8 +164,8 @@ def _moving(code: ReasonCode, given: Mapping[str, str]) -> str:
     pull = f" {issue(given['pull'])}" if given.get("pull") else ""
     match code:
         case ReasonCode.QUEUED:
-            position = given.get("position")
-            return f"It is number {for_inline(position)} in the queue." if position else "It is in the queue."
+            told = given.get("position", "")
+            return f"It is {place(int(told))} in the queue." if told.isdecimal() else "It is in the queue."
         case ReasonCode.CANCELLING:
             who = f" for {name(given['by'])}" if given.get("by") else ""
             return f"It is being stopped{who}{attempt}."

@@ -14,6 +14,7 @@ from bot.domain.commands import PREFIX
 from bot.domain.notes import Note
 from bot.domain.sanitise import code_span, for_comment, for_inline
 from bot.texts.phrases import address, at, issue, listing, name, reason_given
+from bot.texts.states import place
 
 Say = Callable[[Note], str]
 
@@ -23,7 +24,8 @@ def _pull(note: Note) -> str:
 
 
 def _position(note: Note) -> str:
-    return f" as number {for_inline(note.get('position'))}" if note.get("position") else ""
+    told = note.get("position")
+    return f" as {place(int(told))}" if told.isdecimal() else ""
 
 
 def _stopping(note: Note) -> str:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from bot.domain.model import Item, ItemState
+from bot.domain.schedule import far
 
 NAMES: Final = MappingProxyType(
     {
@@ -27,5 +28,10 @@ def headline(item: Item) -> str:
     if item.state is ItemState.NEEDS_INPUT and item.withheld is not None:
         return "Waits for a look"
     if item.state is ItemState.READY and item.position is not None:
-        return f"{name}, number {item.position} in the queue"
+        return f"{name}, {place(item.position)} in the queue"
     return name
+
+
+def place(told: int) -> str:
+    """A place in the queue as it was told: far behind it is a bound."""
+    return f"number {told} or later" if far(told) else f"number {told}"

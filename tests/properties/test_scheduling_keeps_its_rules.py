@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, ItemStat
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import Backlog, order, schedule
+from bot.domain.schedule import IN_LINE, Backlog, order, place_told, schedule
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
 REPO = RepoRecord(RepoKey(InstallationId(1), RepoId(2)), "o/r", 3, "main", True, preflight_ok=True)
@@ -125,3 +126,23 @@ def test_somebody_starts_when_nothing_stands_in_the_way(given_: tuple[Backlog, P
         if not (i.held_by or i.human_owned or i.not_before) and not backlog.open_dependencies.get(i.key.number)
     ]
     assert bool(plan.start) is bool(free)
+
+
+@settings(max_examples=60)
+@given(backlogs(), st.integers(0, 4))
+def test_who_is_far_behind_is_told_less_and_nothing_else_changes(given_: tuple[Backlog, Policy], near: int) -> None:
+    backlog, policy = given_
+    whole, short = schedule(backlog, policy, NOW), schedule(backlog, policy, NOW, near=near)
+    assert short.start == whole.start
+    assert [(i, place) for i, _, place in short.waiting] == [(i, place) for i, _, place in whole.waiting]
+    for (_, told, place), (_, reasons, _) in zip(short.waiting, whole.waiting, strict=True):
+        assert told == reasons if place <= near else told == IN_LINE or set(told) <= set(reasons)
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [(1, 1), (5, 5), (6, 6), (20, 6), (21, 21), (100, 21), (101, 101), (1_000, 101), (9_999, 1_001)],
+    ids=str,
+)
+def test_a_place_is_exact_in_front_and_a_bound_behind(place: int, told: int) -> None:
+    assert place_told(place) == told

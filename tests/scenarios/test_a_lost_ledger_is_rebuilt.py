@@ -45,13 +45,18 @@ from tests.world import AUTO_POLICY, World, new_world
 async def lose(world: World) -> None:
     """The database is gone; a new process starts with an empty one."""
     await world.stop_bot()
+    forget(world)
+    world.clock.advance(5 * MINUTE)
+    await world.start_bot()
+    await world.settle()
+
+
+def forget(world: World) -> None:
+    """The next process finds an empty database."""
     if tests.world.FRESH_DATABASE is not None:
         world.database_url = tests.world.FRESH_DATABASE()
     for file in (world.tmp / "data").glob("tgs.db*"):
         file.unlink()
-    world.clock.advance(5 * MINUTE)
-    await world.start_bot()
-    await world.settle()
 
 
 # --- at ten moments of an item's life ----------------------------------------------------------------
@@ -454,8 +459,7 @@ async def test_an_operator_sees_what_comes_back_before_the_server_works_with_it(
         unheard = "/tgs stop"
         await world.stop_bot()
         world.comment(number, unheard)
-        for file in (world.tmp / "data").glob("tgs.db*"):
-            file.unlink()
+        forget(world)
         world.clock.advance(datetime.now(UTC) - world.clock.now())
         settings = world.settings()
         for name, value in {
