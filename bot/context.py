@@ -16,6 +16,7 @@ from bot.domain.bundle import (
     ContextBundle,
     Identity,
     LeasePart,
+    OpinionPart,
     PreviousFailure,
     RepositoryPart,
     ResumePart,
@@ -25,6 +26,7 @@ from bot.domain.bundle import (
 from bot.domain.carried import Carried
 from bot.domain.going_on import hand_answers
 from bot.domain.model import Item
+from bot.domain.policy_model import Policy
 from bot.domain.questions import Question, QuestionStatus
 from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import for_prompt
@@ -103,6 +105,7 @@ async def context_bundle(store: Store, github: GitHub, attempt: Attempt, html_ur
             max_turns=policy.agent.max_turns,
             timeout_minutes=policy.agent.timeout_minutes,
         ),
+        opinion=_opinion(item, policy),
         previous_failures=tuple(
             PreviousFailure(
                 number=other.number, reason=other.failure.reason.value, detail=for_prompt(other.failure.detail)
@@ -121,6 +124,21 @@ async def context_bundle(store: Store, github: GitHub, attempt: Attempt, html_ur
             "heartbeat": f"/api/v1/attempts/{attempt.id}/heartbeat",
             "report": f"/api/v1/attempts/{attempt.id}/report",
         },
+    )
+
+
+def _opinion(item: Item, policy: Policy) -> OpinionPart | None:
+    """The second look that policy wants at some changes, or the plan at any; None: nobody does."""
+    wanted = policy.qa.second_opinion
+    if not wanted.paths and not item.spec.second_opinion:
+        return None
+    return OpinionPart(
+        paths=wanted.paths,
+        always=item.spec.second_opinion,
+        model=wanted.model,
+        command=wanted.command,
+        max_turns=wanted.max_turns,
+        budget_usd=wanted.budget,
     )
 
 

@@ -115,6 +115,8 @@ class Gauges:
             self._metrics.attempt_ended(
                 attempt.outcome, reason, (attempt.ended_at - attempt.claimed_at).total_seconds()
             )
+            if attempt.gate_report is not None and attempt.gate_report.opinion is not None:
+                self._metrics.second_opinions.labels(attempt.gate_report.opinion.outcome.value).inc()
             used = usage_of(attempt)
             if used is not None:
                 self._metrics.agent_used(used)

@@ -165,6 +165,12 @@ class Metrics:
         self.attempt_seconds = Histogram(
             "tgs_attempt_seconds", "From claim to end of an attempt.", ["outcome"], buckets=LONG, registry=r
         )
+        self.second_opinions = Counter(
+            "tgs_second_opinions",
+            "Second opinions that were wanted, by how they ended.",
+            ["outcome"],
+            registry=r,
+        )
         self.agent_turns = Counter("tgs_agent_turns", "Turns of agents in attempts that ended.", registry=r)
         self.agent_tokens = Counter("tgs_agent_tokens", "Tokens of agents by kind.", ["kind"], registry=r)
         self.agent_cost = Counter("tgs_agent_cost_usd", "What agents reported to have cost, in US dollars.", registry=r)

@@ -19,6 +19,7 @@ from bot.domain.attempting import LEASE, handed_in, lease_of
 from bot.domain.bundle import ContextBundle
 from bot.domain.identity import RunIdentity, RunSecret
 from bot.domain.model import AttemptId, Person, Role
+from bot.domain.opinion import OpinionNote
 from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.questions import Steer
 from bot.domain.repository import RepoRecord
@@ -274,6 +275,8 @@ class RunService:
                 after = replace(after, report=report)
             if after != attempt and tx.save_attempt(attempt, after):
                 tx.mark(attempt.key)
+                if after.gate_report is not attempt.gate_report and report.opinion is not None:
+                    tx.audit(_second_opinion(attempt, report.opinion, self._clock.now()))
 
         await self._store.write(write)
 
@@ -296,6 +299,23 @@ def _check_uploaded(tx: Ledger, attempt: Attempt, digest: str | None) -> None:
     row = tx.bundle(attempt.id)
     if row is None or digest is None or not hmac.compare_digest(row.sha256.encode(), digest.encode()):
         raise Refused("The reported bundle was not uploaded.", "Upload it first, then report its SHA-256.")
+
+
+def _second_opinion(attempt: Attempt, opinion: OpinionNote, now: datetime) -> Audit:
+    """The line of history: how it ended, and by which prompt and model."""
+    findings = {0: "", 1: "1 finding"}.get(opinion.findings, f"{opinion.findings} findings")
+    told = [opinion.outcome.value, findings]
+    told += [f"prompt {opinion.prompt[:12]}" if opinion.prompt else "", opinion.model]
+    return Audit(
+        now,
+        attempt.key,
+        "attempt.second_opinion",
+        attempt.worker.name,
+        ", ".join(word for word in told if word),
+        attempt=attempt.id,
+        fence=attempt.fence,
+        policy_hash=attempt.policy_hash,
+    )
 
 
 def _words_for(tx: Ledger, attempt: Attempt, heard: int | None, now: datetime) -> list[Steer]:

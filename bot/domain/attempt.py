@@ -12,6 +12,7 @@ from typing import Final
 
 from bot.domain.doubts import Doubt
 from bot.domain.model import AttemptId, Failure, FailureReason, IssueKey, Person
+from bot.domain.opinion import OpinionNote
 from bot.domain.questions import AskedQuestion
 from bot.domain.usage import Usage
 
@@ -133,7 +134,8 @@ class WorkerReport:
     that the item is done without a change; only a call that has checked the person sets it. With `asked` it ends with
     questions; `session_id` is the agent's own name of the conversation. `usage` counts this attempt alone.
     `retry_at` is when a spent quota is filled again. `prompt` is the SHA-256 of the prompt that the agent began with.
-    `doubts` are what the gate found in the result that a reviewer must see. `shown` is set when the result was good
+    `doubts` are what a reviewer must see of the result, by the gate and by the second opinion, of which `opinion` says
+    how it ended (None: it was not wanted). `shown` is set when the result was good
     and waits for somebody to look at it.
     """
 
@@ -154,6 +156,7 @@ class WorkerReport:
     retry_at: datetime | None = None
     prompt: str | None = None
     doubts: tuple[Doubt, ...] = ()
+    opinion: OpinionNote | None = None
     shown: ShownResult | None = None
 
 

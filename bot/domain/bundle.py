@@ -81,6 +81,20 @@ class AgentPart(_Part):
     timeout_minutes: Annotated[float, Field(gt=0)] = 330
 
 
+class OpinionPart(_Part):
+    """The second look at the result: at which changes, and its bounds. `always`: the plan asks for it whatever changes.
+
+    `budget_usd` bounds it beside what is left of the attempt's own. `model` None: that of the attempt.
+    """
+
+    paths: tuple[str, ...] = ()
+    always: bool = False
+    model: str | None = None
+    command: tuple[str, ...] = ()
+    max_turns: Annotated[int, Field(gt=0)] = 30
+    budget_usd: Annotated[float, Field(gt=0)] = 1.0
+
+
 class PreviousFailure(_Part):
     """Why an earlier attempt of the same item ended."""
 
@@ -154,6 +168,7 @@ class ContextBundle(_Part):
     spec: SpecPart = SpecPart()
     acceptance: tuple[str, ...] = ()
     agent: AgentPart = AgentPart()
+    opinion: OpinionPart | None = None
     related_docs: tuple[str, ...] = ()
     previous_failures: tuple[PreviousFailure, ...] = ()
     answers: tuple[Answer, ...] = ()

@@ -20,6 +20,8 @@ from typing import Final
 
 MAX_DOUBTS: Final = 20
 """More would not be read."""
+MAX_FINDINGS: Final = 10
+"""Doubts of a second opinion at most; they come on top, so that neither kind crowds out the other."""
 LEAST_REPORT: Final = 40
 """Letters and digits of an implementation report; less says nothing."""
 LONG_LINE: Final = 5_000
@@ -46,14 +48,22 @@ class DoubtKind(StrEnum):
     EMPTY_REPORT = "empty_report"
     UNREADABLE = "unreadable"
     DISGUISED = "disguised"
+    SECOND_OPINION = "second_opinion"
+    NO_SECOND_OPINION = "no_second_opinion"
+
+
+OPINIONS: Final = frozenset({DoubtKind.SECOND_OPINION, DoubtKind.NO_SECOND_OPINION})
+"""The kinds that are somebody's word and no pattern in the difference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """One doubt; `where` is a path or a command, as it stands in the result."""
+    """One doubt; `where` is a path or a command, as it stands in the result. `says`: what a second opinion says there,
+    or why there is none; empty for all other kinds, which speak for themselves."""
 
     kind: DoubtKind
     where: str = ""
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class Budget(BaseModel):
 
 
 class Qa(BaseModel):
-    """Whether the result is reviewed independently, and whether findings stop it."""
+    """Whether the result gets a second opinion whatever it changes. `strict` is read and has no effect."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -302,6 +302,8 @@ def effective_spec(
         limit.note(CODE_IGNORED, "repository", f"names another repository than {full_name}", "Commit the plan there.")
     if matter.branch:
         limit.note(CODE_IGNORED, "branch", "is chosen by the bot from `branch_template`", "Change it in the policy.")
+    if matter.qa is not None and matter.qa.strict:
+        limit.note(CODE_IGNORED, "qa", "asks that findings stop the result; they never do", "Remove `strict`.")
     spec = replace(
         spec,
         acceptance=matter.acceptance,
@@ -310,6 +312,7 @@ def effective_spec(
         agent=limit.choice("agent", matter.agent, {policy.agent.adapter, *policy.agent.adapters}, "agent.adapters"),
         base_branch=limit.choice("base_branch", matter.base_branch, set(policy.base_branches), "base_branches"),
         needs=matter.needs,
+        second_opinion=matter.qa is not None and matter.qa.required,
         max_attempts=limit.most("max_attempts", matter.max_attempts, policy.attempts, "attempts"),
         budget_usd=limit.most(
             "budget", matter.budget.usd if matter.budget else None, policy.budgets.per_item, "budgets.per_item"

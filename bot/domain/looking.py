@@ -60,7 +60,7 @@ def await_look(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRep
 
 def line_of(doubt: Doubt) -> str:
     """A doubt as it travels in the note: one line, whatever its place says."""
-    return f"{doubt.kind.value}: {one_line(doubt.where)}"
+    return f"{doubt.kind.value}: {one_line(f'{doubt.where} {doubt.says}')}"
 
 
 def let_pass(draft: Draft, by: Person) -> bool:

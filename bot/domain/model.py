@@ -130,7 +130,8 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class WorkSpec:
-    """The effective wishes for one item, already limited by policy."""
+    """The effective wishes for one item, already limited by policy. `second_opinion`: the plan wants one in any case;
+    otherwise policy says where."""
 
     type: str = "feature"
     locks: tuple[str, ...] = ()
@@ -143,6 +144,7 @@ class WorkSpec:
     max_attempts: int | None = None
     budget_usd: float | None = None
     needs: tuple[str, ...] = ()
+    second_opinion: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def example_policy() -> str:
     for path, field, value in _rows(Policy, Policy()):
         indent = "  " * (len(path) - 1)
         if isinstance(value, BaseModel):
-            lines += ["", f"# {_doc(value)}", f"{path[-1]}:"]
+            lines += [*([""] if len(path) == 1 else []), f"{indent}# {_doc(value)}", f"{indent}{path[-1]}:"]
             continue
         if len(path) == 1:
             lines.append("")

@@ -210,6 +210,28 @@ class Agent(_Section):
     timeout_minutes: int = Field(330, ge=5, le=350, description="Minutes from start to end of one attempt.")
 
 
+class SecondOpinion(_Section):
+    """A second look of the agent program, without memory of the work, at results that touch certain paths."""
+
+    paths: tuple[PathPattern, ...] = Field(
+        (), max_length=100, description="Paths whose change gets a second look. Example: `src/payments/`."
+    )
+    model: Name | None = Field(None, description="Model of the second look; empty: that of the attempt.")
+    budget: Usd = Field(
+        1.0, description="US dollars for one second look at most, out of what the attempt itself may cost."
+    )
+    max_turns: int = Field(30, ge=1, le=1000, description="Turns of the agent in one second look.")
+    command: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(
+        (), max_length=50, description="Program and arguments of the second look for the adapter `command` and scripts."
+    )
+
+
+class Qa(_Section):
+    """What is looked at before people review it. It refuses nothing and approves nothing."""
+
+    second_opinion: SecondOpinion = Field(default_factory=SecondOpinion)
+
+
 class Merge(_Section):
     """How pull requests of the bot are merged."""
 
@@ -260,6 +282,7 @@ class Policy(_Section):
     questions: Questions = Field(default_factory=Questions)
     attempts: int = Field(3, ge=1, le=20, description="Attempts of one item before it is given up.")
     agent: Agent = Field(default_factory=Agent)
+    qa: Qa = Field(default_factory=Qa)
     allow_unisolated: bool = Field(False, description="Accept workers that cannot run the agent as another user.")
     self_hosted_runners: bool = Field(False, description="Accept runs on self-hosted runners.")
     locks: tuple[PathPattern, ...] = Field(

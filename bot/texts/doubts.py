@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Final
 
 from bot.domain.doubts import Doubt, DoubtKind
-from bot.domain.sanitise import code_span
+from bot.domain.opinion import MAX_SAYS, OpinionOutcome
+from bot.domain.sanitise import code_span, for_inline
 
 _WORDS: Final = MappingProxyType(
     {
@@ -28,6 +29,18 @@ _WORDS: Final = MappingProxyType(
         DoubtKind.EMPTY_REPORT: "The report of the implementation says next to nothing{where}.",
         DoubtKind.UNREADABLE: "Lines are too long for anybody to review{where}.",
         DoubtKind.DISGUISED: "Invisible characters stand in the code{where}.",
+        DoubtKind.SECOND_OPINION: "A second opinion calls the result doubtful and does not say why.",
+        DoubtKind.NO_SECOND_OPINION: "No second opinion: {why}.",
+    }
+)
+_WHY_NONE: Final = MappingProxyType(
+    {
+        OpinionOutcome.NOT_SET_UP: "this agent or its worker is not set up for one",
+        OpinionOutcome.BUDGET: "too little was left of what the attempt may cost",
+        OpinionOutcome.QUOTA: "the quota of the model is used up",
+        OpinionOutcome.TIME: "there was not enough time",
+        OpinionOutcome.SILENT: "the agent gave no answer in the form that was asked for",
+        OpinionOutcome.CRASHED: "the agent that was asked broke off",
     }
 )
 
@@ -35,7 +48,14 @@ _WORDS: Final = MappingProxyType(
 def sentence(doubt: Doubt) -> str:
     """One doubt as one sentence of Markdown."""
     where = f" ({code_span(doubt.where, 120)})" if doubt.where else ""
-    return _WORDS[doubt.kind].replace("{where}", where)
+    if doubt.kind is DoubtKind.SECOND_OPINION and doubt.says:
+        return f"A second opinion{where}: {for_inline(doubt.says, MAX_SAYS)}"
+    return _WORDS[doubt.kind].replace("{where}", where).replace("{why}", why_none(doubt.says))
+
+
+def why_none(outcome: str) -> str:
+    """Why there is no second opinion, as a part of a sentence; words of ours only, whatever a worker reports."""
+    return next((why for known, why in _WHY_NONE.items() if known.value == outcome), "the worker does not say why")
 
 
 def listing(doubts: Iterable[Doubt]) -> str:

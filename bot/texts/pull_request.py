@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from bot.domain.attempt import Attempt, WorkerReport
 from bot.domain.model import Item
+from bot.domain.opinion import OpinionOutcome
 from bot.domain.policy_model import Policy
 from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import code_span, for_comment, for_title
@@ -70,6 +71,8 @@ def _evidence(view: PullInput, reports: list[WorkerReport]) -> list[str]:
         lines.append(f"approved by {who}")
         if item.snapshot.contains_outsider_text:
             lines.append("the text contains words of people who may not start work here: read the diff with care")
+    if any(report.opinion is not None and report.opinion.outcome is OpinionOutcome.GOOD for report in reports):
+        lines.append("a second look of the agent program named no doubt; that is no review")
     lines += [f"acceptance command {code_span(command, 200)}" for command in item.spec.acceptance[:10]]
     if any(report.isolation == "none" for report in reports):
         lines.append("the agent ran without isolation from its worker, which the policy allows")

@@ -13,6 +13,7 @@ from typing import Final
 from bot.domain.model import FailureReason
 from bot.worker.adapters.base import Session
 from bot.worker.log import RunLog
+from bot.worker.look import CheckSaid
 from bot.worker.outcome import AttemptFailed
 from bot.worker.process import Ending
 
@@ -44,16 +45,19 @@ async def green_before(session: Session, log: RunLog) -> frozenset[str]:
     return frozenset(found)
 
 
-async def accept(session: Session, log: RunLog) -> None:
-    """Runs the checks on the finished work. Raises AttemptFailed for the first that fails."""
+async def accept(session: Session, log: RunLog) -> tuple[CheckSaid, ...]:
+    """Runs the checks on the finished work; what they said. Raises AttemptFailed for the first that fails."""
+    passed: list[CheckSaid] = []
     for command in checks_of(session):
         lines: list[str] = []
         finished = await session.run(["sh", "-c", command], on_line=lines.append)
         for line in lines:
             log.info("acceptance", text=line)
         if finished.ending is Ending.STOPPED:
-            return
+            break
         if finished.code != 0 or finished.ending is Ending.TIMED_OUT:
             said = "\n".join(lines[-LINES:])
             how = "did not end in time" if finished.ending is Ending.TIMED_OUT else f"ended with {finished.code}"
             raise AttemptFailed(FailureReason.QUALITY_ACCEPTANCE, f"The check `{command}` {how}.\n{said}".strip())
+        passed.append(CheckSaid(command, "\n".join(lines[-LINES:])))
+    return tuple(passed)

@@ -22,22 +22,20 @@ from typing import Final, assert_never
 from pydantic import SecretStr
 
 from bot.domain.bundle import ContextBundle
-from bot.domain.doubts import Doubt
 from bot.domain.failures import CONTINUES
 from bot.domain.model import FailureReason
+from bot.domain.opinion import doubts_from, note_of
 from bot.domain.questions import (
     MAX_QUESTIONS,
 )
 from bot.errors import LostClaim, Refused, TgsError, Unproved, UserError
 from bot.worker import workspace as workspaces
-from bot.worker.acceptance import accept, green_before
+from bot.worker.acceptance import green_before
 from bot.worker.adapters import adapter_named
 from bot.worker.adapters.base import AgentResult, Resume, Session
 from bot.worker.api import Api
-from bot.worker.bundle import BUNDLE_FILE, NothingToTake, commit_leftovers, take_bundle
+from bot.worker.bundle import BUNDLE_FILE, NothingToTake
 from bot.worker.conversation import leave, take_up
-from bot.worker.gate import Accepted, RefusedBundle, inspect
-from bot.worker.gate_doubts import doubts_about
 from bot.worker.git import Git, GitError
 from bot.worker.heartbeat import Heart, StopCause
 from bot.worker.isolation import AGENT_USER, Isolation, Launcher, choose
@@ -45,6 +43,8 @@ from bot.worker.log import RunLog
 from bot.worker.model_proxy import ModelAccess, ModelDoor, ModelLimits, open_door
 from bot.worker.outcome import AttemptFailed, RunOutcome, counted_form, question_form, report_form
 from bot.worker.process import Graces
+from bot.worker.second_opinion import Asking, second_opinion, without_model
+from bot.worker.taking import base_for_the_gate, gate_folder, take_result
 from bot.worker.wire import ApiDown, ApiError
 from bot.worker.workspace import Workspace
 
@@ -235,8 +235,8 @@ async def _work(
         )
     try:
         async with task.source() as source:
-            await _base_for_the_gate(place, source)
-            taken = await take_up(task.context, place, _gate_folder(place), api, task.bearer, log)
+            await base_for_the_gate(place, source)
+            taken = await take_up(task.context, place, gate_folder(place), api, task.bearer, log)
             await workspaces.fill(place, task.context, source, launcher, taken.begun)
         if task.context.resume is not None and taken.resume is None:
             heart.progress(0, 0, "The earlier conversation is gone; it begins afresh.")
@@ -261,7 +261,19 @@ async def _work(
             left = result.reason in CONTINUES
             left_id = await leave(session, result, place.private / "leave", api, task.bearer, log) if left else None
             raise AttemptFailed(result.reason, result.detail, result.summary, left_id)
-        digest, doubts = await _take(task, session, log, result, before)
+        made = await take_result(task.out, session, log, result, before)
+        looked = await second_opinion(
+            Asking(
+                session,
+                Git(gate_folder(place)),
+                made.accepted,
+                made.checks,
+                tuple(told),
+                lambda bounds: _door(replace(task, context=bounds), log),
+                task.parent,
+                log,
+            )
+        )
     except NothingToTake as nothing:
         raise AttemptFailed(nothing.reason, nothing.detail) from None
     except LostClaim:
@@ -271,7 +283,12 @@ async def _work(
         raise AttemptFailed(FailureReason.AGENT_CRASH, str(error)) from None
     except (GitError, OSError, TgsError) as error:
         raise AttemptFailed(FailureReason.AGENT_CRASH, f"The workspace could not be used: {error}") from None
-    return RunOutcome(True, None, "", log.clean(result.summary)[:_TEXT], digest, isolation, doubts=doubts)
+    summary, doubts, opinion = log.clean(result.summary)[:_TEXT], made.doubts, None
+    if looked is not None:
+        told.append(without_model(looked, result))
+        doubts += tuple(replace(doubt, says=log.clean(doubt.says)) for doubt in doubts_from(looked.opinion))
+        opinion = note_of(looked.opinion)
+    return RunOutcome(True, None, "", summary, made.digest, isolation, doubts=doubts, opinion=opinion)
 
 
 async def _answered_now(task: Task, result: AgentResult, heart: Heart, api: Api, log: RunLog) -> Resume | None:
@@ -338,45 +355,3 @@ def _session(
         resume=resume,
         steer=heart.words,
     )
-
-
-async def _take(
-    task: Task, session: Session, log: RunLog, result: AgentResult, before: frozenset[str]
-) -> tuple[str, tuple[Doubt, ...]]:
-    """Packs, runs the acceptance checks on what was packed, asks the gate, and collects what reviewers must see."""
-    if await commit_leftovers(session):
-        log.info("committed what the agent had left uncommitted")
-    bundle = task.out / BUNDLE_FILE
-    digest = await take_bundle(session, bundle)
-    verdict = await inspect(bundle, _gate_folder(session.workspace), session.context)
-    match verdict:
-        case RefusedBundle():
-            bundle.unlink()
-            raise AttemptFailed(verdict.reason, verdict.detail, result.summary)
-        case Accepted():
-            log.info("gate", files=verdict.files, insertions=verdict.insertions, deletions=verdict.deletions)
-        case _ as never:
-            assert_never(never)
-    try:
-        await accept(session, log)
-    except AttemptFailed:
-        bundle.unlink()
-        raise
-    gate = Git(_gate_folder(session.workspace))
-    doubts = await doubts_about(gate, session.context, verdict, summary=result.summary, green_before=before)
-    log.info("doubts", found=[f"{doubt.kind.value} {doubt.where}".strip() for doubt in doubts])
-    return digest, doubts
-
-
-def _gate_folder(place: Workspace) -> Path:
-    return place.private / "gate.git"
-
-
-async def _base_for_the_gate(place: Workspace, source: Path) -> None:
-    """What the result will be compared with, taken before the agent runs, from where it never was."""
-    folder = _gate_folder(place)
-    folder.mkdir()
-    git = Git(folder)
-    await git.run("init", "--quiet", "--bare", "--template=")
-    # By its refs, because a commit id alone may not be asked for.
-    await git.run("fetch", "--quiet", "--no-tags", str(source), "+HEAD:refs/base/head", "+refs/*:refs/base/*")

@@ -29,6 +29,7 @@ import aiohttp
 from aiohttp import web
 from pydantic import SecretStr
 
+from bot.domain.usage import Usage
 from bot.errors import UserError
 
 DEFAULT_URL: Final = "https://api.anthropic.com"
@@ -190,6 +191,22 @@ class ModelDoor:
         self.passed.model = meter.model or self.passed.model
         self.passed.output_tokens += out
         self.passed.cost_usd += ((fresh + made * CACHE_WRITE + kept * CACHE_READ) * read + out * write) / 1_000_000
+
+
+def usage_of_door(door: ModelDoor | None, before: Passed | None = None, turns: int = 0) -> Usage | None:
+    """What went through since `before`: the tokens are right, the money is a guess. None: nothing did."""
+    was, now = before or Passed(), door.passed if door is not None else None
+    if now is None or now.requests == was.requests:
+        return None
+    return Usage(
+        turns=turns,
+        input_tokens=now.input_tokens - was.input_tokens,
+        output_tokens=now.output_tokens - was.output_tokens,
+        cache_read_tokens=now.cache_read_tokens - was.cache_read_tokens,
+        cache_write_tokens=now.cache_write_tokens - was.cache_write_tokens,
+        cost_microusd=round((now.cost_usd - was.cost_usd) * 1_000_000),
+        model=now.model,
+    )
 
 
 class _Meter:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from bot.domain.doubts import Doubt
 from bot.domain.model import FailureReason
+from bot.domain.opinion import MAX_SAYS, OpinionNote
 from bot.domain.questions import MAX_ASKED_TEXT, MAX_CHOICES, MAX_DESCRIPTION, MAX_LABEL, AskedQuestion
 from bot.domain.usage import Usage
 from bot.worker.isolation import Isolation
@@ -18,6 +19,7 @@ class RunOutcome:
     """How the work ended. `bundle_digest` is there exactly when it succeeded; `asked` when people must answer first.
 
     `usage`, `not_before` (when a spent quota is filled again) and `prompt_version` are the agent's, however it ended.
+    `opinion` is how the second opinion ended, None when none was wanted; what it doubts stands under `doubts`.
     """
 
     succeeded: bool
@@ -32,6 +34,7 @@ class RunOutcome:
     not_before: datetime | None = None
     prompt_version: str = ""
     doubts: tuple[Doubt, ...] = ()
+    opinion: OpinionNote | None = None
 
 
 class AttemptFailed(Exception):
@@ -58,6 +61,8 @@ def report_form(fence: int, outcome: RunOutcome) -> dict[str, object]:
     }
     if outcome.doubts:
         report["doubts"] = doubts_form(outcome.doubts)
+    if outcome.opinion is not None:
+        report["opinion"] = {name: value for name, value in asdict(outcome.opinion).items() if value}
     if outcome.asked:
         report["asked"] = [question_form(question) for question in outcome.asked]
     if outcome.prompt_version:
@@ -91,4 +96,11 @@ def question_form(question: AskedQuestion) -> dict[str, object]:
 
 def doubts_form(doubts: Sequence[Doubt]) -> list[dict[str, str]]:
     """The doubts as the bot takes them."""
-    return [{"kind": doubt.kind.value, "where": doubt.where[:1_000]} for doubt in doubts]
+    return [
+        {
+            "kind": doubt.kind.value,
+            "where": doubt.where[:1_000],
+            **({"says": doubt.says[:MAX_SAYS]} if doubt.says else {}),
+        }
+        for doubt in doubts
+    ]

@@ -177,6 +177,7 @@ def test_a_plan_gets_what_the_policy_allows() -> None:
         base_branch="develop",
         max_attempts=2,
         budget_usd=3.0,
+        second_opinion=True,
     )
     assert [problem.what.split("`")[1] for problem in problems] == ["branch"]
 

@@ -9,8 +9,9 @@ import msgspec
 
 from bot.domain.attempt import MAX_SHOWN_DIFF
 from bot.domain.bundle import ContextBundle
-from bot.domain.doubts import MAX_DOUBTS, DoubtKind
+from bot.domain.doubts import MAX_DOUBTS, MAX_FINDINGS, DoubtKind
 from bot.domain.identity import RunSecret, secret_pattern
+from bot.domain.opinion import MAX_SAYS, OpinionOutcome
 from bot.domain.questions import MAX_ASKED_TEXT, MAX_CHOICES, MAX_DESCRIPTION, MAX_LABEL, MAX_QUESTIONS
 
 EXAMPLE_CODE = "tgh_" + "0" * 48
@@ -116,14 +117,28 @@ class Answers(msgspec.Struct):
     questions: list[AskedView]
 
 
+PromptVersion = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
 class DoubtBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What about a result a reviewer must see; `where` is a path or a command."""
+    """What about a result a reviewer must see; `where` is a path or a command, `says` is of a second opinion."""
 
     kind: DoubtKind
     where: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+    says: Annotated[str, msgspec.Meta(max_length=MAX_SAYS)] = ""
 
 
-DoubtBodies = Annotated[list[DoubtBody], msgspec.Meta(max_length=MAX_DOUBTS)]
+MAX_TOLD = MAX_DOUBTS + MAX_FINDINGS
+DoubtBodies = Annotated[list[DoubtBody], msgspec.Meta(max_length=MAX_TOLD)]
+
+
+class OpinionBody(msgspec.Struct, forbid_unknown_fields=True):
+    """How the second opinion ended; what it doubts stands under `doubts`. `prompt` is the SHA-256 of its prompt."""
+
+    outcome: OpinionOutcome
+    findings: Annotated[int, msgspec.Meta(ge=0, le=MAX_FINDINGS)] = 0
+    prompt: PromptVersion | None = None
+    model: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
 class ReportBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -143,8 +158,9 @@ class ReportBody(msgspec.Struct, forbid_unknown_fields=True):
     session_id: SessionId | None = None
     usage: UsageBody | None = None
     retry_at: RetryAt | None = None
-    prompt: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    prompt: PromptVersion | None = None
     doubts: DoubtBodies = []
+    opinion: OpinionBody | None = None
 
 
 class PublishBody(msgspec.Struct, forbid_unknown_fields=True):

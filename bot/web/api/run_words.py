@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot.domain.attempt import MAX_SHOWN_DIFF
-from bot.domain.doubts import MAX_DOUBTS, Doubt
+from bot.domain.doubts import MAX_DOUBTS, MAX_FINDINGS, OPINIONS, Doubt
 from bot.domain.model import FailureReason
+from bot.domain.opinion import OpinionNote, kept_words
 from bot.domain.questions import AskedQuestion, Choice
 from bot.domain.sanitise import for_comment, redact, spelled_out, visible
 from bot.domain.usage import Usage
 from bot.web.api.problems import ApiProblem, Code
-from bot.web.api.run_forms import DoubtBody, QuestionBody, UsageBody
+from bot.web.api.run_forms import DoubtBody, OpinionBody, QuestionBody, UsageBody
 
 MAX_REPORT = 400_000
 """Bytes of a report: the largest are those with many long questions."""
@@ -37,9 +38,18 @@ def usage_of(body: UsageBody | None) -> Usage | None:
 
 
 def doubts_told(*bodies: Sequence[DoubtBody] | Sequence[Doubt]) -> tuple[Doubt, ...]:
-    """The doubts of all, each once."""
-    told = [Doubt(one.kind, redact(visible(one.where))) for body in bodies for one in body]
-    return tuple(dict.fromkeys(told))[:MAX_DOUBTS]
+    """The doubts of all, each once; those of a second opinion do not crowd out the others, nor the other way round."""
+    told = [Doubt(one.kind, redact(visible(one.where)), kept_words(one.says)) for body in bodies for one in body]
+    ours = [doubt for doubt in dict.fromkeys(told) if doubt.kind not in OPINIONS]
+    theirs = [doubt for doubt in dict.fromkeys(told) if doubt.kind in OPINIONS]
+    return (*ours[:MAX_DOUBTS], *theirs[:MAX_FINDINGS])
+
+
+def opinion_told(body: OpinionBody | None) -> OpinionNote | None:
+    """How a second opinion ended, as it is kept."""
+    if body is None:
+        return None
+    return OpinionNote(body.outcome, body.findings, body.prompt, redact(visible(body.model)).strip())
 
 
 def questions_of(bodies: Sequence[QuestionBody]) -> tuple[AskedQuestion, ...]:

@@ -39,7 +39,7 @@ from bot.web.api.run_forms import (
     ReportBody,
     ScanStarted,
 )
-from bot.web.api.run_words import MAX_REPORT, doubts_told, questions_of, reason_of, told, usage_of
+from bot.web.api.run_words import MAX_REPORT, doubts_told, opinion_told, questions_of, reason_of, told, usage_of
 from bot.web.oidc import OidcVerifier
 
 
@@ -167,6 +167,7 @@ class Runs:
                 retry_at=bounded_reset(body.retry_at, self._clock.now()),
                 prompt=body.prompt,
                 doubts=doubts_told(body.doubts),
+                opinion=opinion_told(body.opinion),
             ),
             final=final,
         )

@@ -19,6 +19,7 @@ from bot.domain.model import FailureReason
 from bot.domain.questions import AskedQuestion
 from bot.domain.usage import Usage
 from bot.worker.isolation import Launcher
+from bot.worker.look import Look, Looked
 from bot.worker.model_proxy import ModelDoor
 from bot.worker.process import MAX_LINE, Finished, Graces, LineSplitter, run
 from bot.worker.workspace import Workspace
@@ -127,4 +128,9 @@ class Adapter(Protocol):
 
     async def run(self, session: Session) -> AgentResult:
         """Works on the item until done, stopped or out of time. Raises UserError for a wrong configuration."""
+        ...
+
+    async def look(self, session: Session, look: Look) -> Looked:
+        """Gives a second opinion on a change, in a session that remembers nothing of how it was made. The session's
+        directory holds the changed files and is thrown away afterwards. Raises UserError for a wrong configuration."""
         ...

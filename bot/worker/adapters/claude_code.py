@@ -14,22 +14,34 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import shutil
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from bot.domain.model import FailureReason
-from bot.domain.usage import Usage
+from bot.domain.opinion import SCHEMA as OPINION_SCHEMA
+from bot.domain.opinion import Opinion, OpinionOutcome
 from bot.errors import UserError
 from bot.worker.adapters.base import AgentResult, Session
-from bot.worker.adapters.claude_code_outcome import NOTHING, SCHEMA, Counted, Run, judge, used
+from bot.worker.adapters.claude_code_outcome import (
+    NOTHING,
+    SCHEMA,
+    Counted,
+    Run,
+    judge,
+    opinion_of,
+    used,
+)
 from bot.worker.adapters.claude_code_session import ASK, MAX_TRANSCRIPT, Desk, Earlier, read_transcript
 from bot.worker.adapters.claude_code_stream import Stream
-from bot.worker.model_proxy import Passed
+from bot.worker.look import Look, Looked
+from bot.worker.model_proxy import ModelDoor, Passed, usage_of_door
 from bot.worker.process import Ending, Finished
-from bot.worker.prompts import CONTINUE, IMPLEMENT, MOVED, filled, prompt
+from bot.worker.prompts import CONTINUE, IMPLEMENT, MOVED, SECOND_OPINION, filled, filled_look, prompt
 from bot.worker.workspace import read_agent_file
 
 RETRIES: Final = 5  # of one request: 1 + 1 + 2 + 4 + 9 seconds; without a limit it is silent for minutes
@@ -44,6 +56,9 @@ QUIET: Final = {
 """It speaks to the model and to nobody else."""
 PATIENT: Final = {"BASH_DEFAULT_TIMEOUT_MS": "600000", "BASH_MAX_TIMEOUT_MS": "3600000"}
 """Test suites take longer than the two minutes that the program gives a command by default."""
+
+_SPEAKS: Final = ("--print", "--output-format", "stream-json", "--verbose")
+NO_PROGRAM: Final = "Claude Code is not on this worker. Install `tgs-bot[claude]`, or put `claude` on its PATH."
 
 # Standard error goes to a file: in the same pipe a complaint could land in the middle of a message.
 _APART: Final = 'complaints=$1; shift; exec "$@" 2> "$complaints"'
@@ -76,6 +91,43 @@ class ClaudeCodeAdapter:
             )
         desk = Desk(session)
         desk.lay()
+        session = self._prepared(session, door)
+        program = await _reachable(session, self._program or find_program())
+        if program is None:
+            return AgentResult("", FailureReason.CONFIG_AGENT, NO_PROGRAM)
+        beginning = await _resumed(session, desk) or _afresh(session)
+        result, stream = await self._converse(session, desk, program, beginning)
+        if stream.result is not None and NO_CONVERSATION in str(stream.result.get("errors")):
+            session.on_line("the conversation cannot be resumed here; a new one is begun")
+            result, _ = await self._converse(session, desk, program, _afresh(session))
+        return result
+
+    async def look(self, session: Session, look: Look) -> Looked:
+        door = session.model
+        if door is None:
+            return Looked(Opinion(OpinionOutcome.NOT_SET_UP, detail="There is no credential for the model."))
+        desk = Desk(session)
+        desk.lay()
+        session = self._prepared(session, door)
+        program = await _reachable(session, self._program or find_program())
+        if program is None:
+            return Looked(Opinion(OpinionOutcome.NOT_SET_UP, detail=NO_PROGRAM))
+        template = prompt(SECOND_OPINION)
+        session.on_line(f"prompt {template.name} {template.version}")
+        words = filled_look(template, session.context, look)
+        argv = (
+            str(program), *_SPEAKS, "--session-id", str(uuid.uuid4()),
+            # Nothing of the repository or of an earlier session speaks to who judges: no settings, hooks or memory.
+            "--setting-sources", "", "--strict-mcp-config", "--permission-mode", "dontAsk",
+            *_tools(session.context.agent.tools), "--json-schema", json.dumps(OPINION_SCHEMA), *_bounds(session),
+        )  # fmt: skip
+        finished, stream = await self._run(session, desk, argv, words)
+        usage = used(stream.result, NOTHING, stream.turns) or usage_of_door(session.model, turns=stream.turns)
+        opinion = opinion_of(_judged(session, stream, finished), stream.result)
+        return Looked(replace(opinion, prompt=template.version, model=usage.model if usage else ""), usage)
+
+    def _prepared(self, session: Session, door: ModelDoor) -> Session:
+        """The session with what the program needs in its environment."""
         environment = {
             **session.environment,
             **QUIET,
@@ -84,45 +136,39 @@ class ClaudeCodeAdapter:
             "CLAUDE_CONFIG_DIR": str(session.workspace.home / ".claude"),
             "CLAUDE_CODE_MAX_RETRIES": str(self._retries),
         }
-        session = replace(session, environment=environment)
-        program = await _reachable(session, self._program or find_program())
-        if program is None:
-            return AgentResult(
-                "",
-                FailureReason.CONFIG_AGENT,
-                "Claude Code is not on this worker. Install `tgs-bot[claude]`, or put `claude` on its PATH.",
-            )
-        beginning = await _resumed(session, desk) or _afresh(session)
-        result, stream = await self._converse(session, desk, program, beginning)
-        if stream.result is not None and NO_CONVERSATION in str(stream.result.get("errors")):
-            session.on_line("the conversation cannot be resumed here; a new one is begun")
-            result, _ = await self._converse(session, desk, program, _afresh(session))
-        return result
+        return replace(session, environment=environment)
+
+    async def _run(self, session: Session, desk: Desk, argv: Sequence[str], words: str) -> tuple[Finished, Stream]:
+        """One process of the program, to its end."""
+        stream = Stream(lambda text: session.progress(0, 0, text), session.on_line)
+        finished = await session.run(
+            ["sh", "-c", _APART, "sh", str(desk.complaints), *argv],
+            stdin=words.encode("utf-8"),
+            on_line=stream.feed,
+            max_line=MAX_LINE,
+        )
+        for line in desk.read_complaints():
+            stream.feed(line)
+        return finished, stream
 
     async def _converse(
         self, session: Session, desk: Desk, program: Path, beginning: Beginning
     ) -> tuple[AgentResult, Stream]:
-        """One run of the program, to its end."""
+        """One conversation in which work is done."""
         counted = replace(session.model.passed) if session.model is not None else Passed()
-        stream = Stream(lambda text: session.progress(0, 0, text), session.on_line)
         words = asyncio.create_task(desk.pass_words_on())
         try:
-            finished = await session.run(
-                ["sh", "-c", _APART, "sh", str(desk.complaints), *_arguments(session, desk, program, beginning)],
-                stdin=beginning.words.encode("utf-8"),
-                on_line=stream.feed,
-                max_line=MAX_LINE,
-            )
+            arguments = _arguments(session, desk, program, beginning)
+            finished, stream = await self._run(session, desk, arguments, beginning.words)
         finally:
             words.cancel()
             await asyncio.gather(words, return_exceptions=True)
-        for line in desk.read_complaints():
-            stream.feed(line)
         result = replace(
             _judged(session, stream, finished),
             session_id=stream.session_id,
             transcript=await desk.take_transcript(stream.session_id),
-            usage=used(stream.result, beginning.before, stream.turns) or _passed(session, counted, stream.turns),
+            usage=used(stream.result, beginning.before, stream.turns)
+            or usage_of_door(session.model, counted, stream.turns),
             prompt_version=beginning.prompt_version,
         )
         return result, stream
@@ -149,41 +195,34 @@ def _judged(session: Session, stream: Stream, finished: Finished) -> AgentResult
     return AgentResult(verdict.summary, verdict.reason, verdict.detail, asked=verdict.asked, not_before=until)
 
 
-def _passed(session: Session, before: Passed, turns: int) -> Usage | None:
-    """What the door counted, for a run that ended without a result: the tokens are right, the money is a guess."""
-    passed = session.model.passed if session.model is not None else None
-    if passed is None or passed.requests == before.requests:
-        return None
-    return Usage(
-        turns=turns,
-        input_tokens=passed.input_tokens - before.input_tokens,
-        output_tokens=passed.output_tokens - before.output_tokens,
-        cache_read_tokens=passed.cache_read_tokens - before.cache_read_tokens,
-        cache_write_tokens=passed.cache_write_tokens - before.cache_write_tokens,
-        cost_microusd=round((passed.cost_usd - before.cost_usd) * 1_000_000),
-        model=passed.model,
-    )
-
-
 def _arguments(session: Session, desk: Desk, program: Path, beginning: Beginning) -> list[str]:
-    agent = session.context.agent
-    budget = session.context.spec.budget_usd
-    tools = dict.fromkeys((*agent.tools, ASK))
+    tools = tuple(dict.fromkeys((*session.context.agent.tools, ASK)))
     return [
-        str(program), "--print", "--output-format", "stream-json", "--verbose",
-        *beginning.arguments,
+        str(program), *_SPEAKS, *beginning.arguments,
         "--settings", str(desk.settings), "--setting-sources", "project", "--strict-mcp-config",
         # Whatever is not allowed is denied without asking; the prompt tool only makes questions possible at all.
         "--permission-mode", "dontAsk", "--permission-prompt-tool", "stdio",
-        "--tools", ",".join(dict.fromkeys(tool.partition("(")[0] for tool in tools)),
-        "--allowedTools", *tools,
-        "--json-schema", SCHEMA,
-        *(["--model", agent.model] if agent.model else []),
-        *(["--fallback-model", ",".join(agent.fallbacks)] if agent.fallbacks else []),
-        *(["--max-turns", str(agent.max_turns)] if agent.max_turns else []),
+        *_tools(tools), "--json-schema", SCHEMA,
         # A resumed conversation counts on from what its transcript says.
-        *(["--max-budget-usd", f"{budget + beginning.before.cost_usd:.6f}"] if budget is not None else []),
+        *_bounds(session, beginning.before.cost_usd),
     ]  # fmt: skip
+
+
+def _tools(tools: Sequence[str]) -> list[str]:
+    return ["--tools", ",".join(dict.fromkeys(t.partition("(")[0] for t in tools)), "--allowedTools", *tools]
+
+
+def _bounds(session: Session, spent_before: float = 0.0) -> list[str]:
+    """Which models, and how much of them."""
+    agent, budget = session.context.agent, session.context.spec.budget_usd
+    # The program refuses a model in its own place.
+    fallbacks = [model for model in dict.fromkeys(agent.fallbacks) if model != agent.model]
+    return [
+        *(["--model", agent.model] if agent.model else []),
+        *(["--fallback-model", ",".join(fallbacks)] if fallbacks else []),
+        *(["--max-turns", str(agent.max_turns)] if agent.max_turns else []),
+        *(["--max-budget-usd", f"{budget + spent_before:.6f}"] if budget is not None else []),
+    ]
 
 
 def _afresh(session: Session) -> Beginning:

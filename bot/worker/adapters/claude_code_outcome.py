@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bot.domain.model import FailureReason
+from bot.domain.opinion import Opinion, OpinionOutcome, read_opinion
 from bot.domain.questions import AskedQuestion, Choice
 from bot.domain.usage import Usage
+from bot.worker.adapters.base import AgentResult
 
 TEXT: Final = 4_000  # characters of summary or detail that are kept
 QUESTIONS: Final = 4  # what the tool itself allows
@@ -98,6 +100,23 @@ def _said(run: Run, result: Mapping[str, Any]) -> Verdict:
         names = ", ".join(dict.fromkeys(run.denied))
         detail = f"{detail} It was not allowed to use {names} (`agent.tools` in the policy)."
     return Verdict(summary, _R.AGENT_GAVE_UP, detail)
+
+
+_NO_OPINION: Final = {
+    _R.QUOTA_PROVIDER: OpinionOutcome.QUOTA,
+    _R.BUDGET_EXCEEDED: OpinionOutcome.BUDGET,
+    _R.AGENT_TIMEOUT: OpinionOutcome.TIME,
+    _R.AGENT_ITERATION_LIMIT: OpinionOutcome.SILENT,
+    _R.CONFIG_SECRET_MISSING: OpinionOutcome.NOT_SET_UP,
+    _R.CONFIG_AGENT: OpinionOutcome.NOT_SET_UP,
+}
+
+
+def opinion_of(ended: AgentResult, result: Mapping[str, Any] | None) -> Opinion:
+    """The second opinion in a run's result, or why a run that ended so has none."""
+    if ended.reason is not None:
+        return Opinion(_NO_OPINION.get(ended.reason, OpinionOutcome.CRASHED), detail=ended.detail)
+    return read_opinion((result or {}).get("structured_output"))
 
 
 def _silent(run: Run) -> tuple[FailureReason, str]:

@@ -7,10 +7,15 @@ Hints from people while it works are appended to the file `TGS_STEER`, one JSON 
 code decides. To ask people it writes `{"outcome": "asked", "questions": [{"id": …, "text": …, "choices": [{"label":
 …}]}], "session": …, "transcript": …}` and ends: the next attempt finds the answers in its context, and the file
 `transcript` where `TGS_TRANSCRIPT` says. To stop, it gets SIGINT, later SIGTERM, later SIGKILL.
+
+A second opinion is another program, `qa.second_opinion.command` of the policy. It gets the change as JSON on stdin, in
+a directory with the changed files, and writes `{"verdict": "good" | "doubtful", "findings": [{"path": …, "line": …,
+"text": …}]}` to `TGS_RESULT`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Final, Literal
@@ -18,9 +23,12 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bot.domain.model import FailureReason
+from bot.domain.opinion import Opinion, OpinionOutcome, read_opinion
 from bot.domain.questions import AskedQuestion, Choice
 from bot.errors import UserError
 from bot.worker.adapters.base import AgentResult, ProgressSink, Session
+from bot.worker.look import Look, Looked, look_json
+from bot.worker.model_proxy import usage_of_door
 from bot.worker.process import Ending
 from bot.worker.workspace import read_agent_file
 
@@ -117,6 +125,32 @@ class CommandAdapter:
             return AgentResult()
         last = f" Last output: {tail[-1]}" if tail else ""
         return AgentResult("", FailureReason.AGENT_CRASH, f"The agent ended with exit code {finished.code}.{last}")
+
+    async def look(self, session: Session, look: Look) -> Looked:
+        if not look.command:
+            return Looked(Opinion(OpinionOutcome.NOT_SET_UP, detail="`qa.second_opinion.command` is empty."))
+        tail: list[str] = []
+        try:
+            finished = await session.run(
+                look.command,
+                stdin=look_json(session.context, look),
+                on_line=progress_lines(session.progress, _keep_tail(tail, session.on_line)),
+            )
+        except OSError as error:
+            said = f"The command {look.command[0]!r} cannot be started: {error.strerror}."
+            return Looked(Opinion(OpinionOutcome.NOT_SET_UP, detail=said))
+        usage = usage_of_door(session.model)
+        if finished.ending is Ending.TIMED_OUT:
+            return Looked(Opinion(OpinionOutcome.TIME), usage)
+        if finished.code != 0:
+            said = f"It ended with exit code {finished.code}. {' '.join(tail)}".strip()
+            return Looked(Opinion(OpinionOutcome.CRASHED, detail=said), usage)
+        raw = read_agent_file(session.workspace.result_file)
+        try:
+            answer = json.loads(raw or b"null")
+        except (ValueError, RecursionError):
+            answer = None
+        return Looked(read_opinion(answer), usage)
 
     def _read_result(self, session: Session) -> AgentResult | None:
         raw = read_agent_file(session.workspace.result_file)

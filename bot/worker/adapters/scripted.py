@@ -17,6 +17,9 @@ A step is one key with its value, and optionally `on_attempts: [n, …]`:
       - write: {path: greeting.txt, content: "{{answer:greeting}}"}
       - fail: {reason: agent.gave_up, detail: first try}
         on_attempts: [1]
+    opinion: {verdict: doubtful, findings: [{path: src/a.py, line: 1, text: "It forgets y."}]}
+
+`opinion` is what it says when it is asked for a second opinion on a result.
 
 What people answered stands for `{{answer:<id>}}` in what is written and run. An answered question is not asked again,
 neither in the same conversation, which goes on after it, nor in a fresh one that is told of the answer.
@@ -30,16 +33,18 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bot.domain.model import FailureReason
+from bot.domain.opinion import Opinion, OpinionOutcome, read_opinion
 from bot.domain.questions import AskedQuestion, Choice
 from bot.errors import UserError
 from bot.worker.adapters.base import AgentResult, Session
 from bot.worker.adapters.command import progress_lines
+from bot.worker.look import Look, Looked
 from bot.worker.process import Ending
 from bot.worker.workspace import read_agent_file
 
@@ -119,11 +124,20 @@ class Step(_Part):
         return self
 
 
+class OpinionScript(_Part):
+    """What the agent says of a result that it is asked to look at; `missing`: why it says nothing."""
+
+    verdict: Literal["good", "doubtful"] | None = None
+    findings: tuple[dict[str, Any], ...] = ()
+    missing: OpinionOutcome | None = None
+
+
 class Script(_Part):
     """What the agent will do."""
 
     steps: tuple[Step, ...]
     summary: str = "The script ran to its end."
+    opinion: OpinionScript | None = None
 
 
 def parse_script(text: str | bytes, name: str) -> Script:
@@ -158,6 +172,14 @@ class ScriptedAdapter:
             if failed is not None:
                 return failed
         return AgentResult(script.summary)
+
+    async def look(self, session: Session, look: Look) -> Looked:
+        said = self._load(session).opinion
+        if said is None:
+            return Looked(Opinion(OpinionOutcome.NOT_SET_UP, detail="The script gives no opinion."))
+        if said.missing is not None:
+            return Looked(Opinion(said.missing, detail="The script says so."))
+        return Looked(read_opinion(said.model_dump()))
 
     async def _ask(
         self, session: Session, questions: list[QuestionStep], answers: Mapping[str, str], index: int

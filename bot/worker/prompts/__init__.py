@@ -15,6 +15,8 @@ from string import Template
 from typing import Final
 
 from bot.domain.bundle import ContextBundle
+from bot.domain.doubts import MAX_FINDINGS
+from bot.worker.look import Look
 
 IMPLEMENT: Final = "implement"
 """Work on an item from its beginning."""
@@ -22,7 +24,8 @@ CONTINUE: Final = "continue"
 """Go on with a conversation that was interrupted."""
 MOVED: Final = "moved"
 """What an agent is told whose conversation goes on in a fresh checkout."""
-
+SECOND_OPINION: Final = "second_opinion"
+"""Judge a change that another agent made."""
 
 Quote = Callable[[str], str]
 
@@ -62,6 +65,30 @@ def filled(template: Prompt, context: ContextBundle) -> str:
         "failures": _failures(context, quoted),
         "notes": f"\n## Notes of the maintainers\n\n{quoted(context.notes)}\n" if context.notes else "",
         "protected": ", ".join(f"`{path}`" for path in (".github/", ".tgs/", *context.protected_paths)),
+    }
+    return Template(template.text).substitute(values).strip() + "\n"
+
+
+def filled_look(template: Prompt, context: ContextBundle, look: Look) -> str:
+    """The prompt for a second opinion. Its mark is drawn for this look: who made the change cannot have known it."""
+
+    def quoted(text: str) -> str:
+        return f'<text id="{look.mark}">\n{text.replace(look.mark, "").strip()}\n</text id="{look.mark}">'
+
+    where = "" if not look.cut else f"\n\nIt is longer than this; all of it is in the file `{look.file}`."
+    plan = f"\nThe plan as it was approved:\n\n{quoted(look.plan)}\n" if look.plan.strip() else ""
+    checks = "\n\n".join(f"{check.command}\nsucceeded; its last lines:\n{check.said}" for check in look.checks)
+    values = {
+        "repository": context.repository.full_name,
+        "issue": str(context.issue),
+        "mark": look.mark,
+        "item": quoted(f"{context.title}\n\n{context.body}"),
+        "plan": plan,
+        "answers": _answers(context, quoted),
+        "touched": quoted("\n".join(look.touched)) if look.touched else "None in particular: the plan asked for this.",
+        "diff": quoted(look.diff) + where,
+        "checks": f"\n## What the checks said\n\n{quoted(checks)}\n" if look.checks else "",
+        "most": str(MAX_FINDINGS),
     }
     return Template(template.text).substitute(values).strip() + "\n"
 
