@@ -56,15 +56,6 @@ class Mine:
     github: Gateway
     view: RepoView
 
-    async def proposed(self, branch: str, path: str) -> tuple[str, bytes] | None:
-        """The address of the open pull request from this branch and the file in it; None when there is none."""
-        pulls = await self.github.pulls_of_branch(self.view.key, branch)
-        pull = next((one for one in pulls if one.open), None)
-        found = None if pull is None else await self.github.file(self.view.key, path, branch)
-        if pull is None or found is None:
-            return None
-        return f"{self.view.html_url}/pull/{pull.number}", found[1]
-
     async def propose(self, branch: str, files: Mapping[str, str], title: str, body: str) -> str:
         """The address of a pull request with these files; the same one when asked again.
 

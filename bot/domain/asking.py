@@ -17,7 +17,7 @@ from bot.domain.approval import ROLE_RETRY, role_name
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, WorkerReport
 from bot.domain.draft import BOT, Draft
 from bot.domain.effects import React
-from bot.domain.facts import ItemFacts, Reply
+from bot.domain.facts import Reply
 from bot.domain.going_on import hand_answers
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.model import Item, ItemState, Person
@@ -313,8 +313,3 @@ def reads_replies(item: Item, questions: Sequence[Question]) -> bool:
     """Whether comments may hold an answer, or a change of one, that this item still cares for."""
     round_ = latest_round(questions)
     return item.state in ANSWERABLE and any(question.status is not QuestionStatus.WITHDRAWN for question in round_)
-
-
-def open_questions(facts: ItemFacts) -> tuple[Question, ...]:
-    """What waits for an answer."""
-    return tuple(question for question in latest_round(facts.questions) if question.waits)

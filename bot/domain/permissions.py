@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Final, Protocol, assert_never
 
-from bot.domain.labels import IntentLabel
 from bot.domain.model import Role
 
 BOTS_ROLE: Final = Role.WRITE
@@ -97,21 +95,3 @@ def decide(capability: Capability, role: Role | None, roles: RoleTable) -> Decis
     if role is None or role < needs:
         return Denied(capability, needs, role)
     return Allowed()
-
-
-LABEL_CAPABILITY: Final = MappingProxyType(
-    {
-        IntentLabel.READY: Capability.START,
-        IntentLabel.HOLD: Capability.HOLD,
-        IntentLabel.PRIORITY_HIGH: Capability.PRIORITISE,
-        IntentLabel.PRIORITY_LOW: Capability.PRIORITISE,
-        IntentLabel.AUTOMERGE: Capability.MERGE,
-        IntentLabel.NO_AGENT: Capability.HOLD,
-    }
-)
-"""An intent label needs the role of its command: whoever has triage can set labels, but may not start work by that."""
-
-
-def decide_label(label: IntentLabel, role: Role | None, roles: RoleTable) -> Decision:
-    """Whether a person with this role may express this wish by a label."""
-    return decide(LABEL_CAPABILITY[label], role, roles)

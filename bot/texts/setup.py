@@ -44,19 +44,6 @@ class SetUpInput:
         return tuple(entry.dir for entry in self.listed if entry.because is ListedBecause.UNDECIDED)
 
 
-def nothing_to_do(view: SetUpInput) -> bool:
-    """Whether nobody has anything left to set right or to decide; the issue may then be closed."""
-    repo = view.repo
-    wrong = any(entry.because is ListedBecause.INVALID for entry in view.listed)
-    return (
-        repo.preflight_ok
-        and not repo.preflight_problems
-        and not repo.policy_problems
-        and not view.undecided
-        and not wrong
-    )
-
-
 def setup_body(view: SetUpInput) -> str:
     """The whole text with its marker."""
     parts = [_head(view)]

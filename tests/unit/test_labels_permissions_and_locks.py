@@ -24,7 +24,7 @@ from bot.domain.locks import (
     parse_locks,
 )
 from bot.domain.model import ItemState, Role
-from bot.domain.permissions import Allowed, Capability, Denied, decide, decide_label, needed
+from bot.domain.permissions import Allowed, Capability, Denied, decide, needed
 from bot.domain.policy_model import Policy, Roles
 
 # --- labels
@@ -88,22 +88,6 @@ def test_nobody_without_a_role_may_even_when_a_table_says_so() -> None:
     roles = Roles.model_construct(**dict.fromkeys(Roles.model_fields, Role.NONE))
     for capability in Capability:
         assert isinstance(decide(capability, Role.NONE, roles), Denied)
-
-
-@pytest.mark.parametrize(
-    ("label", "lowest"),
-    [
-        (IntentLabel.READY, Role.WRITE),
-        (IntentLabel.AUTOMERGE, Role.WRITE),
-        (IntentLabel.HOLD, Role.TRIAGE),
-        (IntentLabel.PRIORITY_HIGH, Role.TRIAGE),
-        (IntentLabel.PRIORITY_LOW, Role.TRIAGE),
-        (IntentLabel.NO_AGENT, Role.TRIAGE),
-    ],
-)
-def test_an_intent_label_needs_the_role_of_its_command(label: IntentLabel, lowest: Role) -> None:
-    for role in Role:
-        assert isinstance(decide_label(label, role, Policy().roles), Allowed) is (role >= lowest)
 
 
 # --- locks

@@ -47,7 +47,7 @@ from bot.texts import reasons as reason_texts
 from bot.texts.mirror import MirrorInput, mirror_body, mirror_title, summary
 from bot.texts.pull_request import PullInput, pull_body, pull_title
 from bot.texts.render import RenderContext, render
-from bot.texts.setup import SetUpInput, nothing_to_do, setup_body
+from bot.texts.setup import SetUpInput, setup_body
 from bot.texts.status_comment import StatusInput, status_text
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
@@ -316,13 +316,6 @@ def test_the_set_up_issue_lists_what_is_missing_and_how_plans_are_released() -> 
     assert "comment `/tgs approve` on this issue" in body
     assert "  - `tgs/thoughts/abc123-a`" in body
     assert markers.carries(body, markers.SETUP)
-    assert not nothing_to_do(view)
-
-
-def test_a_repository_in_order_has_nothing_to_do() -> None:
-    assert nothing_to_do(SetUpInput(REPO, (Listed("d", ListedBecause.BACKLOG),), Policy(), URL))
-    assert not nothing_to_do(SetUpInput(replace(REPO, preflight_ok=False), (), Policy(), URL))
-    assert not nothing_to_do(SetUpInput(REPO, (Listed("d", ListedBecause.INVALID),), Policy(), URL))
 
 
 def test_the_summary_of_many_thoughts_is_short() -> None:
