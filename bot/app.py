@@ -257,6 +257,7 @@ def routes_of(parts: Parts, session: aiohttp.ClientSession) -> list[list[web.Rou
         parts.github,
         parts.store,
         whoami(session, origin, clock=clock, sleep=asyncio.sleep, jitter=random.random),
+        clock,
     )
     callers = Callers(people, engine.pull, parts.store)
     webhook = Webhook(

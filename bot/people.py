@@ -15,12 +15,17 @@ from cachetools import TTLCache
 
 from bot.domain.model import Person, RepoKey, Role
 from bot.domain.repository import RepoRecord
-from bot.errors import Forbidden, NotFound, Refused, Suspended, Unauthorized
+from bot.errors import Forbidden, NotFound, RateLimited, Refused, Suspended, Unauthorized
+from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub
 from bot.protocols.ledger import Store
 
 REMEMBERED = timedelta(minutes=1)
 """How long the owner of a token is remembered; a revoked token works at most this much longer."""
+
+MAX_STRANGERS = 100
+"""Tokens that GitHub did not know within REMEMBERED; GitHub stops listening to an address that brings it many more, and
+then the bot's own requests would not be heard either."""
 
 ASKED_AT_ONCE = 8
 """Roles read at the same time for one list; more would take the requests of everybody else."""
@@ -31,22 +36,35 @@ Whoami = Callable[[str], Awaitable[Person]]
 class People:
     """Authentication of people by their GitHub token, and their roles."""
 
-    def __init__(self, github: GitHub, store: Store, whoami: Whoami) -> None:
+    def __init__(self, github: GitHub, store: Store, whoami: Whoami, clock: Clock) -> None:
         self._github = github
         self._store = store
         self._whoami = whoami
+        self._clock = clock
+        self._strangers: TTLCache[str, bool] = TTLCache(MAX_STRANGERS, REMEMBERED.total_seconds())
         self._known: TTLCache[str, Person] = TTLCache(1024, REMEMBERED.total_seconds())
         self._readable: TTLCache[int, frozenset[RepoKey]] = TTLCache(1024, REMEMBERED.total_seconds())
 
     async def person(self, token: str) -> Person | None:
-        """Whose token this is; None when GitHub does not know it."""
+        """Whose token this is; None when GitHub does not know it.
+
+        Raises RateLimited instead of asking about one more after many that it did not know.
+        """
         digest = hashlib.sha256(token.encode()).hexdigest()
         known = self._known.get(digest)
         if known is not None:
             return known
+        self._strangers.expire()
+        if digest in self._strangers:
+            return None
+        if len(self._strangers) >= MAX_STRANGERS:
+            raise RateLimited("too many unknown tokens", until=self._clock.now() + REMEMBERED, request="GET /user")
         try:
             found = await self._whoami(token)
-        except (Unauthorized, Forbidden, NotFound):
+        except Unauthorized:
+            self._strangers[digest] = True
+            return None
+        except (Forbidden, NotFound):
             return None
         self._known[digest] = found
         return found

@@ -20,7 +20,7 @@ from bot.domain.bundle import ContextBundle
 from bot.domain.identity import RunIdentity, RunSecret
 from bot.domain.model import AttemptId, Person, Role
 from bot.domain.opinion import OpinionNote
-from bot.domain.permissions import Capability, Denied, decide
+from bot.domain.permissions import BOTS_ROLE, Capability, Denied, decide
 from bot.domain.questions import Steer
 from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import for_prompt
@@ -156,15 +156,19 @@ class RunService:
         return repo
 
     async def _uninvited(self, repo: RepoRecord, who: RunIdentity, issue: int | None) -> Attempt | None:
-        """A run that the bot did not dispatch claims the next item, when the person behind it may start work."""
-        if who.event == "workflow_dispatch":
-            role: Role | None
+        """A run that the bot did not dispatch claims the next item, when the person behind it may start work.
+
+        Behind a run by the clock is who changed its cron line last.
+        """
+        policy = policy_of(repo)
+        role: Role | None = BOTS_ROLE
+        if who.actor_id not in policy.bots:
             try:
                 role = await self._github.role(repo.key, Person(who.actor_id, who.actor))
             except (Forbidden, NotFound):
                 role = None
-            if isinstance(decide(Capability.START, role, policy_of(repo).roles), Denied):
-                raise Refused(f"@{who.actor} may not start work here.", "Ask somebody with write access.")
+        if isinstance(decide(Capability.START, role, policy.roles), Denied):
+            raise Refused(f"@{who.actor} may not start work here.", "Ask somebody with write access.")
         return await self._starter.start_for_run(repo, who.run_id, f"run {who.run_id}", issue)
 
     async def hand_over(self, attempt_id: str, fence: int, code: str, token: str) -> Attempt:

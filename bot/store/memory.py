@@ -102,6 +102,7 @@ def _sqlalchemy(driver: sqlite3.Connection) -> Connection:
         poolclass=StaticPool,
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
+        hide_parameters=True,
         query_cache_size=2_000,
     )
     return engine.connect()

@@ -103,6 +103,7 @@ class PostgresqlDatabase:
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
+            hide_parameters=True,
             connect_args={
                 "connect_timeout": CONNECT_SECONDS,
                 "application_name": "tgs",

@@ -92,6 +92,7 @@ def engine_for(path: Path, *, read_only: bool = False) -> Engine:
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
+        hide_parameters=True,
     )
 
 

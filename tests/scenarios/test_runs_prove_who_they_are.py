@@ -264,6 +264,8 @@ async def test_an_uninvited_run_claims_the_next_item_only_for_somebody_with_the_
         number = await queued(world)
         run = await by_hand(world, "tom")
         assert await run.activate() == 403
+        # Nor by a cron line of his.
+        assert await forged(run, {"event_name": "schedule"}) == 403
         world.hub.actions.finish(run.run, Conclusion.FAILURE)
         # Nothing may start while the repository is paused, by hand neither.
         run = await by_hand(world, "maria")

@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from bot.domain.attempt import AttemptPhase
 from bot.domain.intents import Intent, IntentSource
@@ -41,6 +43,15 @@ async def store(url: str) -> AsyncIterator[SqlStore]:
         await opened.write(lambda tx: tx.put_repo(a_repo()))
         assert await opened.write(lambda tx: tx.insert_item(an_item()))
         yield opened
+
+
+async def test_an_error_of_the_database_does_not_show_what_was_to_be_written(store: SqlStore) -> None:
+    def write(tx: SqlLedger) -> None:
+        tx.connection.execute(text("INSERT INTO nowhere VALUES (:words)"), {"words": "somebody's words"})
+
+    with pytest.raises(SQLAlchemyError) as error:
+        await store.write(write)
+    assert "somebody's words" not in str(error.value)
 
 
 async def test_records_come_back_equal(store: SqlStore) -> None:
