@@ -147,10 +147,10 @@ class Applier:
 
     async def say_late(self, key: IssueKey) -> datetime | None:
         """Say what an earlier pass decided to say and could not. When to look again if that is not known yet."""
-        repo = await self._store.read(lambda tx: tx.repo(key.repo_key))
+        repo, unsaid = await self._store.read(lambda tx: (tx.repo(key.repo_key), self._words.unsaid(tx, key)))
         if repo is None or not repo.active:
             return None
-        return await self._words.say_late(key, repo, policy_of(repo))
+        return await self._words.say_late(unsaid, repo, policy_of(repo))
 
     async def _one(self, run: _Run, effect: Effect) -> None:
         self._metrics.effects.labels(type(effect).__name__, "tried").inc()
@@ -209,10 +209,12 @@ class Applier:
         if run.item is None and not shows:
             return
         key = effects[0].key
-        item = await self._current(key)
+        item, attempt, spent = await self._store.read(
+            lambda tx: (tx.item(key), tx.live_attempt(key) or tx.last_attempt(key), tx.spent_on(key))
+        )
         text = None
         if status is not None and item is not None:
-            text = await self._status_edit(run, item, status, status.urgent or bool(shows))
+            text = await self._status_edit(run, item, attempt, spent, status, status.urgent or bool(shows))
         node = item.node_id if item is not None else None
         if node is None and shows:
             await self._plain_labels(key, shows)
@@ -287,14 +289,10 @@ class Applier:
         known = item.projection.status_comment_id
         return known is not None and await self._github.comment(item.key.repo_key, known) is None
 
-    async def _current(self, key: IssueKey) -> Item | None:
-        return await self._store.read(lambda tx: tx.item(key))
-
-    async def _status_edit(self, run: _Run, item: Item, status: Status, urgent: bool) -> str | None:
+    async def _status_edit(
+        self, run: _Run, item: Item, attempt: Attempt | None, spent: int, status: Status, urgent: bool
+    ) -> str | None:
         """The text the status comment should get now; creates the comment when there is none."""
-        attempt, spent = await self._store.read(
-            lambda tx: (tx.live_attempt(item.key) or tx.last_attempt(item.key), tx.spent_on(item.key))
-        )
         text = status_text(
             StatusInput(
                 run.repo, item, attempt, run.policy, status.ci, status.reasons, self._html_url, self._clock.now(), spent

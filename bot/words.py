@@ -45,17 +45,17 @@ class Words:
         """One new comment, once. When to look again if it is not known whether it was written."""
         return await self._say(act.once, act.key, act.note, repo, policy)
 
-    async def say_late(self, key: IssueKey, repo: RepoRecord, policy: Policy) -> datetime | None:
-        """What an earlier pass decided to say and could not. When to look again, as for `say`."""
+    def unsaid(self, tx: Ledger, key: IssueKey) -> list[OutboxRow]:
+        """What an earlier pass decided to say on the issue or its pull request, and could not."""
+        item = tx.item(key)
+        pull = item.pull if item is not None else None
+        others = tx.unsaid(IssueKey(key.installation, key.repo, pull.number)) if pull is not None else []
+        return tx.unsaid(key) + others
 
-        def unsaid(tx: Ledger) -> list[OutboxRow]:
-            item = tx.item(key)
-            pull = item.pull if item is not None else None
-            others = tx.unsaid(IssueKey(key.installation, key.repo, pull.number)) if pull is not None else []
-            return tx.unsaid(key) + others
-
+    async def say_late(self, unsaid: list[OutboxRow], repo: RepoRecord, policy: Policy) -> datetime | None:
+        """Say what was `unsaid`. When to look again, as for `say`."""
         again: datetime | None = None
-        for row in await self._store.read(unsaid):
+        for row in unsaid:
             found = from_json(row.result or "")
             if found is None or row.issue is None:
                 await self._unsayable(row.key)

@@ -226,11 +226,11 @@ class World:
         """Webhooks arrive, keys are looked at, until nothing is due at this moment."""
         for _ in range(MAX_ROUNDS):
             await self.hub.settle()
-            await self.parts.router.route_all()
+            await self.parts.router.route_new()
             ran = await self.parts.queue.step(self.handle)
             if ran is None:
                 await self.hub.settle()
-                if not await self.parts.router.route_all() and await self.parts.queue.quiet():
+                if not await self.parts.router.route_new() and await self.parts.queue.quiet():
                     return
         raise AssertionError("the world does not come to rest")
 

@@ -43,7 +43,10 @@ class Server:
     def __init__(self, hub: Hub) -> None:
         """Collect the routes; nothing listens yet."""
         self.hub = hub
-        self._routes = routes(hub)
+        self._routes: dict[tuple[Surface, str], list[Route]] = {}
+        """In their order, by surface and method."""
+        for route in routes(hub):
+            self._routes.setdefault((route.surface, route.method), []).append(route)
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -260,14 +263,13 @@ class Server:
         if surface is Surface.API and by_id is not None:
             wanted = "/repos/-/-" + (by_id[2] or "")
         method = "GET" if method == "HEAD" else method
-        for route in self._routes:
-            if route.surface is surface and method in (route.method, "*"):
-                found = route.pattern.fullmatch(wanted)
-                if found is not None:
-                    params = found.groupdict()
-                    if by_id is not None and surface is Surface.API:
-                        params["repository_id"] = by_id[1]
-                    return route, params
+        for route in self._routes.get((surface, method), ()):
+            found = route.pattern.fullmatch(wanted)
+            if found is not None:
+                params = found.groupdict()
+                if by_id is not None and surface is Surface.API:
+                    params["repository_id"] = by_id[1]
+                return route, params
         raise not_found()
 
 

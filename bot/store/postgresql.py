@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
@@ -96,9 +97,10 @@ class PostgresqlDatabase:
     def check(self) -> None:
         self.connect().close()
 
-    def connect(self, *, read_only: bool = False) -> Connection:
-        """Raises SettingsError when the server does not answer or refuses us; the message holds no password."""
-        engine = create_engine(
+    @cached_property
+    def _engine(self) -> Engine:
+        """It pools nothing; the threads share what it learnt about statements."""
+        return create_engine(
             self._url,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
@@ -111,8 +113,11 @@ class PostgresqlDatabase:
                 "prepare_threshold": None,
             },
         )
+
+    def connect(self, *, read_only: bool = False) -> Connection:
+        """Raises SettingsError when the server does not answer or refuses us; the message holds no password."""
         try:
-            connection = engine.connect()
+            connection = self._engine.connect()
             connection.exec_driver_sql(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
             # The verbs ask how many rows an INSERT wrote; that number is otherwise thrown away.
             return connection.execution_options(preserve_rowcount=True)

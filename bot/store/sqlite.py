@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
@@ -26,6 +28,9 @@ from bot.store.filelock import InstanceLock
 
 # Another process (a backup, `tgs db current`) holds a lock for a moment only; beyond this something is wrong.
 BUSY_TIMEOUT_MS = 5_000
+
+# Some hundred statements are built, and updates in as many forms as columns change together.
+STATEMENTS = 2_000
 
 
 def file_of(url: str) -> Path:
@@ -83,17 +88,36 @@ def _driver(path: Path, mode: str) -> sqlite3.Connection:
     return driver
 
 
-def engine_for(path: Path, *, read_only: bool = False) -> Engine:
-    """An engine whose connections are set up as this module promises; nothing is pooled."""
-    mode = "ro" if read_only else "rw"
+_wanted: ContextVar[tuple[Path, bool]] = ContextVar("wanted")
+"""The file to connect to, and whether only to read."""
+
+
+def _wanted_driver() -> sqlite3.Connection:
+    path, read_only = _wanted.get()
+    return _driver(path, "ro" if read_only else "rw")
+
+
+@cache
+def _engine() -> Engine:
+    """One for all files of a process: it pools nothing, and what it learnt about a statement is true for each file."""
     return create_engine(
         "sqlite://",
-        creator=lambda: _driver(path, mode),
+        creator=_wanted_driver,
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
         hide_parameters=True,
+        query_cache_size=STATEMENTS,
     )
+
+
+def connect(path: Path, *, read_only: bool = False) -> Connection:
+    """A connection of its own to the file, set up as this module promises."""
+    token = _wanted.set((path, read_only))
+    try:
+        return _engine().connect()
+    finally:
+        _wanted.reset(token)
 
 
 def driver_of(connection: Connection) -> sqlite3.Connection:
@@ -138,8 +162,6 @@ class SqliteDatabase:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._engines: dict[bool, Engine] = {}
-        """By whether they only read. An engine pools nothing, but making one takes longer than a connection."""
 
     @property
     def shown(self) -> str:
@@ -166,9 +188,7 @@ class SqliteDatabase:
     def drop_wakeups(self, driver: Any) -> None: ...
 
     def connect(self, *, read_only: bool = False) -> Connection:
-        if read_only not in self._engines:
-            self._engines[read_only] = engine_for(self.path, read_only=read_only)
-        return self._engines[read_only].connect()
+        return connect(self.path, read_only=read_only)
 
     def in_transaction(self, driver: Any) -> bool:
         return bool(driver.in_transaction)

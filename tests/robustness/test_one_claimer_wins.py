@@ -21,7 +21,7 @@ from bot.domain.reasons import ReasonCode
 from bot.protocols.ledger import DuplicateLiveAttempt, Ledger
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import prepare
-from bot.store.sqlite import engine_for
+from bot.store.sqlite import connect
 from tests.scenarios.steps import dispatched, queued
 from tests.store.support import ISSUE, START, StillClock, a_repo, an_item, ask, fresh_store, tell, url_of
 from tests.world import RunByHand, World, new_world
@@ -99,7 +99,7 @@ def two_claim(path: Path, *, without: tuple[str, ...], by_revision: bool) -> lis
     prepare(url_of(path), clock)
     for index in without:
         tell(path, f"DROP INDEX {index}")
-    with engine_for(path).connect() as setup:
+    with connect(path) as setup:
         tx = SqlLedger(setup, clock)
         tx.put_repo(a_repo())
         tx.insert_item(an_item())
@@ -107,7 +107,7 @@ def two_claim(path: Path, *, without: tuple[str, ...], by_revision: bool) -> lis
     answers: list[Any] = []
 
     def claimer(name: str) -> None:
-        with engine_for(path).connect() as connection:
+        with connect(path) as connection:
             tx = LooksFirst(connection, clock)
             tx.both_looked = barrier
             tx.by_revision = by_revision

@@ -29,7 +29,7 @@ from bot.store.items import item_values
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import prepare
 from bot.store.repos import repo_values
-from bot.store.sqlite import driver_of, engine_for
+from bot.store.sqlite import connect, driver_of
 from bot.store.tables import METADATA
 from bot.store.types import from_micros, to_micros
 from tests.store.support import REPO, START, StillClock, a_repo, an_attempt, an_intent, an_item, url_of
@@ -76,7 +76,7 @@ def connection() -> Iterator[Connection]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tgs.db"
         prepare(url_of(path), StillClock())
-        with engine_for(path).connect() as opened:
+        with connect(path) as opened:
             yield opened
 
 

@@ -21,7 +21,7 @@ from bot.store.engine import open_store
 from bot.store.errors import SchemaTooNew, StoreDamaged
 from bot.store.filelock import InstanceLock
 from bot.store.migrate import current, downgrade, head, prepare, upgrade
-from bot.store.sqlite import engine_for
+from bot.store.sqlite import connect
 from bot.store.tables import METADATA
 from tests.store.support import REPO, CountedIds, StillClock, a_repo, ask, fresh_store, tell, url_of
 
@@ -46,7 +46,7 @@ def test_up_down_and_up_again_ends_where_it_began(path: Path, clock: StillClock)
 
 def test_the_migrations_build_exactly_the_tables_that_the_code_uses(path: Path, clock: StillClock) -> None:
     prepare(url_of(path), clock)
-    with engine_for(path).connect() as connection:
+    with connect(path) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
 
         assert compare_metadata(context, METADATA) == []
@@ -59,7 +59,7 @@ def test_the_migrations_know_the_same_closed_sets_and_partial_indexes_as_the_tab
     prepare(url_of(path), clock)
     direct = tmp_path / "direct.db"
     direct.touch()
-    with engine_for(direct).connect() as connection:
+    with connect(direct) as connection:
         METADATA.create_all(connection)
 
     def words(of: Path) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ from bot.protocols.ledger import Audit, DuplicateLiveAttempt, LockRow, OutboxRow
 from bot.store.engine import SqlStore
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import prepare
-from bot.store.sqlite import engine_for
+from bot.store.sqlite import connect
 from tests.store.support import (
     ISSUE,
     OTHER_TENANT,
@@ -351,7 +351,7 @@ def winners_of_two_that_both_saw_a_free_item(path: Path, *, with_index: bool) ->
     prepare(url_of(path), clock)
     if not with_index:
         tell(path, "DROP INDEX uq_attempts_live")
-    with engine_for(path).connect() as setup:
+    with connect(path) as setup:
         tx = SqlLedger(setup, clock)
         tx.put_repo(a_repo())
         tx.insert_item(an_item())
@@ -359,7 +359,7 @@ def winners_of_two_that_both_saw_a_free_item(path: Path, *, with_index: bool) ->
     wins: list[str] = []
 
     def claimer(fence: int) -> None:
-        with engine_for(path).connect() as connection:
+        with connect(path) as connection:
             tx = SqlLedger(connection, clock)
             assert tx.live_attempt(ISSUE) is None
             both_looked.wait()
