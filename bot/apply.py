@@ -7,7 +7,6 @@ and clean-up travel in one request. A failed act stops the rest of the decision:
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -18,7 +17,6 @@ from bot.acts import Acts
 from bot.domain import labels
 from bot.domain.approval import EVENT_LAG
 from bot.domain.attempt import Attempt, WorkerKind
-from bot.domain.budget import settled
 from bot.domain.effects import (
     CancelRun,
     CloseIssue,
@@ -31,24 +29,23 @@ from bot.domain.effects import (
     React,
     ReleaseClaim,
     RevokeToken,
-    Save,
     Say,
     Show,
     Status,
     TakeReadyLabel,
 )
+from bot.domain.memory import shown_digest
 from bot.domain.model import IssueKey, Item, Key
-from bot.domain.notes import to_json
 from bot.domain.policy_model import Policy
 from bot.domain.repository import RepoRecord
 from bot.errors import Invalid, NotFound
-from bot.invariants import check
 from bot.kept import Kept
 from bot.metrics import Metrics
 from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub, Visible
-from bot.protocols.ledger import Audit, DuplicateLiveAttempt, Ledger, LockRow, OutboxRow, Store
+from bot.protocols.ledger import Ledger, Store
+from bot.saving import write_save
 from bot.texts.status_comment import StatusInput, status_text
 from bot.words import Words
 
@@ -57,9 +54,6 @@ PROGRESS_SPACING = timedelta(seconds=120)
 
 WAITING_SPACING = timedelta(seconds=15)
 """A new reason for waiting shows this soon; reasons change rarely, but several may change in one second."""
-
-LATE_WORDS = timedelta(minutes=1)
-"""By then words are said unless something went wrong; sooner would look twice for nothing."""
 
 log = structlog.get_logger(__name__)
 
@@ -70,10 +64,6 @@ class Applied:
 
     again: bool
     wake_at: datetime | None
-
-
-class StaleDecision(Exception):
-    """The ledger changed since the decision was made; nothing of it was written."""
 
 
 @dataclass(slots=True)
@@ -254,7 +244,7 @@ class Applier:
                 there = wanted.assign if wanted.assign in outcome.assignees else None
                 projection = replace(projection, assignee=there)
             if text is not None and "comment_body" not in failed and outcome.comment_body is not None:
-                projection = replace(projection, status_hash=digest(text), status_edited_at=now)
+                projection = replace(projection, status_hash=shown_digest(text), status_edited_at=now)
             if text is not None and deleted:
                 # Somebody deleted the comment: the next pass writes a new one.
                 projection = replace(
@@ -299,9 +289,9 @@ class Applier:
             )
         )
         if item.projection.status_comment_id is None:
-            run.at(await self._words.create_status(item, text, digest(text)))
+            run.at(await self._words.create_status(item, text, shown_digest(text)))
             return None
-        if item.projection.status_hash == digest(text):
+        if item.projection.status_hash == shown_digest(text):
             return None
         edited = item.projection.status_edited_at
         spacing = PROGRESS_SPACING if attempt is not None and attempt.live else WAITING_SPACING
@@ -330,104 +320,3 @@ def _merge(key: IssueKey, node: str, shows: list[Show]) -> Visible:
             delete_branch=show.delete_branch or visible.delete_branch,
         )
     return visible
-
-
-def digest(text: str) -> str:
-    """Fingerprint of a comment's text, to see whether an edit would change anything."""
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _settle(tx: Ledger, before: Attempt, after: Attempt) -> None:
-    """What an attempt that ends has cost takes the place of its reservation."""
-    if before.live and not after.live:
-        cost = tx.cost(after.id)
-        if cost is not None:
-            tx.settle(after.id, settled(after, cost.reserved))
-
-
-def write_save(tx: Ledger, key: Key, save: Save, now: datetime) -> None:
-    """The whole save or nothing. Raises StaleDecision, which rolls the transaction back."""
-    if save.item_before != save.item_after and save.item_after is not None:
-        if save.item_before is None:
-            fresh = tx.insert_item(save.item_after)
-        else:
-            fresh = tx.save_item(save.item_before, save.item_after)
-        if not fresh:
-            raise StaleDecision(str(key))
-    if save.attempt_before != save.attempt_after:
-        assert save.attempt_before is not None
-        assert save.attempt_after is not None
-        if not tx.save_attempt(save.attempt_before, save.attempt_after):
-            raise StaleDecision(str(key))
-        _settle(tx, save.attempt_before, save.attempt_after)
-    if save.opened is not None:
-        opened = save.opened
-        try:
-            tx.insert_attempt(opened)
-        except DuplicateLiveAttempt:
-            raise StaleDecision(str(key)) from None
-        tx.take_locks(
-            [
-                LockRow(opened.key.repo_key, lock.path, opened.key.number, opened.id, now, mode=lock.mode.value)
-                for lock in save.take_locks
-            ]
-        )
-    for before, question in save.questions:
-        saved = tx.insert_question(question) if before is None else tx.save_question(before, question)
-        if not saved:
-            raise StaleDecision(str(key))
-    for steer in save.steers:
-        tx.put_steer(steer)
-    for told in save.told_steers:
-        tx.tell_steer(told)
-    if save.repo_before != save.repo_after:
-        assert save.repo_before is not None
-        assert save.repo_after is not None
-        if not tx.save_repo(save.repo_before, save.repo_after):
-            raise StaleDecision(str(key))
-    policy_hash = save.repo_after.policy_hash if save.repo_after is not None else ""
-    for line in save.history:
-        tx.audit(
-            Audit(
-                at=now,
-                key=key,
-                kind=line.kind,
-                actor=line.actor,
-                cause=line.cause,
-                from_state=line.from_state.value if line.from_state else None,
-                to_state=line.to_state.value if line.to_state else None,
-                attempt=line.attempt,
-                fence=line.fence,
-                policy_hash=policy_hash,
-            )
-        )
-    for intent_id, outcome, answer in save.settled:
-        tx.settle_intent(intent_id, outcome, now, None if answer is None else to_json(answer))
-    for intent_id in save.retried:
-        tx.retry_intent(intent_id)
-    if isinstance(key, IssueKey):
-        for person in save.replied:
-            tx.note_reply(key, person, now)
-        if save.free_locks:
-            tx.free_locks(key)
-        check(tx, key, save)
-    for seen in save.sighted:
-        assert isinstance(key, IssueKey)
-        tx.sight(key.repo_key, seen, now)
-    for other in save.wake:
-        tx.mark(other)
-    for said in save.words:
-        # Planned with the decision: what was promised is said even when this process ends before it could be.
-        tx.plan(OutboxRow(said.once, "comment", said.key, said.key.repo_key, None, now, None, to_json(said.note), -1))
-        if said.key != key:
-            # This key may never be looked at again on behalf of that one; a look there says what is still unsaid.
-            tx.mark(said.key, at=now + LATE_WORDS)
-
-
-__all__ = [
-    "Applied",
-    "Applier",
-    "StaleDecision",
-    "digest",
-    "write_save",
-]

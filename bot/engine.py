@@ -31,7 +31,8 @@ from bot.protocols.ledger import Store
 from bot.publishing import Publishing
 from bot.pull_service import PullService
 from bot.queue.api import Result
-from bot.rebuild import Rebuilder, Report
+from bot.rebuild import Rebuilder
+from bot.rebuilt_records import Report
 from bot.reconcile import Reconciler
 from bot.repo_pass import RepoPass
 from bot.repository_service import RepositoryService

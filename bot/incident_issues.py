@@ -8,7 +8,6 @@ was, and the next pass opens it again.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -17,6 +16,7 @@ import structlog
 from bot.domain import labels
 from bot.domain.facts import IssueFacts
 from bot.domain.incidents import Do, Incident, next_step
+from bot.domain.memory import shown_digest
 from bot.domain.model import IssueKey
 from bot.domain.policy_model import Policy
 from bot.domain.repository import RepoRecord
@@ -60,9 +60,9 @@ class IncidentIssues:
         now = self._clock.now()
         since = await self._store.read(lambda tx: tx.attempts_since(repo.key, incident.last_at))
         body = texts.body(incident)
-        step = next_step(incident, _digest(body), since, now, wanted=policy.incidents)
+        step = next_step(incident, shown_digest(body), since, now, wanted=policy.incidents)
         key = IssueKey(repo.key.installation, repo.key.repo, incident.issue or 0)
-        shown = replace(incident, shown=_digest(body), shown_at=now)
+        shown = replace(incident, shown=shown_digest(body), shown_at=now)
         match step.do:
             case Do.NOTHING:
                 return step.at
@@ -91,7 +91,7 @@ class IncidentIssues:
 
         def record(tx: Ledger, issue: IssueFacts) -> str:
             # What was counted meanwhile stays counted; the number is what must not be lost.
-            tx.show_incident(repo.key, incident.cause, issue.key.number, _digest(body), self._clock.now())
+            tx.show_incident(repo.key, incident.cause, issue.key.number, shown_digest(body), self._clock.now())
             return str(issue.key.number)
 
         done = await self._once.perform(
@@ -113,7 +113,3 @@ class IncidentIssues:
                 tx.mark(repo.key)
 
         await self._store.write(write)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]

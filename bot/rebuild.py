@@ -12,13 +12,10 @@ Races: GitHub's lists may lag behind what the lost ledger did last; see `bot/dom
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-
-import structlog
 
 from bot.domain import labels
 from bot.domain.attempting import RUN_WORKFLOW
@@ -28,17 +25,19 @@ from bot.domain.commanded import Spoken, commands_of
 from bot.domain.facts import IssueFacts, Presence, PullFacts
 from bot.domain.front_matter import Source, effective_spec, from_issue
 from bot.domain.intents import Intent
-from bot.domain.memory import ItemMemory, RepoMemory, item_memory, repo_memory
-from bot.domain.model import AttemptId, IssueKey, Item, Person, ThoughtRef, WorkSpec
-from bot.domain.question_memory import RoundMemory, round_memory
-from bot.domain.rebuild import Rebuilt, SeenRun, Sighting, StatusComment, rebuild
+from bot.domain.memory import ItemMemory, RepoMemory, item_memory, repo_memory, shown_digest
+from bot.domain.model import AttemptId, IssueKey, Person, ThoughtRef, WorkSpec
+from bot.domain.question_memory import round_memory
+from bot.domain.rebuild import rebuild
 from bot.domain.repository import RepoRecord
+from bot.domain.sighting import SeenRun, Sighting, StatusComment
 from bot.domain.thoughts import Thought, recognise
 from bot.errors import NotFound
 from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import Comment, GitHub
-from bot.protocols.ledger import Audit, Ledger, LockRow, OutboxRow, Store
+from bot.protocols.ledger import Store
+from bot.rebuilt_records import Found, Report, Told, as_written, keep
 from bot.texts import markers
 from bot.texts.markers import MarkerKind
 from bot.thought_reader import ThoughtReader
@@ -52,38 +51,8 @@ TALK_SINCE = timedelta(days=3)
 ENDED_SINCE = timedelta(days=30)
 """Closed issues that have not changed for longer come back when somebody labels them again."""
 
-LOST = "ledger_lost"
-"""The outcome of a command of the time before."""
 
 _RUN_NAME = re.compile(r"tgs #(?P<issue>[1-9][0-9]{0,8}) (?P<claim>[A-Za-z0-9_-]{1,64})")
-
-log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What came back: per item its number, state and reasons; and commands that are not carried out."""
-
-    repo: RepoRecord
-    items: tuple[tuple[int, str, str], ...] = ()
-    commands: tuple[tuple[int, str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """The comments of one item: what we remembered, what we said, what people commanded."""
-
-    memory: ItemMemory | None = None
-    status: StatusComment | None = None
-    said: tuple[tuple[str, IssueKey, int, datetime], ...] = ()
-    commands: tuple[tuple[Intent, bool], ...] = ()
-    rounds: tuple[tuple[RoundMemory, int, datetime], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _One:
-    found: Rebuilt
-    told: _Told
 
 
 class Rebuilder:
@@ -105,7 +74,7 @@ class Rebuilder:
         ours = await self._github.issues_by_bot(repo.key)
         there = await self._github.labels_there(repo.key)
         if not ours and not any(labels.is_ours(name) for name in there):
-            return await self._keep(repo, RepoMemory(), None, [], now)
+            return await keep(self._store, repo, RepoMemory(), None, [], now)
         editors = await self._github.last_editors(repo.key, [issue.node_id for issue in ours])
         own = [issue for issue in ours if self._unedited(repo, editors.get(issue.node_id))]
         set_up = next((issue for issue in own if markers.carries(issue.body, markers.SETUP)), None)
@@ -124,7 +93,7 @@ class Rebuilder:
             for number, issue in sorted(issues.items())
             if (one := await self._one(repo, issue, dirs.get(number), thoughts, runs, branches, refs, now)) is not None
         ]
-        return await self._keep(repo, memory, set_up, found, now)
+        return await keep(self._store, repo, memory, set_up, found, now)
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -217,7 +186,7 @@ class Rebuilder:
         branches: Mapping[int, list[tuple[str, str]]],
         refs: Mapping[int, tuple[ClaimRef, ...]],
         now: datetime,
-    ) -> _One | None:
+    ) -> Found | None:
         number, policy = issue.key.number, policy_of(repo)
         told = await self._told(repo, issue.key, now)
         memory = told.memory
@@ -252,7 +221,7 @@ class Rebuilder:
                 repo, IssueKey(issue.key.installation, issue.key.repo, found.item.pull.number), now
             )
             told = replace(told, said=told.said + on_pull.said, commands=told.commands + on_pull.commands)
-        return _One(found, told)
+        return Found(found, told)
 
     async def _pulls(self, repo: RepoRecord, names: Iterable[str]) -> list[PullFacts]:
         """The pull requests of these branches that belong to an item: ours, from the repository itself."""
@@ -263,7 +232,7 @@ class Rebuilder:
                 return own
         return []
 
-    async def _told(self, repo: RepoRecord, key: IssueKey, now: datetime) -> _Told:
+    async def _told(self, repo: RepoRecord, key: IssueKey, now: datetime) -> Told:
         comments = await self._github.comments(key)
         own = [comment for comment in comments if self._ours(repo, comment.author)]
         editors = await self._github.last_editors(repo.key, [comment.node_id for comment in own]) if own else {}
@@ -278,7 +247,7 @@ class Rebuilder:
             if mark.kind is MarkerKind.SAY
         ]
         once = {name for name, _, _, _ in said}
-        return _Told(
+        return Told(
             memory=memory if memory is not None and memory.number == key.number else None,
             status=None if status is None else _status(status),
             said=tuple(said),
@@ -295,111 +264,6 @@ class Rebuilder:
                 if mark.kind is MarkerKind.ASKED and (asked := round_memory(mark.value)) is not None
             ),
         )
-
-    # --- writing -----------------------------------------------------------------------------------
-
-    async def _keep(
-        self, repo: RepoRecord, memory: RepoMemory, set_up: IssueFacts | None, found: list[_One], now: datetime
-    ) -> Report:
-        digest = hashlib.sha256(_plain(set_up.body).encode()).hexdigest()[:32] if set_up is not None else None
-
-        def write(tx: Ledger) -> tuple[RepoRecord, list[_One]]:
-            new = [one for one in found if self._enter(tx, repo, one, now)]
-            # The record as it is now: a webhook may have changed it while GitHub was read.
-            fresh = tx.repo(repo.key) or repo
-            after = replace(fresh, rebuilt_at=now)
-            if fresh.setup_issue is None and set_up is not None:
-                after = replace(
-                    after,
-                    pause=memory.pause,
-                    mirror_decided=memory.mirror_decided,
-                    thoughts_at_installation=memory.thoughts_at_installation,
-                    setup_issue=set_up.key.number,
-                    setup_hash=digest,
-                )
-            tx.save_repo(fresh, after)
-            for item in tx.items(repo.key):
-                tx.touch(item.key)
-            return tx.repo(repo.key) or after, new
-
-        saved, new = await self._store.write(write)
-        report = Report(
-            saved,
-            tuple((one.found.item.key.number, one.found.item.state.value, _why(one)) for one in new),
-            tuple(
-                (intent.key.number, intent.actor.login, intent.verb)
-                for one in new
-                for intent, answered in one.told.commands
-                # What was written since we listen is carried out like any other command.
-                if not answered and (saved.listening_since is None or intent.created_at < saved.listening_since)
-            ),
-        )
-        if found or set_up is not None:
-            log.warning(
-                "ledger_rebuilt", repo=repo.full_name, items=len(report.items), commands_not_run=len(report.commands)
-            )
-        return report
-
-    def _enter(self, tx: Ledger, repo: RepoRecord, one: _One, now: datetime) -> bool:
-        """The records of one item; False when it is there already."""
-        item = one.found.item
-        if tx.item(item.key) is not None or not tx.insert_item(item):
-            return False
-        for attempt in one.found.attempts:
-            known = tx.attempt(attempt.id)
-            if known is None:
-                tx.insert_attempt(attempt)
-            elif known.key != item.key:
-                # The App was removed and came back: the attempt is what it was, and its secrets still open it.
-                tx.rehome_attempt(attempt.id, item.key)
-        for question in one.found.questions:
-            tx.insert_question(question)
-        if one.found.locks:
-            holder = one.found.attempts[-1].id if one.found.attempts else AttemptId("")
-            tx.take_locks(
-                [
-                    LockRow(repo.key, lock.path, item.key.number, holder, now, lock.mode.value)
-                    for lock in one.found.locks
-                ]
-            )
-        for row in self._acts(repo, item, one, now):
-            tx.plan(row)
-        for intent, answered in one.told.commands:
-            if tx.put_intent(intent):
-                if answered:
-                    tx.settle_intent(intent.id, LOST, now)
-                tx.mark(intent.key)
-        tx.audit(
-            Audit(
-                at=now,
-                key=item.key,
-                kind="rebuilt",
-                actor="bot",
-                cause=_why(one),
-                to_state=item.state.value,
-                fence=item.fence,
-                policy_hash=repo.policy_hash,
-            )
-        )
-        return True
-
-    def _acts(self, repo: RepoRecord, item: Item, one: _One, now: datetime) -> list[OutboxRow]:
-        """What was done already and must not be done again, and a start of which that is not known."""
-        rows = [
-            OutboxRow(name, "comment", key, repo.key, None, at, now, str(id_), 0)
-            for name, key, id_, at in one.told.said
-        ]
-        status = item.projection.status_comment_id
-        if status is not None:
-            name = f"status:{item.key}:{item.projection.status_generation}"
-            rows.append(OutboxRow(name, "comment", item.key, repo.key, None, now, now, str(status), 0))
-        if item.thought is not None:
-            name = f"mirror:{repo.key}:{item.thought.dir}"
-            rows.append(OutboxRow(name, "issue", None, repo.key, None, now, now, str(item.key.number), 0))
-        if one.found.dispatched is not None:
-            name = f"dispatch:{one.found.dispatched}"
-            rows.append(OutboxRow(name, "dispatch", item.key, repo.key, item.fence, now, None, None, 1))
-        return rows
 
 
 def _plan(
@@ -425,12 +289,8 @@ def _mirrored(body: str) -> str | None:
 
 
 def _status(comment: Comment) -> StatusComment:
-    digest = hashlib.sha256(_plain(comment.body).encode()).hexdigest()[:32]
+    digest = shown_digest(as_written(comment.body))
     return StatusComment(comment.id, comment.node_id, digest, comment.updated_at)
-
-
-def _plain(body: str) -> str:
-    return body.replace("\r\n", "\n").rstrip()
 
 
 def _spoken(key: IssueKey, comment: Comment) -> Spoken:
@@ -442,10 +302,3 @@ def _spoken(key: IssueKey, comment: Comment) -> Spoken:
 def _answered(intent: Intent, key: IssueKey, once: set[str], comment: Comment) -> bool:
     """Whether the bot has answered: in words, or by a reaction. Whoever forges a reaction only silences us."""
     return f"say:{key}:intent:{intent.id}" in once or comment.reacted
-
-
-def _why(one: _One) -> str:
-    return ", ".join(because.value for because in one.found.because)
-
-
-__all__ = ["Rebuilder", "Report"]

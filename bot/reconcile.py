@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from bot.apply import Applier, StaleDecision
+from bot.apply import Applier
 from bot.domain.advance import advance
 from bot.domain.failures import Handling, handling, wait_until
 from bot.domain.model import IssueKey, Problem, RepoKey, parse_key
@@ -26,6 +26,7 @@ from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.ledger import Ledger, Store
 from bot.repo_pass import RepoPass
+from bot.saving import StaleDecision
 from bot.talk import Talk
 
 TELL_RETRY = timedelta(minutes=10)

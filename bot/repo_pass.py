@@ -45,7 +45,8 @@ from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub, RepoView
 from bot.protocols.ledger import Ledger, Store
-from bot.rebuild import Rebuilder, Report
+from bot.rebuild import Rebuilder
+from bot.rebuilt_records import Report
 from bot.resync import Resync
 from bot.session_service import SessionService
 from bot.setup_issue import SetUpIssue

@@ -6,12 +6,12 @@ contradicted until something new goes wrong.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bot.domain.facts import IssueFacts, Presence
+from bot.domain.memory import shown_digest
 from bot.domain.mirror import Listed
 from bot.domain.model import IssueKey
 from bot.domain.policy_model import Policy
@@ -38,7 +38,7 @@ class SetUpIssue:
         """Create or edit it when its content is not what it should say. When to look again if it is not known
         whether it was created."""
         body = setup_body(SetUpInput(repo, tuple(listed), policy, self._html_url))
-        digest = hashlib.sha256(body.encode()).hexdigest()[:32]
+        digest = shown_digest(body)
         if repo.setup_hash == digest:
             return None
         # Something new went wrong: a closed issue is opened again, so that somebody sees it.

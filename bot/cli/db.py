@@ -22,7 +22,7 @@ from bot.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bot.rebuild import Report
+    from bot.rebuilt_records import Report
     from bot.settings import Settings
     from bot.store.migrate import Prepared
 

@@ -103,6 +103,11 @@ def fingerprint(title: str, body: str) -> str:
     return hashlib.sha256(f"{title}\0{body}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def shown_digest(text: str) -> str:
+    """Of a text that we show, to see whether an edit would change anything."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 # --- writing -----------------------------------------------------------------------------------------
 
 

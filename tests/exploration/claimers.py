@@ -21,7 +21,7 @@ from itertools import permutations
 from typing import Any, cast
 
 from bot.acts import Acts, WriteTokens
-from bot.apply import Applier, StaleDecision
+from bot.apply import Applier
 from bot.claim_acts import current_attempt
 from bot.claims import Claimed, NotClaimed, claim
 from bot.domain.advance import advance
@@ -41,6 +41,7 @@ from bot.observe import Observer
 from bot.policies import policy_of
 from bot.protocols.github import Visible, VisibleOutcome
 from bot.protocols.ledger import DuplicateLiveAttempt
+from bot.saving import StaleDecision
 from tests.exploration.explorer import Explorer
 from tests.exploration.replay import Ask, Ended, Points, Raised, text
 from tests.exploration.world import (

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bot import apply, claims, inline_asking, outbox, publishing, run_service, starter, sweep
+from bot import claims, inline_asking, outbox, publishing, run_service, saving, starter, sweep
 from bot.domain import advance, attempting, commanded
 from bot.domain.attempt import Outcome, Proof
 from bot.domain.attempt_end import after_end
@@ -96,7 +96,7 @@ def _word_of_the_agent(patch: Patch) -> None:
 
 def _locks_stay(patch: Patch) -> None:
     patch.setattr(SqlLedger, "free_locks", lambda *_: 0)
-    patch.setattr(apply, "check", lambda *_: None)
+    patch.setattr(saving, "check", lambda *_: None)
 
 
 def _no_ceiling(patch: Patch) -> None:

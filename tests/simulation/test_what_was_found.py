@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from bot.apply import write_save
 from bot.domain.effects import Save, Say
 from bot.domain.notes import NoteCode, note
 from bot.domain.repository import RepoRecord
 from bot.queue.memory import MemoryQueue
 from bot.resync import Resync
+from bot.saving import write_save
 from bot.simulate.hub import BOT, KEY, MARIA
 from bot.simulate.replica import Replica
 from bot.store.keyrows import KeyRow

@@ -28,8 +28,10 @@ from bot.domain.model import (
     ThoughtRef,
 )
 from bot.domain.policy_model import Policy
-from bot.domain.rebuild import FENCE_GAP, LOST_TEXT, Because, Rebuilt, SeenRun, Sighting, rebuild
+from bot.domain.rebuild import LOST_TEXT, Rebuilt, rebuild
+from bot.domain.rebuilt_attempts import FENCE_GAP
 from bot.domain.repository import Pause, RepoRecord
+from bot.domain.sighting import Because, SeenRun, Sighting
 from bot.texts import markers
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)

@@ -1,0 +1,167 @@
+"""Enters what was found of a lost ledger into the new one, in one transaction.
+
+Promises: records that are there are left alone; what was said or done before is noted as said and done, so that it is
+not repeated; commands of the time before are noted and not carried out. A crash in the middle leaves nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+
+from bot.domain.facts import IssueFacts
+from bot.domain.intents import Intent
+from bot.domain.memory import ItemMemory, RepoMemory, shown_digest
+from bot.domain.model import AttemptId, IssueKey, Item
+from bot.domain.question_memory import RoundMemory
+from bot.domain.rebuild import Rebuilt
+from bot.domain.repository import RepoRecord
+from bot.domain.sighting import StatusComment
+from bot.protocols.ledger import Audit, Ledger, LockRow, OutboxRow, Store
+
+LOST = "ledger_lost"
+"""The outcome of a command of the time before."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came back: per item its number, state and reasons; and commands that are not carried out."""
+
+    repo: RepoRecord
+    items: tuple[tuple[int, str, str], ...] = ()
+    commands: tuple[tuple[int, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The comments of one item: what we remembered, what we said, what people commanded."""
+
+    memory: ItemMemory | None = None
+    status: StatusComment | None = None
+    said: tuple[tuple[str, IssueKey, int, datetime], ...] = ()
+    commands: tuple[tuple[Intent, bool], ...] = ()
+    rounds: tuple[tuple[RoundMemory, int, datetime], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One item: its records, and its comments."""
+
+    found: Rebuilt
+    told: Told
+
+
+async def keep(
+    store: Store, repo: RepoRecord, memory: RepoMemory, set_up: IssueFacts | None, found: list[Found], now: datetime
+) -> Report:
+    """Write all records of the repository in one transaction, and say what came back."""
+    digest = shown_digest(as_written(set_up.body)) if set_up is not None else None
+
+    def write(tx: Ledger) -> tuple[RepoRecord, list[Found]]:
+        new = [one for one in found if _enter(tx, repo, one, now)]
+        # The record as it is now: a webhook may have changed it while GitHub was read.
+        fresh = tx.repo(repo.key) or repo
+        after = replace(fresh, rebuilt_at=now)
+        if fresh.setup_issue is None and set_up is not None:
+            after = replace(
+                after,
+                pause=memory.pause,
+                mirror_decided=memory.mirror_decided,
+                thoughts_at_installation=memory.thoughts_at_installation,
+                setup_issue=set_up.key.number,
+                setup_hash=digest,
+            )
+        tx.save_repo(fresh, after)
+        for item in tx.items(repo.key):
+            tx.touch(item.key)
+        return tx.repo(repo.key) or after, new
+
+    saved, new = await store.write(write)
+    report = Report(
+        saved,
+        tuple((one.found.item.key.number, one.found.item.state.value, _why(one)) for one in new),
+        tuple(
+            (intent.key.number, intent.actor.login, intent.verb)
+            for one in new
+            for intent, answered in one.told.commands
+            # What was written since we listen is carried out like any other command.
+            if not answered and (saved.listening_since is None or intent.created_at < saved.listening_since)
+        ),
+    )
+    if found or set_up is not None:
+        log.warning(
+            "ledger_rebuilt", repo=repo.full_name, items=len(report.items), commands_not_run=len(report.commands)
+        )
+    return report
+
+
+def _enter(tx: Ledger, repo: RepoRecord, one: Found, now: datetime) -> bool:
+    """The records of one item; False when it is there already."""
+    item = one.found.item
+    if tx.item(item.key) is not None or not tx.insert_item(item):
+        return False
+    for attempt in one.found.attempts:
+        known = tx.attempt(attempt.id)
+        if known is None:
+            tx.insert_attempt(attempt)
+        elif known.key != item.key:
+            # The App was removed and came back: the attempt is what it was, and its secrets still open it.
+            tx.rehome_attempt(attempt.id, item.key)
+    for question in one.found.questions:
+        tx.insert_question(question)
+    if one.found.locks:
+        holder = one.found.attempts[-1].id if one.found.attempts else AttemptId("")
+        tx.take_locks(
+            [LockRow(repo.key, lock.path, item.key.number, holder, now, lock.mode.value) for lock in one.found.locks]
+        )
+    for row in _acts(repo, item, one, now):
+        tx.plan(row)
+    for intent, answered in one.told.commands:
+        if tx.put_intent(intent):
+            if answered:
+                tx.settle_intent(intent.id, LOST, now)
+            tx.mark(intent.key)
+    tx.audit(
+        Audit(
+            at=now,
+            key=item.key,
+            kind="rebuilt",
+            actor="bot",
+            cause=_why(one),
+            to_state=item.state.value,
+            fence=item.fence,
+            policy_hash=repo.policy_hash,
+        )
+    )
+    return True
+
+
+def _acts(repo: RepoRecord, item: Item, one: Found, now: datetime) -> list[OutboxRow]:
+    """What was done already and must not be done again, and a start of which that is not known."""
+    rows = [
+        OutboxRow(name, "comment", key, repo.key, None, at, now, str(id_), 0) for name, key, id_, at in one.told.said
+    ]
+    status = item.projection.status_comment_id
+    if status is not None:
+        name = f"status:{item.key}:{item.projection.status_generation}"
+        rows.append(OutboxRow(name, "comment", item.key, repo.key, None, now, now, str(status), 0))
+    if item.thought is not None:
+        name = f"mirror:{repo.key}:{item.thought.dir}"
+        rows.append(OutboxRow(name, "issue", None, repo.key, None, now, now, str(item.key.number), 0))
+    if one.found.dispatched is not None:
+        name = f"dispatch:{one.found.dispatched}"
+        rows.append(OutboxRow(name, "dispatch", item.key, repo.key, item.fence, now, None, None, 1))
+    return rows
+
+
+def _why(one: Found) -> str:
+    return ", ".join(because.value for because in one.found.because)
+
+
+def as_written(body: str) -> str:
+    """A text of ours as we wrote it, from how GitHub gives it back."""
+    return body.replace("\r\n", "\n").rstrip()
