@@ -30,7 +30,8 @@ from bot.domain.model import AttemptId
 from bot.errors import LostClaim, Refused, UserError
 from bot.protocols.clock import Clock
 from bot.protocols.files import Files
-from bot.protocols.ledger import BundleRow, Ledger, Store
+from bot.protocols.ledger import Ledger, Store
+from bot.protocols.worker_ledger import BundleRow
 
 CAP: Final = bundle_cap(DEFAULT_MAX_BYTES)
 """Bytes of one bundle: what the gate would refuse need not be stored."""

@@ -21,9 +21,8 @@ from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, ItemStat
 from bot.domain.questions import Question, Steer
 from bot.domain.repository import RepoRecord
 from bot.domain.schedule import Told
-from bot.domain.sessions import SessionRecord
 from bot.domain.talk import Message, SenderType
-from bot.domain.workers import WorkerRecord, WorkerToken
+from bot.protocols.worker_ledger import WorkerLedger
 
 T = TypeVar("T")
 
@@ -84,16 +83,6 @@ class LockRow:
 
 
 @dataclass(frozen=True, slots=True)
-class BundleRow:
-    """What a pull worker uploaded for its attempt: the SHA-256 of the bytes in hexadecimal, and how many they are."""
-
-    attempt: AttemptId
-    sha256: str
-    size: int
-    uploaded_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Cost:
     """What an attempt may spend and has spent, in micro-dollars. `spent` None: not settled, the reservation counts."""
 
@@ -125,7 +114,7 @@ class DuplicateLiveAttempt(Exception):
     """The database refused a second live attempt of one item (unique index), or an attempt with a used fence."""
 
 
-class Ledger(Protocol):
+class Ledger(WorkerLedger, Protocol):
     """The verbs inside one transaction. Every method of a tenant's data takes the installation, inside the key."""
 
     # repositories
@@ -374,18 +363,6 @@ class Ledger(Protocol):
         """Asks the other processes, if there are any, to end the attempt's write token."""
         ...
 
-    # once-only secrets and tokens of workers: hashes only
-    def put_token(self, sha256: str, purpose: str, attempt: AttemptId, fence: int, expires_at: datetime) -> None: ...
-    def token(self, sha256: str) -> tuple[str, AttemptId, int, datetime] | None: ...
-    def use_token(self, sha256: str) -> bool:
-        """Consumes a single-use token; False when it was used before or never existed."""
-        ...
-
-    def drop_tokens(self, attempt: AttemptId) -> None: ...
-    def use_jti(self, jti: str, expires_at: datetime) -> bool:
-        """True when this OIDC token id was never seen before."""
-        ...
-
     # incidents
     def sight(self, repo: RepoKey, seen: Sighting, at: datetime) -> None:
         """Counts one more failure by a cause."""
@@ -404,38 +381,6 @@ class Ledger(Protocol):
     def attempts_since(self, repo: RepoKey, at: datetime) -> list[Attempt]:
         """Attempts that were claimed after then, newest first, the first 200."""
         ...
-
-    # pull workers
-    def put_worker_token(self, token: WorkerToken, sha256: str) -> None: ...
-    def worker_token(self, sha256: str) -> WorkerToken | None: ...
-    def worker_token_by_id(self, installation: InstallationId, id_: str) -> WorkerToken | None: ...
-    def worker_tokens(self, installation: InstallationId) -> list[WorkerToken]: ...
-    def revoke_worker_token(self, installation: InstallationId, id_: str, at: datetime) -> bool: ...
-    def note_token_used(self, id_: str, at: datetime) -> None: ...
-    def put_worker(self, worker: WorkerRecord) -> bool: ...
-    def worker(self, installation: InstallationId, id_: str) -> WorkerRecord | None: ...
-    def workers(self, installation: InstallationId, *, since: datetime | None = None) -> list[WorkerRecord]: ...
-    def save_worker(self, worker: WorkerRecord) -> None: ...
-
-    # bundles of pull workers
-    def bundle(self, attempt: AttemptId) -> BundleRow | None: ...
-    def bundles(self) -> list[BundleRow]: ...
-    def put_bundle(self, row: BundleRow) -> bool:
-        """False when the attempt had a bundle before; the row is replaced."""
-        ...
-
-    def spent_bundles(self) -> list[AttemptId]:
-        """Attempts that are over, or gone, and whose bundle is still noted."""
-        ...
-
-    def drop_bundles(self, of: Sequence[AttemptId]) -> None: ...
-
-    # sessions
-    def put_session(self, session: SessionRecord) -> bool: ...
-    def save_session(self, session: SessionRecord) -> None: ...
-    def sessions(self, repo: RepoKey, *, open_only: bool = False) -> list[SessionRecord]: ...
-    def session_named(self, installation: InstallationId, session_id: str) -> SessionRecord | None: ...
-    def session_of(self, attempt: AttemptId) -> SessionRecord | None: ...
 
     # mirror
     def thought_blobs(self, repo: RepoKey) -> dict[str, str]:

@@ -22,7 +22,8 @@ from bot.domain.identity import RunIdentity, RunSecret
 from bot.domain.model import FailureReason, Person
 from bot.domain.questions import AskedQuestion, Choice
 from bot.errors import GitHubError, LostClaim, TgsError
-from bot.protocols.ledger import BundleRow, Ledger
+from bot.protocols.ledger import Ledger
+from bot.protocols.worker_ledger import BundleRow
 from bot.pull_service import Asker, Given
 from bot.simulate.faults import Fault, Weather
 from bot.simulate.hub import BOT, FULL_NAME, KEY, MAIN, MARIA, OWNER, WORKFLOW, Hub, ModelRun

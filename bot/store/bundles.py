@@ -9,7 +9,7 @@ from sqlalchemy.engine import Row
 
 from bot.domain.attempt import AttemptPhase
 from bot.domain.model import AttemptId
-from bot.protocols.ledger import BundleRow
+from bot.protocols.worker_ledger import BundleRow
 from bot.store.dialect import insert_new
 from bot.store.tables import attempts, bundles, items
 from bot.store.verbs import Verbs

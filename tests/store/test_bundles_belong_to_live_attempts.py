@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from bot.domain.attempt import AttemptPhase
 from bot.domain.model import AttemptId
-from bot.protocols.ledger import BundleRow
+from bot.protocols.worker_ledger import BundleRow
 from bot.store.engine import SqlStore
 from tests.store.support import START, an_attempt
 

@@ -14,7 +14,8 @@ from bot.domain.intake import InstallationChange, Intake, Touch, TouchKind
 from bot.domain.model import AttemptId, IssueKey, Person
 from bot.domain.sessions import SessionRecord
 from bot.domain.workers import WorkerRecord, WorkerToken
-from bot.protocols.ledger import Audit, BundleRow, LockRow, OutboxRow
+from bot.protocols.ledger import Audit, LockRow, OutboxRow
+from bot.protocols.worker_ledger import BundleRow
 from bot.store.backup import backup
 from bot.store.engine import SqlStore
 from bot.store.inbox import SqlInbox
