@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,13 +20,20 @@ FRESH = 2**31
 """Fresh seeds are drawn below this: easy to type again, and never one of the fixed set."""
 
 
+PROGRESS_EVERY = 10.0
+"""Seconds between two lines on how far it is."""
+
+
 def simulate(
     seed: Annotated[int | None, typer.Option("--seed", help="Play this one history and tell it.")] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Play this many histories, from 0 on.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Play this many histories.")] = None,
+    first: Annotated[int, typer.Option("--from", min=0, help="The first seed of --seeds.")] = 0,
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=1, help="Go on with fresh seeds until this time is over.")
     ] = None,
-    processes: Annotated[int, typer.Option("--processes", min=1, help="Play in this many processes at once.")] = 2,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="Play in this many processes (default: one per core).")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Of one history say only what failed.")] = False,
 ) -> None:
     """Play the bot's life in a simulated world.
@@ -32,34 +41,60 @@ def simulate(
     With people, workers, lost webhooks, crashes, and a clock that jumps to
     whatever happens next. A seed is a history: the same seed gives the same
     one on every machine. After each step it is checked that what must always
-    hold does. Ends with 1 when something did not.
+    hold does. Ends with 1 when something did not. Many can be played in
+    pieces: --from 5000 --seeds 1000 plays the sixth thousand.
     """
     from bot.simulate.coverage import never_taken, too_seldom
-    from bot.simulate.history import play, setup_of
-    from bot.simulate.many import play_many
+    from bot.simulate.history import play
+    from bot.simulate.many import chunk_for, play_many
+    from bot.simulate.setup import setup_of
 
     if seed is not None:
         told = play(setup_of(seed))
         _tell(told, quiet=quiet)
         raise typer.Exit(Exit.INTERNAL if told.violations else Exit.OK)
-    fixed = iter(range(seeds if seeds is not None else (0 if seconds else 100)))
+    count = seeds if seeds is not None else (0 if seconds else 100)
     fresh = (1000 + secrets.randbelow(FRESH) for _ in itertools.count()) if seconds is not None else iter(())
-    known: set[int] = set()
-
-    def heard(total: Sum) -> None:
-        for broken in total.broken.keys() - known:
-            known.add(broken)
-            typer.echo(f"seed {broken}: {'; '.join(total.broken[broken][:3])}")
-            typer.echo(f"  tgs simulate --seed {broken}  tells it")
-
-    total = play_many(itertools.chain(fixed, fresh), processes=processes, seconds=seconds, heard=heard)
-    for fault, count in sorted(total.faults.items()):
-        typer.echo(f"{count:>8,}  {fault.value}")
+    wanted = count if seconds is None else None
+    total = play_many(
+        itertools.chain(range(first, first + count), fresh),
+        processes=jobs or os.cpu_count() or 1,
+        seconds=seconds,
+        chunk=chunk_for(wanted),
+        heard=_Progress(wanted).heard,
+    )
+    for fault, times in sorted(total.faults.items()):
+        typer.echo(f"{times:>8,}  {fault.value}")
     seldom = too_seldom(total.faults, total.histories)
     for what in (*seldom, *never_taken(total.rows)):
         typer.echo(f"not seen enough: {what}")
+    for broken in sorted(total.broken):
+        typer.echo(f"violated: tgs simulate --seed {broken}")
     typer.echo(total.line)
     raise typer.Exit(Exit.INTERNAL if total.broken else Exit.OK)
+
+
+class _Progress:
+    """Says what failed at once, and now and then how far it is; on standard error, so that the result is the same."""
+
+    def __init__(self, wanted: int | None) -> None:
+        self._wanted = wanted
+        self._known: set[int] = set()
+        self._began = self._said = time.monotonic()
+
+    def heard(self, total: Sum) -> None:
+        for broken in sorted(total.broken.keys() - self._known):
+            self._known.add(broken)
+            typer.echo(f"seed {broken}: {'; '.join(total.broken[broken][:3])}", err=True)
+            typer.echo(f"  tgs simulate --seed {broken}  tells it", err=True)
+        now = time.monotonic()
+        if now - self._said < PROGRESS_EVERY:
+            return
+        self._said = now
+        rate = total.histories / (now - self._began)
+        left = "" if self._wanted is None else f", {(self._wanted - total.histories) / rate / 60:.0f} minutes left"
+        of = "" if self._wanted is None else f" of {self._wanted:,}"
+        typer.echo(f"{total.histories:,}{of} histories, {rate:.1f} a second{left}", err=True)
 
 
 def _tell(told: Told, *, quiet: bool) -> None:

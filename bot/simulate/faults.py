@@ -75,9 +75,18 @@ class Weather:
     """Decides when a fault strikes, and counts. After `clear` nothing strikes any more."""
 
     def __init__(
-        self, rng: Random, scale: float, often: Collection[Fault] = (), only: Collection[Fault] | None = None
+        self,
+        rng: Random,
+        scale: float,
+        often: Collection[Fault] = (),
+        only: Collection[Fault] | None = None,
+        plenty: float = 1.0,
     ) -> None:
-        """`scale` multiplies all chances; the kinds in `often` strike far more often; `only`: no others strike."""
+        """`scale` multiplies all chances; the kinds in `often` strike far more often; `only`: no others strike.
+
+        `plenty` multiplies how many of the planned kinds come.
+        """
+        self._plenty = plenty
         self._only = frozenset(Fault) if only is None else frozenset(only)
         self._rng = rng
         self._scale = scale
@@ -108,7 +117,9 @@ class Weather:
 
     def planned(self, fault: Fault) -> int:
         """How many of a planned kind this history shall have."""
-        wanted = PLANNED[fault] * self._scale
+        if fault not in self._only:
+            return 0
+        wanted = PLANNED[fault] * self._scale * self._plenty * (OFTEN / 2 if fault in self._often else 1)
         return int(wanted) + (self._rng.random() < wanted - int(wanted))
 
     def between(self, low: float, high: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -10,10 +11,14 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 
 from bot.simulate.faults import Fault
-from bot.simulate.history import Told, play, setup_of
+from bot.simulate.history import Told, play
+from bot.simulate.setup import setup_of
 
-CHUNK = 4
+CHUNK = 20
 """Histories that a process is given at once: handing them over costs little, and the end is not far for any."""
+
+FEW = 200
+"""With fewer histories than this the chunks are small, so that no process is idle at the end."""
 
 
 @dataclass
@@ -63,18 +68,33 @@ def play_some(seeds: Iterable[int]) -> Sum:
 
 
 def play_many(
-    seeds: Iterable[int], *, processes: int, seconds: float | None = None, heard: Callable[[Sum], None]
+    seeds: Iterable[int],
+    *,
+    processes: int,
+    seconds: float | None = None,
+    chunk: int = CHUNK,
+    heard: Callable[[Sum], None],
 ) -> Sum:
-    """Plays the seeds in order until they or the seconds are used up. `heard` is told the sum so far."""
+    """Plays the seeds in order until they or the seconds are used up. `heard` is told the sum so far.
+
+    The sum is the same for every number of processes as long as all the seeds are played.
+    """
     end = None if seconds is None else time.monotonic() + seconds
-    chunks = _chunks(iter(seeds))
+    chunks = _chunks(iter(seeds), chunk)
     total = Sum()
+    if processes == 1:
+        for seeds_of_one in chunks:
+            if end is not None and time.monotonic() >= end:
+                break
+            total.add(play_some(seeds_of_one))
+            heard(total)
+        return total
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         running: set[Future[Sum]] = set()
         while True:
             over = end is not None and time.monotonic() >= end
-            while not over and len(running) < processes * 2 and (chunk := next(chunks, None)):
-                running.add(pool.submit(play_some, chunk))
+            while not over and len(running) < processes * 2 and (some := next(chunks, None)):
+                running.add(pool.submit(play_some, some))
             if not running:
                 return total
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -83,12 +103,11 @@ def play_many(
             heard(total)
 
 
-def _chunks(seeds: Iterator[int]) -> Iterator[list[int]]:
-    chunk: list[int] = []
-    for seed in seeds:
-        chunk.append(seed)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
+def chunk_for(histories: int | None) -> int:
+    """How many histories a process is given at once when so many are to be played (None: nobody knows)."""
+    return 4 if histories is None or histories < FEW else CHUNK
+
+
+def _chunks(seeds: Iterator[int], size: int) -> Iterator[list[int]]:
+    while chunk := list(itertools.islice(seeds, size)):
         yield chunk

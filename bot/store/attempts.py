@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, literal_column, select, update
 
 from bot.domain.attempt import Attempt, AttemptPhase, Worker
 from bot.domain.intake import TouchKind
@@ -24,6 +24,12 @@ _LAST = _NEWEST.where(of_given_issue(attempts))
 _LIVE_ONE = _LAST.where(LIVE)
 _LIVE_ALL = select(attempts).where(in_given_repo(attempts), LIVE).order_by(attempts.c.number)
 _ALL = select(attempts).where(of_given_issue(attempts)).order_by(attempts.c.fence)
+_BY_ID = _NEWEST.where(attempts.c.id == bindparam("id"))
+_DISPATCHES = (
+    select(func.count())
+    .select_from(attempts)
+    .where(in_given_repo(attempts), attempts.c.dispatched_at >= bindparam("since"))
+)
 _LOCKS = select(locks).where(in_given_repo(locks)).order_by(locks.c.path, locks.c.number)
 
 # The word that a `workflow_run.completed` webhook leaves on its touch and on the attempt that owns the run.
@@ -123,7 +129,7 @@ class AttemptVerbs(Verbs):
         """The newest attempt that meets the conditions."""
         return self._one(_NEWEST.where(*where), {})
 
-    def _one(self, query: Select[Any], values: dict[str, int]) -> Attempt | None:
+    def _one(self, query: Select[Any], values: dict[str, Any]) -> Attempt | None:
         row = self.connection.execute(query, values).one_or_none()
         return None if row is None else attempt_of(row)
 
@@ -142,7 +148,7 @@ class AttemptVerbs(Verbs):
         return [attempt_of(row) for row in self.connection.execute(query)]
 
     def attempt(self, id_: AttemptId) -> Attempt | None:
-        return self._first(attempts.c.id == id_)
+        return self._one(_BY_ID, {"id": id_})
 
     def live_attempt(self, key: IssueKey) -> Attempt | None:
         return self._one(_LIVE_ONE, given(key))
@@ -178,10 +184,7 @@ class AttemptVerbs(Verbs):
 
     def count_dispatches(self, repo: RepoKey, since: datetime) -> int:
         """Attempts that were dispatched since then."""
-        query = (
-            select(func.count()).select_from(attempts).where(in_repo(attempts, repo), attempts.c.dispatched_at >= since)
-        )
-        return self.connection.execute(query).scalar_one()
+        return self.connection.execute(_DISPATCHES, {**given(repo), "since": since}).scalar_one()
 
     def insert_attempt(self, attempt: Attempt) -> None:
         inserted = insert_new(
@@ -203,15 +206,11 @@ class AttemptVerbs(Verbs):
     def save_attempt(self, before: Attempt, after: Attempt) -> bool:
         if (before.id, before.key, before.fence) != (after.id, after.key, after.fence):
             raise ValueError(f"attempt {before.id} cannot be saved under another id, item or fence")
-        where = and_(
-            of_issue(attempts, before.key),
-            attempts.c.id == before.id,
-            attempts.c.fence == before.fence,
-        )
+        place = {**given(before.key), "id": before.id, "fence": before.fence}
         values = attempt_values(after)
         if after.run_id is not None and before.run_id is None and after.run_hint is None:
             values["run_hint"] = self._hint_that_came_early(after.key, after.run_id)
-        return update_changed(self.connection, attempts, where, before.revision, attempt_values(before), values)
+        return update_changed(self.connection, attempts, place, before.revision, attempt_values(before), values)
 
     def rehome_attempt(self, id_: AttemptId, key: IssueKey) -> None:
         """Moves an attempt to the same item under another installation of the App."""

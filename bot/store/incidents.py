@@ -82,7 +82,7 @@ def _values(incident: Incident) -> dict[str, Any]:
 
 
 def _incident_of(row: Row[Any]) -> Incident:
-    values = {name: row._mapping[incidents.c[name]] for name in _FIELDS}
+    values = {name: row._mapping[name] for name in _FIELDS}
     return Incident(cause=Cause(row.cause), **values)
 
 

@@ -176,7 +176,7 @@ class ItemVerbs(Verbs):
         return update_changed(
             self.connection,
             items,
-            of_issue(items, before.key),
+            given(before.key),
             before.revision,
             item_values(before),
             item_values(after),

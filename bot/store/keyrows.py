@@ -126,6 +126,7 @@ _FINISH_AT_REST, _FINISH_WITH_TIME = _finish(timed=False), _finish(timed=True)
 
 _ROW = select(keys).where(keys.c.key == bindparam("name"))
 _TOUCHED = select(keys.c.touched_at).where(keys.c.key == bindparam("name"))
+_TOUCH = update(keys).where(keys.c.key == bindparam("name")).values(touched_at=bindparam("now", type_=UtcTime))
 _EPOCH = select(keys.c.epoch).where(keys.c.key == bindparam("name"))
 
 
@@ -143,9 +144,7 @@ class KeyVerbs(Verbs):
     def touch(self, key: Key) -> None:
         """Marks the key and notes that GitHub may show something new there."""
         self.mark(key)
-        self.connection.execute(
-            update(keys).where(keys.c.key == str(key)).values(touched_at=literal(self.clock.now(), UtcTime))
-        )
+        self.connection.execute(_TOUCH, {"name": str(key), "now": self.clock.now()})
 
     def touched_at(self, key: Key) -> datetime | None:
         """When something outside last pointed at the key; None: never."""

@@ -22,6 +22,7 @@ from bot.protocols.clock import Clock
 from bot.store.dialect import insert_new
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import config_for
+from bot.store.quick import quick
 from bot.store.tables import meta
 
 T = TypeVar("T")
@@ -192,7 +193,7 @@ class MemoryLedger:
         self._image, self._columns = _migrated()
         self.driver = _open()
         self.driver.create_function("watched", -1, self._watched)
-        self._connection = _sqlalchemy(self.driver)
+        self._connection = quick(_sqlalchemy(self.driver), self.driver)
         self._changes: list[Change] = []
         self._memory = _Memory()
         self.empty()

@@ -99,9 +99,9 @@ class QuestionVerbs(Verbs):
     def save_question(self, before: Question, after: Question) -> bool:
         if (before.key, before.number) != (after.key, after.number):
             raise ValueError(f"question {before.number} of {before.key} cannot be saved under another number")
-        where = and_(of_issue(questions, before.key), questions.c.ordinal == before.number)
+        place = {**given(before.key), "ordinal": before.number}
         return update_changed(
-            self.connection, questions, where, before.revision, question_values(before), question_values(after)
+            self.connection, questions, place, before.revision, question_values(before), question_values(after)
         )
 
     def note_question_comment(self, key: IssueKey, attempt: AttemptId, comment_id: int) -> None:

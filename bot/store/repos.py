@@ -13,6 +13,8 @@ from bot.store.dialect import insert_new
 from bot.store.tables import items, repos, thought_blobs
 from bot.store.verbs import Verbs, given, in_given_repo, in_repo, update_changed
 
+_ALL_REPOS = select(repos).order_by(repos.c.installation, repos.c.repo)
+
 
 def repo_values(repo: RepoRecord) -> dict[str, Any]:
     """The columns of a record, without its key and revision."""
@@ -96,7 +98,7 @@ class RepoVerbs(Verbs):
 
     def repos(self, installation: InstallationId | None = None) -> list[RepoRecord]:
         """All repositories, or one installation's, by key."""
-        query = select(repos).order_by(repos.c.installation, repos.c.repo)
+        query = _ALL_REPOS
         if installation is not None:
             query = query.where(repos.c.installation == installation)
         return [repo_of(row) for row in self.connection.execute(query)]
@@ -130,7 +132,7 @@ class RepoVerbs(Verbs):
         return update_changed(
             self.connection,
             repos,
-            in_repo(repos, before.key),
+            given(before.key),
             before.revision,
             repo_values(before),
             repo_values(after),

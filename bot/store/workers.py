@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, bindparam, select, update
 
 from bot.domain.model import InstallationId
 from bot.domain.workers import WorkerRecord, WorkerToken
@@ -13,6 +13,13 @@ from bot.store.dialect import insert_new
 from bot.store.tables import worker_tokens, workers
 from bot.store.tokens import SHA256
 from bot.store.verbs import Verbs
+
+_WORKERS = (
+    select(workers)
+    .where(workers.c.installation == bindparam("installation"))
+    .order_by(workers.c.created_at, workers.c.id)
+)
+_WORKERS_HEARD = _WORKERS.where(workers.c.last_heartbeat_at >= bindparam("since"), workers.c.removed_at.is_(None))
 
 
 def _token_of(row: Row[Any]) -> WorkerToken:
@@ -118,12 +125,9 @@ class WorkerVerbs(Verbs):
 
     def workers(self, installation: InstallationId, *, since: datetime | None = None) -> list[WorkerRecord]:
         """Registered workers, oldest first; with `since` those that were heard since then and are still registered."""
-        query = (
-            select(workers).where(workers.c.installation == installation).order_by(workers.c.created_at, workers.c.id)
-        )
-        if since is not None:
-            query = query.where(workers.c.last_heartbeat_at >= since, workers.c.removed_at.is_(None))
-        return [_worker_of(row) for row in self.connection.execute(query)]
+        query = _WORKERS if since is None else _WORKERS_HEARD
+        given = {"installation": installation, "since": since}
+        return [_worker_of(row) for row in self.connection.execute(query, given)]
 
     def save_worker(self, worker: WorkerRecord) -> None:
         """The newest word about a worker is the true one: only the worker itself and its drain write here."""

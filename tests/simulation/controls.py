@@ -22,7 +22,8 @@ from bot.domain.lifecycle import ItemEvent
 from bot.domain.model import FailureReason
 from bot.protocols.ledger import Ledger
 from bot.simulate.faults import Fault
-from bot.simulate.history import History, Setup
+from bot.simulate.history import History
+from bot.simulate.setup import Setup
 from bot.store.inbox import SqlInbox
 from bot.store.ledger import SqlLedger
 from bot.store.memory import QuickLedger

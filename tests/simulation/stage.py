@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from bot.simulate.history import History, Setup, dissolve
+from bot.simulate.history import History, dissolve
 from bot.simulate.hub import MAIN, OWNER, WORKFLOW, Hub
 from bot.simulate.loop import VirtualLoop
 from bot.simulate.office import Office
 from bot.simulate.process import adopt
 from bot.simulate.replica import Replica
+from bot.simulate.setup import Setup
 
 T = TypeVar("T")
 

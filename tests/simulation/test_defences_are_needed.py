@@ -9,7 +9,8 @@ import os
 
 import pytest
 
-from bot.simulate.history import play, setup_of
+from bot.simulate.history import play
+from bot.simulate.setup import setup_of
 from tests.simulation.controls import CONTROLS
 
 QUICK = (

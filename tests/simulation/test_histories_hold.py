@@ -13,17 +13,22 @@ import sys
 import pytest
 
 from bot.simulate.faults import Fault
-from bot.simulate.history import play, setup_of
+from bot.simulate.history import play
 from bot.simulate.loop import Stuck, VirtualLoop
+from bot.simulate.setup import setup_of
 
-TELL = "from bot.simulate.history import play, setup_of; print(play(setup_of({seed})).digest)"
+TELL = """
+from bot.simulate.history import play
+from bot.simulate.setup import setup_of
+print(play(setup_of({seed})).digest)
+"""
 
 
 @pytest.mark.parametrize("seed", [1, 3, 8])
 def test_what_must_hold_does(seed: int) -> None:
     told = play(setup_of(seed))
     assert not told.violations
-    assert told.steps > 100
+    assert told.steps > 50
 
 
 def test_without_trouble_there_is_none() -> None:

@@ -18,8 +18,8 @@ import pytest
 from bot.domain.facts import IssueFacts, Presence
 from bot.observe import Observer
 from bot.simulate.faults import Fault
-from bot.simulate.history import Setup
 from bot.simulate.hub import MARIA
+from bot.simulate.setup import Setup
 from handlers import REGISTRY
 from tests.simulation.stage import Stage, staged
 
