@@ -89,7 +89,13 @@ FILES = {
 """The files that everything else builds on."""
 
 ISSUE_TITLE = "Write a contributing guide"
-ISSUE_BODY = "New people ask how to run the tests. Please add a CONTRIBUTING.md that says it.\n"
+ISSUE_BODY = """\
+New people ask how to run the tests. Please add a CONTRIBUTING.md that says it.
+
+```yaml tgs
+type: docs
+```
+"""
 
 
 def _function(name: str, greeting: str) -> str:

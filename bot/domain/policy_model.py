@@ -236,7 +236,9 @@ class Merge(_Section):
     """How pull requests of the bot are merged."""
 
     method: MergeMethod = Field(MergeMethod.SQUASH, strict=False, description="`squash`, `merge` or `rebase`.")
-    automerge: bool = Field(False, description="Items may ask to be merged without `/tgs merge`.")
+    automerge: bool = Field(
+        False, description="Items may ask to be merged without `/tgs merge`. Without an effect yet."
+    )
 
 
 class Policy(_Section):

@@ -271,7 +271,7 @@ def _settings(view: StatusInput) -> str:
     if spec.acceptance:
         lines.append(f"- acceptance: {', '.join(code_span(command, 120) for command in spec.acceptance[:5])}")
     if spec.automerge:
-        lines.append("- merged without another command once its checks have passed")
+        lines.append("- automerge: asked for, and without an effect yet; `/tgs merge` merges")
     if view.repo.private:
         limit = budget.usd(budget.item_limit(spec, policy.budgets))
         lines.append(f"- cost: {budget.usd(view.spent)} of at most {limit} USD")

@@ -130,7 +130,7 @@ def test_the_settings_that_are_in_force_are_shown() -> None:
         "base branch: `develop`",
         "depends on: #3",
         "acceptance: `make test`",
-        "merged without another command",
+        "automerge: asked for, and without an effect yet",
         "approved by the policy",
         "words of people who may not start work",
         "/tgs/thoughts/abc123-x/plan.md)",
