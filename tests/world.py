@@ -45,6 +45,7 @@ from bot.localhub.registry import fresh_key
 from bot.localhub.runner import ManualRunner
 from bot.settings import Settings
 from bot.store.migrate import prepare
+from bot.store.replayed import unexplained as replayed
 from bot.store.sqlite import create_file
 from bot.web.api.problems import problems
 from bot.workflows import render_run_workflow
@@ -397,6 +398,9 @@ class World:
         if not self.expected_errors:
             assert not self.errors, f"unexpected errors: {self.errors}"
         assert not self.off_description, "\n".join(sorted(set(self.off_description)))
+        if self.bot is not None:
+            unexplained = await self.parts.store.read(lambda tx: replayed(tx.connection))
+            assert not unexplained, f"stored otherwise than its history says: {unexplained}"
         record = getattr(self.repo, "issues", {})
         for number in record:
             left = self.bot_said(number)

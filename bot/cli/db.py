@@ -130,23 +130,29 @@ def current(url: Url = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def verify(url: Url = None, as_json: AsJson = False) -> None:
-    """Check that no line of the history was changed.
+    """Check that no line of the history was changed, and that the items are what it leads to.
 
-    All of it is read; lines that were changed, put in or taken out are named.
+    All of it is read; lines that were changed, put in or taken out are named, and
+    items that are stored otherwise than a replay of their history gives.
     """
     from bot.store.chain import verify_at
+    from bot.store.replayed import unexplained_at
 
     with _told():
-        found = verify_at(database_url(url, os.environ))
+        database = database_url(url, os.environ)
+        found, unexplained = verify_at(database), unexplained_at(database)
     text = f"{found.lines} lines of history fit together."
     if found.older:
         text += f" {found.older} are from before they were linked."
     if found.broken:
         shown = ", ".join(str(number) for number in found.broken[:10])
         text = f"{len(found.broken)} of {found.lines} lines do not fit what stands before them: {shown}."
-    facts = {"lines": found.lines, "older": found.older, "broken": list(found.broken)}
+    text = "\n".join([text, *(f"{line}." for line in unexplained)])
+    facts = {
+        "lines": found.lines, "older": found.older, "broken": list(found.broken), "unexplained": list(unexplained),
+    }  # fmt: skip
     typer.echo(json.dumps(facts) if as_json else text)
-    if found.broken:
+    if found.broken or unexplained:
         raise typer.Exit(EXIT_BROKEN)
 
 

@@ -152,9 +152,9 @@ async def test_a_question_of_a_worker_that_went_on_without_an_answer_waits_for_n
         number = await ready(world)
         task = await during(world, box.claim_work())
         assert task is not None
-        run, puller = world.parts.engine.runs, await last_attempt(world, number)
+        asking, puller = world.parts.engine.asking, await last_attempt(world, number)
         asked = AskedQuestion("x", "Which library?")
-        await world.meanwhile(run.ask(puller.id, puller.fence, [asked], 0, lambda: False))
+        await world.meanwhile(asking.ask(puller.id, puller.fence, [asked], 0, lambda: False))
         await world.settle()
         assert len(world.bot_said(number)) == 1
         await box.fail_task(FailureReason.AGENT_CRASH, "went on and fell")
