@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bot.domain import budget
+from bot.domain.artifacts import unusable
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Worker, WorkerKind
 from bot.domain.attempting import lease_of
 from bot.domain.explain import at_rest
@@ -78,6 +79,9 @@ def claim(
     closed = gate(item, policy, worker.kind)
     if closed is not None:
         return NotClaimed((closed,))
+    problem = unusable(item)
+    if problem is not None:
+        return NotClaimed((waiting(ReasonCode.PLAN, what=problem.what, remedy=problem.remedy),))
     passed = item.passed
     done = tx.attempt(passed.attempt) if passed is not None else None
     if passed is not None:

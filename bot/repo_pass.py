@@ -24,12 +24,13 @@ from bot.domain.mirror import (
     ListedBecause,
     MirrorDecision,
     Retitle,
+    ThoughtBroken,
     ThoughtChanged,
     ThoughtRemoved,
     ThoughtText,
     mirror,
 )
-from bot.domain.model import IssueKey, Item, ItemState, RepoKey
+from bot.domain.model import IssueKey, Item, ItemState, Problem, RepoKey
 from bot.domain.policy import MAX_POLICY_CHARS, POLICY_PATH
 from bot.domain.policy_model import Policy
 from bot.domain.questions import QuestionStatus
@@ -296,9 +297,14 @@ class RepoPass:
                     await self._changed(repo, head, action, matter[action.thought.dir], policy)
                 case ThoughtRemoved(issue=issue):
                     await self._flag(issue, lambda item: replace(item, thought_gone=True))
+                case ThoughtBroken(issue=issue, problem=problem):
+                    await self._broken(issue, problem)
                 case Implemented(issue=issue):
                     await self._flag(issue, lambda item: replace(item, implemented=True))
         return unsure
+
+    async def _broken(self, issue: IssueKey, problem: Problem) -> None:
+        await self._flag(issue, lambda item: replace(item, findings=(problem,)))
 
     async def _changed(
         self, repo: RepoRecord, head: str, action: ThoughtChanged, matter: FrontMatterResult, policy: Policy

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bot.domain.front_matter import from_plan
+from bot.domain.artifacts import read_plan
 from bot.domain.mirror import ThoughtText
 from bot.domain.model import RepoKey
 from bot.domain.thoughts import THOUGHTS_DIR, Thought
@@ -54,7 +54,7 @@ class ThoughtReader:
             if text is None and thought.dir in wanted:
                 text = (await self._github.blob(key, thought.plan_sha)).decode("utf-8", "replace")
                 await self._keep(key, thought.plan_sha, text)
-            texts.append(ThoughtText(thought, None if text is None else from_plan(text, thought.plan_path)))
+            texts.append(ThoughtText(thought, None if text is None else read_plan(text, thought.plan_path)))
         return texts
 
     async def _keep(self, key: RepoKey, sha: str, text: str) -> None:

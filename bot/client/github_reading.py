@@ -17,10 +17,11 @@ from typing import Final, TypeVar
 
 from bot.client.github_view import Issue, View, issue_from
 from bot.domain import labels
+from bot.domain.artifacts import read_plan
 from bot.domain.claim_record import issue_of
 from bot.domain.facts import IssueFacts, Presence
 from bot.domain.failures import BACKOFF_CAP
-from bot.domain.front_matter import FrontMatterResult, from_plan
+from bot.domain.front_matter import FrontMatterResult
 from bot.domain.labels import state_label
 from bot.domain.mirror import ThoughtText
 from bot.domain.model import IssueKey, ItemState, Problem, RepoKey
@@ -164,7 +165,7 @@ class Reader:
     async def _text(self, thought: Thought) -> ThoughtText:
         if thought.plan_sha not in self._plans:
             raw = await self.github.blob(self.key, thought.plan_sha)
-            self._plans[thought.plan_sha] = from_plan(raw.decode("utf-8", "replace"), thought.plan_path)
+            self._plans[thought.plan_sha] = read_plan(raw.decode("utf-8", "replace"), thought.plan_path)
         return ThoughtText(thought, self._plans[thought.plan_sha])
 
     async def _blocking(self, view: View) -> frozenset[int]:

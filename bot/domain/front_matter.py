@@ -8,6 +8,7 @@ fenced block (```` ```yaml tgs ````). Nothing ever goes beyond the policy.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -82,6 +83,14 @@ def _one_line(text: str) -> str:
     return text.strip()
 
 
+def _command(text: str) -> str:
+    try:
+        shlex.split(text, comments=True)
+    except ValueError:
+        raise ValueError("is no command of a shell: a quote is not closed, or it ends in a backslash") from None
+    return text
+
+
 def _usd(value: object) -> object:
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -147,7 +156,7 @@ class FrontMatter(BaseModel):
     qa: Annotated[Qa, BeforeValidator(_section)] | None = None
     automerge: bool = False
     acceptance: Annotated[
-        tuple[Annotated[str, Field(max_length=1_000), AfterValidator(_one_line)], ...],
+        tuple[Annotated[str, Field(max_length=1_000), AfterValidator(_one_line), AfterValidator(_command)], ...],
         BeforeValidator(_list),
         Field(max_length=20),
     ] = ()

@@ -59,8 +59,9 @@ def await_look(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRep
 
 
 def line_of(doubt: Doubt) -> str:
-    """A doubt as it travels in the note: one line, whatever its place says."""
-    return f"{doubt.kind.value}: {one_line(f'{doubt.where} {doubt.says}')}"
+    """A doubt as it travels in the note: one line, whatever its place says. `one_line` leaves no tab in either part."""
+    said = f"\t{one_line(doubt.says)}" if doubt.says else ""
+    return f"{doubt.kind.value}: {one_line(doubt.where)}{said}"
 
 
 def let_pass(draft: Draft, by: Person) -> bool:

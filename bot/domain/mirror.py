@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from bot.domain.artifacts import OF_THE_FOLDER
 from bot.domain.front_matter import FrontMatterResult
 from bot.domain.model import IssueKey, Item, ItemState, Problem
 from bot.domain.policy_model import Policy
@@ -71,13 +72,21 @@ class ThoughtRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class ThoughtBroken:
+    """The folder cannot be used any more, though the plan that was approved may be unchanged."""
+
+    issue: IssueKey
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
 class Implemented:
     """The folder has an `implementation.md` although the bot did not build it."""
 
     issue: IssueKey
 
 
-Action = CreateIssue | Retitle | ThoughtChanged | ThoughtRemoved | Implemented
+Action = CreateIssue | Retitle | ThoughtChanged | ThoughtRemoved | ThoughtBroken | Implemented
 
 
 class ListedBecause(StrEnum):
@@ -135,7 +144,7 @@ def mirror(
     mirrored = [(item, item.thought.dir) for item in items if item.thought is not None]
     known = {dir_ for _, dir_ in mirrored}
     fresh = {dir_: text for dir_, text in sorted(by_dir.items()) if dir_ not in known}
-    broken = {problem.dir for problem in problems}
+    broken = {problem.dir: problem.problem for problem in problems}
     listed = [Listed(p.dir, ListedBecause.INVALID, (p.problem,)) for p in problems if p.dir not in known]
     actions: list[Action] = []
     read: list[Thought] = []
@@ -155,6 +164,8 @@ def mirror(
             del fresh[text.thought.dir]
         if text is not None:
             _existing(item, text, actions, read)
+        elif item.state is not ItemState.IN_REVIEW and item.findings != (broken[dir_],):
+            actions.append(ThoughtBroken(item.key, broken[dir_]))
 
     _new(fresh, mirrored, policy, decided, counted_this_hour, actions, listed, read)
     rate_limited = any(entry.because is ListedBecause.RATE for entry in listed)
@@ -177,7 +188,8 @@ def _existing(item: Item, text: ThoughtText, actions: list[Action], read: list[T
         if item.state in _WAITING_STATES:
             actions.append(Implemented(item.key))
         return
-    if ref is None or (ref.plan_sha, ref.dir) == (thought.plan_sha, thought.dir):
+    mended = any(finding.code in OF_THE_FOLDER for finding in item.findings)
+    if ref is None or ((ref.plan_sha, ref.dir) == (thought.plan_sha, thought.dir) and not mended):
         return
     if text.front_matter is None:
         read.append(thought)

@@ -28,6 +28,7 @@ class ReasonCode(StrEnum):
     PAUSED = "paused"
     NOT_APPROVED = "not_approved"
     GATE = "gate"
+    PLAN = "plan"
     HUMAN_OWNED = "human_owned"
     FUSE = "fuse"
     HELD = "held"
@@ -72,6 +73,7 @@ PARAMS: Final = MappingProxyType(
         ReasonCode.PAUSED: ("by", "reason", "until"),
         ReasonCode.NOT_APPROVED: ("state", "approver"),
         ReasonCode.GATE: ("role", "run"),
+        ReasonCode.PLAN: ("what", "remedy"),
         ReasonCode.HUMAN_OWNED: (),
         ReasonCode.FUSE: ("since",),
         ReasonCode.HELD: ("by", "reason"),

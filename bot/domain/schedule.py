@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from bot.domain import budget as money
+from bot.domain.artifacts import unusable
 from bot.domain.attempt import Attempt, WorkerKind
 from bot.domain.locks import Held, Lock, parse_lock
 from bot.domain.model import Item, ItemState, Waiting
@@ -310,6 +311,9 @@ def _item_blockers(item: Item, backlog: Backlog, held: Held, policy: Policy, now
 
 def _of_item(item: Item, backlog: Backlog, now: datetime) -> list[Waiting]:
     found: list[Waiting] = []
+    problem = unusable(item)
+    if problem is not None:
+        found.append(waiting(ReasonCode.PLAN, what=problem.what, remedy=problem.remedy))
     if item.human_owned:
         found.append(waiting(ReasonCode.HUMAN_OWNED))
     if item.projection.blown_at is not None:

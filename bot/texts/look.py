@@ -61,9 +61,10 @@ def reminder(note: Note) -> str:
 
 
 def _doubt(line: str) -> Doubt | None:
-    kind, _, where = line.partition(": ")
+    kind, _, rest = line.partition(": ")
+    where, _, says = rest.partition("\t")
     found = next((one for one in DoubtKind if one.value == kind), None)
-    return Doubt(found, where) if found is not None else None
+    return Doubt(found, where, says) if found is not None else None
 
 
 def _number(note: Note, name: str) -> int:

@@ -98,6 +98,9 @@ def _sentence(code: ReasonCode, given: Mapping[str, str]) -> str:
         case ReasonCode.GATE:
             role = f" by somebody with the role {for_inline(given['role'])}" if given.get("role") else ""
             return f"It waits for `/tgs approve`{role}, because `require_approval` is on in `.tgs/policy.yml`."
+        case ReasonCode.PLAN:
+            what = given.get("what")
+            return f"Its plan cannot be worked on. {trouble(what, given.get('remedy', '')) if what else ''}".rstrip()
         case ReasonCode.HUMAN_OWNED:
             return "People work on it themselves (label `tgs:no-agent`); removing the label gives it back to the bot."
         case ReasonCode.FUSE:

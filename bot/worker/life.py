@@ -238,6 +238,9 @@ async def _work(
             await base_for_the_gate(place, source)
             taken = await take_up(task.context, place, gate_folder(place), api, task.bearer, log)
             await workspaces.fill(place, task.context, source, launcher, taken.begun)
+        problem = await asyncio.to_thread(workspaces.without_plan, place, task.context)
+        if problem is not None:
+            raise AttemptFailed(FailureReason.CONFIG_AGENT, f"The plan cannot be worked on: {problem}")
         if task.context.resume is not None and taken.resume is None:
             heart.progress(0, 0, "The earlier conversation is gone; it begins afresh.")
         session = _session(task, place, launcher, heart, log, taken.resume)

@@ -152,6 +152,24 @@ async def fill(
         await launcher.give(folder)
 
 
+def without_plan(workspace: Workspace, context: ContextBundle) -> str | None:
+    """What is wrong with the plan at the commit that the work stands on, before the agent runs; None: it is there.
+
+    The bot judged it when the attempt was opened; it may have been taken off the branch since.
+    """
+    thought = context.thought
+    if thought is None:
+        return None
+    for name in (thought.plan_path, thought.research_path):
+        try:
+            raw = read_agent_file(workspace.work / name)
+        except UserError as error:
+            return str(error)
+        if raw is None:
+            return f"{name} is not there at {context.start_sha[:12]}."
+    return None
+
+
 def agent_environment(workspace: Workspace, context: ContextBundle) -> dict[str, str]:
     """The whole environment of the agent's processes: a few harmless names of ours, and where its files are."""
     env = {name: os.environ[name] for name in ALLOWED_ENVIRONMENT if name in os.environ}

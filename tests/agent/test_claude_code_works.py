@@ -151,12 +151,20 @@ async def test_a_conversation_that_cannot_be_resumed_is_begun_anew(transcript: s
     assert any("a new" in line for line in desk.lines)
 
 
-async def test_while_a_model_is_overloaded_the_next_one_of_the_policy_works(desk: Desk) -> None:
+FALLBACKS = {
+    "one other": ["claude-haiku-4-5"],
+    "the next is overloaded too": ["claude-sonnet-4-5", "claude-haiku-4-5"],
+    "the plan asked for one of them": ["claude-opus-4-5", "claude-haiku-4-5"],
+}
+
+
+@pytest.mark.parametrize("fallbacks", FALLBACKS.values(), ids=FALLBACKS.keys())
+async def test_while_a_model_is_overloaded_the_next_one_of_the_policy_works(fallbacks: list[str], desk: Desk) -> None:
     def by_model(conversation: Conversation) -> Script:
-        overloaded = conversation.model.startswith("claude-opus")
+        overloaded = not conversation.model.startswith("claude-haiku")
         return [Trouble(529, "Overloaded", "overloaded_error")] if overloaded else [finished("Done by the other.")]
 
-    agent = {"model": "claude-opus-4-5", "fallbacks": ["claude-haiku-4-5"]}
+    agent = {"model": "claude-opus-4-5", "fallbacks": fallbacks}
     result = await desk.run(by_model, retries=4, agent=agent)
     assert (result.succeeded, result.summary) == (True, "Done by the other."), (result, desk.lines)
     assert result.usage is not None

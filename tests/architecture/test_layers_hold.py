@@ -88,7 +88,7 @@ def test_the_core_imports_only_pure_parts_of_the_standard_library() -> None:
     pure = {
         *("__future__", "abc", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "difflib"),
         *("enum", "fnmatch", "functools", "hashlib", "heapq", "hmac", "html", "inspect", "itertools", "json", "math"),
-        *("operator", "posixpath", "re", "string", "textwrap", "types", "typing", "unicodedata", "urllib"),
+        *("operator", "posixpath", "re", "shlex", "string", "textwrap", "types", "typing", "unicodedata", "urllib"),
         *("zlib", "zoneinfo"),
         *("markdown_it", "pydantic", "pydantic_core", "yaml", "msgspec", "jinja2", "bot"),
     }

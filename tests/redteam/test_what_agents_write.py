@@ -40,8 +40,13 @@ ATTEMPT = Attempt(
 )
 
 
+def doubted(text: str) -> tuple[Doubt, ...]:
+    """In the place of a doubt, and in the words of a second opinion."""
+    return doubts_told((Doubt(DoubtKind.CHECKS_SILENCED, text), Doubt(DoubtKind.SECOND_OPINION, text, text)))
+
+
 def in_pull_request(text: str) -> str:
-    report = WorkerReport(True, NOW, summary=told(text))
+    report = WorkerReport(True, NOW, summary=told(text), doubts=doubted(text))
     return pull_body(PullInput(REPO, ITEM, replace(ATTEMPT, report=report), Policy(), URL))
 
 
@@ -61,7 +66,7 @@ def in_look(text: str) -> str:
     added = "".join(f"+{line}\n" for line in text.split("\n"))
     head = f" {name} | 2 +\n\ndiff --git a/{name} b/{name}\n--- /dev/null\n+++ b/{name}\n@@ -0,0 +1,9 @@\n"
     diff = difference_told(f"{head}{added}{text}\n```\n")
-    doubts = "\n".join(map(line_of, doubts_told((Doubt(DoubtKind.CHECKS_SILENCED, text),))))
+    doubts = "\n".join(map(line_of, doubted(text)))
     said = note(NoteCode.LOOK, files=1, insertions=1, deletions=0, diff=diff, doubts=doubts, digest="ab")
     return render(said, RenderContext(REPO, ITEM, Policy(), URL, NOW))
 

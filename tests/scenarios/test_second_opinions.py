@@ -13,7 +13,7 @@ from tests.world import World
 
 POLICY = """
 qa: {second_opinion: {paths: [src/payments/], model: claude-opus-4-5, budget: 0.5}}
-agent: {model: claude-sonnet-4-5, models: [claude-haiku-4-5]}
+agent: {model: claude-sonnet-4-5, models: [claude-haiku-4-5], fallbacks: [claude-haiku-4-5]}
 mirror: {auto_ready: true}
 """
 NOTE = {"outcome": "doubtful", "findings": 1, "prompt": "a" * 64, "model": "claude-opus-4-5"}
@@ -85,3 +85,4 @@ async def test_a_plan_says_model_and_qa_or_the_policy_does(tmp_path: Path) -> No
         assert (nothing["agent"]["model"], nothing["opinion"]["always"]) == ("claude-sonnet-4-5", False)
         assert (everything["agent"]["model"], everything["opinion"]["always"]) == ("claude-haiku-4-5", True)
         assert everything["opinion"]["model"] == "claude-opus-4-5"
+        assert nothing["agent"]["fallbacks"] == everything["agent"]["fallbacks"] == ["claude-haiku-4-5"]

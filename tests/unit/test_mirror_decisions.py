@@ -18,6 +18,7 @@ from bot.domain.mirror import (
     ListedBecause,
     MirrorDecision,
     Retitle,
+    ThoughtBroken,
     ThoughtChanged,
     ThoughtRemoved,
     ThoughtText,
@@ -176,7 +177,7 @@ def test_a_removed_folder_is_told_once_it_is_really_gone() -> None:
     known = item(7, thought(1))
     assert decide([], [known]).actions == (ThoughtRemoved(known.key),)
     broken = ThoughtProblem(thought(1).dir, Problem("thought_unsafe", "x", "y"))
-    assert decide([], [known], problems=[broken]).actions == ()
+    assert decide([], [known], problems=[broken]).actions == (ThoughtBroken(known.key, broken.problem),)
     assert decide([], [replace(known, state=ItemState.DONE)]).actions == ()
 
 
@@ -212,6 +213,8 @@ def carry_out(items: list[Item], decision: MirrorDecision) -> list[Item]:
                 after[issue] = replace(after[issue], thought=of.ref("d" * 40), state=ItemState.PROPOSED)
             case ThoughtRemoved(issue=issue):
                 after[issue] = replace(after[issue], state=ItemState.CANCELLED)
+            case ThoughtBroken(issue=issue, problem=problem):
+                after[issue] = replace(after[issue], findings=(problem,))
             case Implemented(issue=issue):
                 after[issue] = replace(after[issue], state=ItemState.DONE)
     return list(after.values())

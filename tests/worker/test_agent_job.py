@@ -107,6 +107,19 @@ async def test_a_finished_agent_yields_a_bundle_a_log_and_a_report(tmp_path: Pat
     assert git(tmp_path, "bundle", "list-heads", str(bundle)).endswith("HEAD")
 
 
+async def test_no_agent_is_started_without_its_plan(tmp_path: Path) -> None:
+    """Taken off the branch between the claim and the checkout; nobody is paid for guessing what was wanted."""
+    marker = tmp_path / "ran"
+    async with world(tmp_path, f"touch {marker}") as (_, bot):
+        assert bot.bundle.thought is not None
+        gone = bot.bundle.thought.model_copy(update={"plan_path": f"{THOUGHT}/gone.md"})
+        bot.bundle = bot.bundle.model_copy(update={"thought": gone})
+        outcome = await work(bot, tmp_path)
+    assert outcome.reason is FailureReason.CONFIG_AGENT
+    assert "gone.md is not there" in outcome.detail
+    assert not marker.exists()
+
+
 async def test_work_left_uncommitted_is_committed(tmp_path: Path) -> None:
     script = f"mkdir -p {THOUGHT}; echo done > {THOUGHT}/implementation.md; echo x > new.txt"
     async with world(tmp_path, script) as (origin, bot):

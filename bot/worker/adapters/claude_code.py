@@ -215,7 +215,7 @@ def _tools(tools: Sequence[str]) -> list[str]:
 def _bounds(session: Session, spent_before: float = 0.0) -> list[str]:
     """Which models, and how much of them."""
     agent, budget = session.context.agent, session.context.spec.budget_usd
-    # The program refuses a model in its own place.
+    # A plan may have asked for one of them: no model takes its own place.
     fallbacks = [model for model in dict.fromkeys(agent.fallbacks) if model != agent.model]
     return [
         *(["--model", agent.model] if agent.model else []),
