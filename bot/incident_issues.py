@@ -21,10 +21,10 @@ from bot.domain.model import IssueKey
 from bot.domain.policy_model import Policy
 from bot.domain.repository import RepoRecord
 from bot.errors import Forbidden, Invalid, NotFound
-from bot.outbox import LOOK_FOR, Once, Result
+from bot.outbox import LOOK_FOR, Once, Result, own_issue
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub
-from bot.protocols.ledger import Ledger, OutboxRow, Store
+from bot.protocols.ledger import Ledger, Store
 from bot.texts import incidents as texts
 from bot.texts import markers
 
@@ -83,12 +83,6 @@ class IncidentIssues:
     async def _create(self, repo: RepoRecord, incident: Incident, body: str) -> datetime | None:
         marker = markers.incident(incident.cause.value)
 
-        async def find(row: OutboxRow) -> IssueFacts | None:
-            for issue in await self._github.issues_by_bot(repo.key, row.planned_at - timedelta(minutes=1)):
-                if markers.carries(issue.body, marker):
-                    return issue
-            return None
-
         def record(tx: Ledger, issue: IssueFacts) -> str:
             # What was counted meanwhile stays counted; the number is what must not be lost.
             tx.show_incident(repo.key, incident.cause, issue.key.number, shown_digest(body), self._clock.now())
@@ -102,7 +96,7 @@ class IncidentIssues:
             fence=None,
             may=lambda _tx: True,
             act=lambda: self._github.create_issue(repo.key, texts.title(incident.cause), body, [labels.INCIDENT]),
-            find=find,
+            find=own_issue(self._github, repo.key, marker),
             record=record,
         )
         return self._clock.now() + LOOK_FOR if done.result is Result.UNSURE else None

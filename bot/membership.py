@@ -12,11 +12,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from bot.domain.command_parser import render
 from bot.domain.commands import PREFIX, Command, Verb
-from bot.domain.facts import IssueFacts, Presence
+from bot.domain.facts import Presence
 from bot.domain.front_matter import FrontMatter, from_issue
 from bot.domain.locks import parse_locks
 from bot.domain.mirror import CreateIssue
@@ -28,11 +27,11 @@ from bot.domain.sanitise import code_span, for_title
 from bot.domain.thoughts import Thought, parse_dir, recognise
 from bot.errors import NotFound, Refused, Unavailable, UserError
 from bot.mirror_acts import MirrorActs
-from bot.outbox import Once
+from bot.outbox import Once, own_issue
 from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub
-from bot.protocols.ledger import OutboxRow, Store
+from bot.protocols.ledger import Store
 from bot.service import CommandService, Ordered, Stale
 from bot.texts import markers
 from bot.texts.ticket import ticket_body
@@ -285,12 +284,6 @@ class Membership:
         return key, Wish(number=key.number, priority=priority)
 
     async def _open(self, repo: RepoRecord, title: str, text: str, marker: str) -> IssueKey:
-        async def find(row: OutboxRow) -> IssueFacts | None:
-            for issue in await self._github.issues_by_bot(repo.key, row.planned_at - timedelta(minutes=1)):
-                if markers.carries(issue.body, marker):
-                    return issue
-            return None
-
         once = f"ticket:{repo.key}:{markers.read(marker)[0].value}"
         done = await self._once.perform(
             once,
@@ -300,7 +293,7 @@ class Membership:
             fence=None,
             may=lambda _: True,
             act=lambda: self._github.create_issue(repo.key, title, text, []),
-            find=find,
+            find=own_issue(self._github, repo.key, marker),
             record=lambda _, issue: str(issue.key.number),
         )
         if done.value is not None:

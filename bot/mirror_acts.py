@@ -6,7 +6,7 @@ GitHub's answer and our commit; after a crash there the issue is found by the ma
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from bot.domain import labels
 from bot.domain.facts import IssueFacts
@@ -16,10 +16,10 @@ from bot.domain.mirror import CreateIssue
 from bot.domain.model import Item, ItemState, Projection, Snapshot
 from bot.domain.policy_model import Policy
 from bot.domain.repository import RepoRecord
-from bot.outbox import LOOK_FOR, Once, Result
+from bot.outbox import LOOK_FOR, Once, Result, own_issue
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub
-from bot.protocols.ledger import Audit, Ledger, OutboxRow, Store
+from bot.protocols.ledger import Audit, Ledger, Store
 from bot.texts import markers
 from bot.texts.mirror import MirrorInput, mirror_body, mirror_title
 
@@ -44,12 +44,6 @@ class MirrorActs:
         body = mirror_body(view)
         label = labels.state_label(action.state)
 
-        async def find(row: OutboxRow) -> IssueFacts | None:
-            for issue in await self._github.issues_by_bot(repo.key, row.planned_at - timedelta(minutes=1)):
-                if markers.carries(issue.body, marker):
-                    return issue
-            return None
-
         def record(tx: Ledger, issue: IssueFacts) -> str:
             self._enter(tx, repo, head, action, matter, policy, issue)
             return str(issue.key.number)
@@ -62,7 +56,7 @@ class MirrorActs:
             fence=None,
             may=lambda tx: tx.item_of_thought(repo.key, thought.dir) is None,
             act=lambda: self._github.create_issue(repo.key, mirror_title(view), body, [label]),
-            find=find,
+            find=own_issue(self._github, repo.key, marker),
             record=record,
         )
         return self._clock.now() + LOOK_FOR if done.result is Result.UNSURE else None

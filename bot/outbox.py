@@ -13,15 +13,22 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from bot.domain.facts import IssueFacts
 from bot.domain.model import IssueKey, RepoKey
 from bot.errors import GitHubError
 from bot.protocols.clock import Clock
+from bot.protocols.github import GitHub
 from bot.protocols.ledger import Ledger, OutboxRow, Store
+from bot.texts import markers
 
 R = TypeVar("R")
 
 LOOK_FOR = timedelta(minutes=2)
 """GitHub's lists may lag behind a write; for this long an act that is not found may still turn up."""
+
+
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""GitHub's clock and ours may differ by this much."""
 
 
 class Result(StrEnum):
@@ -40,6 +47,18 @@ class Performed(Generic[R]):
 
     result: Result
     value: R | None = None
+
+
+def own_issue(github: GitHub, repo: RepoKey, marker: str) -> Callable[[OutboxRow], Awaitable[IssueFacts | None]]:
+    """Looks for an issue that we opened since the act was planned and that carries this marker."""
+
+    async def find(row: OutboxRow) -> IssueFacts | None:
+        for issue in await github.issues_by_bot(repo, row.planned_at - CLOCKS_DIFFER):
+            if markers.carries(issue.body, marker):
+                return issue
+        return None
+
+    return find
 
 
 class Once:

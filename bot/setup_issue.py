@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from bot.domain.facts import IssueFacts, Presence
 from bot.domain.memory import shown_digest
@@ -16,10 +16,10 @@ from bot.domain.mirror import Listed
 from bot.domain.model import IssueKey
 from bot.domain.policy_model import Policy
 from bot.domain.repository import RepoRecord
-from bot.outbox import LOOK_FOR, Once, Result
+from bot.outbox import LOOK_FOR, Once, Result, own_issue
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub
-from bot.protocols.ledger import Ledger, OutboxRow, Store
+from bot.protocols.ledger import Ledger, Store
 from bot.texts import markers
 from bot.texts.setup import SETUP_TITLE, SetUpInput, setup_body
 
@@ -56,12 +56,6 @@ class SetUpIssue:
         return None
 
     async def _create(self, repo: RepoRecord, body: str, digest: str) -> datetime | None:
-        async def find(row: OutboxRow) -> IssueFacts | None:
-            for issue in await self._github.issues_by_bot(repo.key, row.planned_at - timedelta(minutes=1)):
-                if markers.carries(issue.body, markers.SETUP):
-                    return issue
-            return None
-
         def record(tx: Ledger, issue: IssueFacts) -> str:
             _store(tx, repo, issue.key.number, digest)
             return str(issue.key.number)
@@ -74,7 +68,7 @@ class SetUpIssue:
             fence=None,
             may=lambda _tx: True,
             act=lambda: self._github.create_issue(repo.key, SETUP_TITLE, body, []),
-            find=find,
+            find=own_issue(self._github, repo.key, markers.SETUP),
             record=record,
         )
         return self._clock.now() + LOOK_FOR if done.result is Result.UNSURE else None

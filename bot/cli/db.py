@@ -11,12 +11,12 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bot.clock import SystemClock
 from bot.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -36,14 +36,6 @@ Url = Annotated[
     typer.Option("--url", help="Database URL; default: TGS_DATABASE_URL, DATABASE_URL, a file in TGS_DATA_DIR."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-
-class SystemClock:
-    """The wall clock."""
-
-    def now(self) -> datetime:
-        """The current time, aware UTC."""
-        return datetime.now(UTC)
 
 
 def database_url(given: str | None, environment: Mapping[str, str]) -> str:

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, assert_never
 
@@ -20,6 +19,7 @@ import typer
 from pydantic import SecretStr
 
 from bot.cli.exits import Exit
+from bot.clock import SystemClock
 from bot.domain.model import FailureReason
 from bot.errors import LostClaim, Refused, TgsError, UserError
 
@@ -148,7 +148,9 @@ def run(
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, interrupt.set)
         async with aiohttp.ClientSession() as session:
-            outcome = await run_attempt(settings, Api(session, server), _now, Outputs(os.environ), interrupt)
+            outcome = await run_attempt(
+                settings, Api(session, server), SystemClock().now, Outputs(os.environ), interrupt
+            )
         if outcome.asked:
             print("The agent asks people; the issue has the question, and another run goes on with the answer.")
             return Exit.OK
@@ -205,7 +207,7 @@ def publish(
         )
         async with aiohttp.ClientSession() as session:
             identity = ActionsIdentity(session, os.environ, f"{server.rstrip('/')}/publish")
-            outcome = await publish_attempt(settings, Api(session, server), identity.token, _now)
+            outcome = await publish_attempt(settings, Api(session, server), identity.token, SystemClock().now)
         match outcome:
             case Published():
                 print(f"Pushed {outcome.head_sha[:12]} to {outcome.branch}.")
@@ -230,10 +232,6 @@ def exit_of_reason(reason: FailureReason) -> Exit:
 
 def _is_secret(name: str) -> bool:
     return name.endswith(("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")) and not name.startswith("GITHUB_OUTPUT")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _finish(server: str, job: Callable[[], Awaitable[Exit]]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from bot.domain.model import FailureReason, ItemState
 from bot.texts.failures import SENTENCES
+from bot.texts.phrases import at
 
 
 def state_of(state: ItemState, *, pull: int | None, due_at: datetime | None, reason: FailureReason | None) -> str:
@@ -16,13 +17,13 @@ def state_of(state: ItemState, *, pull: int | None, due_at: datetime | None, rea
         case ItemState.DONE:
             return "The item is done."
         case ItemState.IN_PROGRESS if due_at is not None:
-            return f"{_failed(reason)} It is tried again after {_time(due_at)}."
+            return f"{_failed(reason)} It is tried again after {at(due_at)}."
         case ItemState.FAILED:
             return f"{_failed(reason)} It is not tried again by itself; `/tgs retry` takes it up."
         case ItemState.CANCELLED:
             return "The item was called off."
         case _:
-            return "It was handed in; what becomes of it is decided now. The issue shows it."
+            return UNDER_WAY
 
 
 UNDER_WAY = "It was handed in; what becomes of it is decided now. The issue shows it."
@@ -74,7 +75,3 @@ def may_not_say(login: str, role: str) -> tuple[str, str]:
 
 def _failed(reason: FailureReason | None) -> str:
     return SENTENCES[reason] if reason is not None else "The attempt failed."
-
-
-def _time(when: datetime) -> str:
-    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

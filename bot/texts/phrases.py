@@ -124,3 +124,8 @@ def failure_of(value: str) -> FailureReason | None:
         return FailureReason(value)
     except ValueError:
         return None
+
+
+def lower(text: str) -> str:
+    """A sentence as it stands after a colon."""
+    return text[:1].lower() + text[1:]

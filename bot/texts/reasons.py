@@ -13,7 +13,7 @@ from bot.domain.model import Waiting
 from bot.domain.reasons import ReasonCode, code_of
 from bot.domain.sanitise import code_span, for_inline
 from bot.texts import failures
-from bot.texts.phrases import at, issue, listing, name, reason_given, trouble
+from bot.texts.phrases import at, issue, listing, lower, name, reason_given, trouble
 from bot.texts.states import place
 
 
@@ -144,7 +144,7 @@ def _capacity(code: ReasonCode, given: Mapping[str, str]) -> str:
             return f"GitHub's request limit is used up{f' until {at(until)}' if until else ''}; it goes on by itself."
         case ReasonCode.NOT_BEFORE:
             why = given.get("why")
-            cause = f" after a failure: {_small(failures.said(why)[0])}" if why else "."
+            cause = f" after a failure: {lower(failures.said(why)[0])}" if why else "."
             when = f" at {at(given['at'])}" if given.get("at") else " soon"
             return f"It is tried again{when}{cause}"
         case ReasonCode.TAKEN:
@@ -261,7 +261,3 @@ def _look(given: Mapping[str, str]) -> str:
         f"The result is ready and not pushed yet: somebody must look at it first{why}.{asked}{who} `/tgs publish`, "
         "which pushes it, or `/tgs reject <notes>`, which drops it."
     )
-
-
-def _small(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -20,7 +20,7 @@ from bot.domain.reasons import ReasonCode, code_of, in_order
 from bot.domain.repository import RepoRecord
 from bot.domain.sanitise import code_span, for_inline
 from bot.texts import failures, markers, reasons
-from bot.texts.phrases import compare_link, details, issue, name, plan_links, plural, run_link
+from bot.texts.phrases import compare_link, details, issue, lower, name, plan_links, plural, run_link
 from bot.texts.states import headline
 
 BAR = 10
@@ -223,7 +223,7 @@ def _next(view: StatusInput) -> str:
         case ItemState.FAILED:
             if item.last_failure is None:
                 return "`/tgs retry` starts it again."
-            return _lower(failures.remedy(item.last_failure.reason))
+            return lower(failures.remedy(item.last_failure.reason))
         case ItemState.CANCELLED:
             return "nothing, unless somebody takes it up again with `/tgs start`."
         case _:
@@ -246,10 +246,6 @@ def _next_in_review(view: StatusInput) -> str:
             return f"somebody reviews it; people with the role {merger} merge it there or with `/tgs merge`."
         case _:
             assert_never(state)
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 def _settings(view: StatusInput) -> str:
