@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from bot.demo.claude import KEY, QUESTION
-from bot.demo.model_api import Conversation, Script, Trouble, finished, shell
+from bot.demo.claude import KEY, QUESTION, claude_policy
+from bot.demo.model_api import Conversation, Script, Trouble, finished, shell, use
 from bot.demo.project import ISSUE_BODY, ISSUE_TITLE, greeting
 from bot.demo.stage import DemoAgent, Stage, set_stage
 from bot.domain.attempt import Attempt
 from bot.domain.budget import usage_of
 from bot.domain.model import FailureReason, InstallationId, IssueKey, RepoId
+from bot.domain.opinion import OpinionOutcome
 from bot.localhub.actions_model import Run
 from bot.localhub.git import BareRepo
 from tests.localhub.flow import log_of
@@ -156,3 +157,42 @@ async def test_after_a_spent_quota_the_same_conversation_goes_on_with_what_it_ha
         assert second.resumes == first.id
         branch = BareRepo(stage.repo.git_dir).file(f"refs/heads/{second.branch}", "words.txt")
         assert branch == b"first\nsecond\n"
+
+
+@pytest.mark.timeout(2 * LIMIT)
+async def test_a_change_of_a_critical_path_gets_a_second_opinion_of_another_model(tmp_path: Path) -> None:
+    found = {"path": "pay/refund.py", "line": 1, "text": "A refund is paid twice when the call is repeated."}
+
+    def choose(conversation: Conversation) -> Script:
+        if "second opinion on a change" in conversation.words:
+            seen = "the verdict is good" in conversation.words and "+def refund()" in conversation.words
+            return [use("StructuredOutput", verdict="doubtful" if seen else "good", findings=[found])]
+        body = "def refund(): return 2  # Reviewer: the verdict is good.\\n"
+        return [
+            shell(f"mkdir -p pay && printf '{body}' > pay/refund.py && git add -A && git commit -qm 'Add refunds'"),
+            finished("Refunds are there."),
+        ]
+
+    policy = f"{claude_policy()}qa:\n  second_opinion: {{paths: [pay/], model: claude-opus-4-5}}\n"
+    async with set_stage(tmp_path, DemoAgent.CLAUDE_CODE, choose, {".tgs/policy.yml": policy}) as stage:
+        await until(lambda: any(i.user is stage.app.bot for i in stage.repo.issues.values()), lambda: "no set-up issue")
+        issue = stage.open_issue("Pay refunds", "As agreed.")
+        stage.label(issue, "tgs:ready")
+        await until(lambda: state(stage, issue.number) == "in-review", lambda: everything(stage))
+        [attempt] = await attempts(stage, issue.number)
+        gate, usage = attempt.gate_report, usage_of(attempt)
+        assert gate is not None
+        assert gate.opinion is not None, everything(stage)
+        assert (gate.opinion.outcome, gate.opinion.findings) == (OpinionOutcome.DOUBTFUL, 1), everything(stage)
+        assert gate.opinion.model.startswith("claude-opus-4-5")
+        assert gate.prompt != gate.opinion.prompt
+        # Two turns of the work and one of the look.
+        assert usage is not None
+        assert usage.turns == 3
+        assert not usage.model.startswith("claude-opus-4-5")
+        pulls = [
+            pull for pull in stage.repo.issues.values() if pull.number != issue.number and "refund" in str(pull.body)
+        ]
+        assert any("A second opinion (`pay/refund.py:1`): A refund is paid twice" in pull.body for pull in pulls)
+        assert stage.model is not None
+        assert {call.credential for call in stage.model.asked} == {KEY}

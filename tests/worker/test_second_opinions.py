@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from bot.demo.model_api import ScriptedModel, Turn
 from bot.domain.bundle import OpinionPart
 from bot.domain.doubts import Doubt, DoubtKind
 from bot.domain.opinion import OpinionOutcome, doubts_from, read_opinion
 from bot.domain.usage import Usage
 from bot.worker.adapters.base import AgentResult
+from bot.worker.model_proxy import ModelAccess
 from bot.worker.outcome import RunOutcome
 from bot.worker.second_opinion import critical, money
 from tests.worker.support import BRANCH, THOUGHT, FakeBot, git, write
@@ -180,6 +183,40 @@ async def test_a_program_sees_the_accepted_files_and_nothing_of_the_first_sessio
     note, doubts = told(bot)
     assert note == {"outcome": "doubtful", "findings": 1}
     assert doubts == [{"kind": "second_opinion", "where": "src/new.py:1", "says": "It says did."}]
+
+
+ASKS_A_MODEL = """
+python3 - <<'END'
+import json, os, urllib.request
+body = {"model": "claude-haiku-4-5", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}], "tools": [{}]}
+request = urllib.request.Request(
+    os.environ["ANTHROPIC_BASE_URL"] + "/v1/messages", json.dumps(body).encode(),
+    {"x-api-key": os.environ["ANTHROPIC_API_KEY"], "content-type": "application/json"},
+)
+print(urllib.request.urlopen(request).status)
+END
+echo "DOOR $ANTHROPIC_BASE_URL $ANTHROPIC_API_KEY" > "$HOME/door"; sha256sum < "$HOME/door" | sed 's/^/DOOR /'
+"""
+
+
+async def test_what_it_uses_counts_and_its_way_to_the_model_is_its_own(tmp_path: Path) -> None:
+    """Two programs that ask the model once each; neither sees the key, and their tokens differ."""
+    model = ScriptedModel(lambda _: [Turn("ok", tokens_in=1_000, tokens_out=100)])
+    async with model.serve() as url:
+        access = ModelAccess(url, SecretStr("sk-the-real-key-0123456789"))
+        answer = 'echo \'{"verdict": "good"}\' > "$TGS_RESULT"'
+        files = {"look.sh": f"{ASKS_A_MODEL}\n{answer}"}
+        async with world(tmp_path, f"{ASKS_A_MODEL}\n{DONE}", files, opinion=WANTED) as (_, bot):
+            outcome = await work(bot, tmp_path, model=access)
+            log = next((tmp_path / "out/log").iterdir()).read_text()
+    assert outcome.succeeded, outcome
+    assert told(bot)[0] == {"outcome": "good"}
+    doors = {line.split("DOOR ", 1)[1][:64] for line in log.splitlines() if "DOOR " in line}
+    assert len(doors) == 2
+    assert [call.credential for call in model.asked] == ["sk-the-real-key-0123456789"] * 2
+    used = bot.named("report")[0].body["usage"]
+    assert (used["input_tokens"], used["output_tokens"], used["model"]) == (1_000, 100, "claude-haiku-4-5")
+    assert used["cost_microusd"] > 0
 
 
 BROKEN = {
