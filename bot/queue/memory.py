@@ -127,6 +127,10 @@ class MemoryQueue:
     def _start_ready(self, handler: Handler) -> None:
         self._agenda.ripen(self._now())
         while len(self._running) < self._workers and (key := self._agenda.pop()) is not None:
+            if key in self._running:
+                # Its time came while an earlier run still lasts; the next one begins when that one ends.
+                self._woken.setdefault(key, 0)
+                continue
             self._running[key] = asyncio.create_task(self._once(key, handler))
 
     def _pause(self, *, sweeping: bool) -> float:

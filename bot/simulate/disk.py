@@ -7,15 +7,19 @@ between; processes meet only before and after. Each commit is told to the watche
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from bot.protocols.clock import Clock
 from bot.simulate.process import Process
+from bot.simulate.sharing import Switchboard
 from bot.store.engine import Waker
 from bot.store.errors import StoreUnavailable
+from bot.store.fencing import fenced
 from bot.store.ledger import SqlLedger
 from bot.store.memory import Change, memory_ledger
+from bot.store.together import due_keys
+from bot.store.writer import Told
 
 T = TypeVar("T")
 
@@ -30,7 +34,12 @@ class Disk:
         self._ledger = memory_ledger()
         self._ledger.empty()
         self.commits = 0
+        self.board = Switchboard()
         self.on_commit: Callable[[Process, Sequence[Change]], None] = lambda _process, _changes: None
+
+    def due(self, keys: Mapping[str, int]) -> None:
+        """These keys became due with a commit; with several processes they are queued with it."""
+        self.board.queue(keys)
 
     def lose(self) -> None:
         """Everything is gone; an empty database takes its place."""
@@ -56,7 +65,10 @@ class Disk:
 class SimStore:
     """`bot.protocols.ledger.Store` of one simulated process."""
 
-    def __init__(self, process: Process, disk: Disk) -> None:
+    def __init__(self, process: Process, disk: Disk, *, shared: bool = False) -> None:
+        """`shared`: other processes may work on the same ledger."""
+        self._shared = shared
+        self.on_told: Callable[[SqlLedger], None] = lambda _ledger: None
         self.process = process
         self.disk = disk
         self.clock: Clock = process.clock
@@ -69,8 +81,11 @@ class SimStore:
     async def write(self, unit: Callable[[SqlLedger], T]) -> T:
         """Raises what the unit raises, or StoreUnavailable while the database refuses."""
         await self._reach()
-        value, ledger = self.disk.run(self.process, unit, write=True)
+        value, ledger = self.disk.run(self.process, fenced(unit), write=True)
         self.process.saw_ledger(self.disk.commits)
+        if self._shared:
+            self.disk.due(due_keys(Told(list(ledger.marked)), self.clock.now()))
+            self.on_told(ledger)
         if self._waker is not None:
             for mark in ledger.marked:
                 self._waker(mark.key, mark.priority, at=mark.at)

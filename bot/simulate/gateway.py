@@ -7,7 +7,7 @@ limit, answers instead of wishes (assignees), compare-and-delete for branches, e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -70,6 +70,7 @@ class SimGateway:
         self._watcher = watcher
         self._refs = refs
         self.calls = 0
+        self.before_write: Callable[[], Awaitable[None]] | None = None
 
     # --- the way
 
@@ -111,6 +112,8 @@ class SimGateway:
         return look(at)
 
     async def _write(self, verb: str, subject: object, act: Callable[[], T]) -> T:
+        if self.before_write is not None:
+            await self.before_write()
         self._watcher.asks(self._process, verb, subject)
         await self._there(verb, write=True)
         done = act()

@@ -32,6 +32,7 @@ from bot.simulate.people import People
 from bot.simulate.process import START, Process, SimClock, adopt
 from bot.simulate.replica import Replica
 from bot.simulate.setup import Setup
+from bot.simulate.sharing import notice_silence
 from bot.simulate.workers import ActionsRun, Site, pull_worker, session
 
 SETTLE_STEP = 15 * 60.0
@@ -74,6 +75,7 @@ class History:
         self.refs: dict[int, ClaimRef] = {}
         self.office = Office(self.hub, self.weather, self.listening, self.oracle.taken)
         self.bots: list[Replica] = []
+        self._door = self._rng("door")
         self.site = Site(self.hub, self.weather, self._rng("workers"), self.listening, self.log, self._step)
         self.people = People(self.hub, self._rng("people"), self.listening, self._session, plans=setup.plans)
         self.hub.on_run = self._on_run
@@ -98,8 +100,20 @@ class History:
     # --- processes
 
     def listening(self) -> Replica | None:
-        """Whoever has the bot's address now."""
+        """Whoever has the bot's address now; of several that share it, any."""
+        if self.setup.replicas > 1:
+            alive = self.alive()
+            return self._door.choice(alive) if alive else None
         return self.bots[-1] if self.bots and not self.bots[-1].process.dead else None
+
+    def alive(self) -> list[Replica]:
+        """Those that are not dead; they may stand still."""
+        return [bot for bot in self.bots if not bot.process.dead]
+
+    def _silent(self, bot: Replica) -> None:
+        """The others, if there are any, will notice."""
+        if self.setup.replicas > 1:
+            notice_silence(self.disk.board, bot.process)
 
     def start_bot(self) -> Replica:
         """A new process takes the address."""
@@ -109,7 +123,8 @@ class History:
             self.weather.note(Fault.CLOCK_SKEW)
             skew = timedelta(seconds=rng.uniform(-8, 8))
         process = Process(f"bot{len(self.bots) + 1}", rng, skew)
-        bot = Replica(process, self.disk, self.hub, self.weather, self.oracle, self.refs, self.oracle.bug)
+        others = self.alive if self.setup.replicas > 1 else None
+        bot = Replica(process, self.disk, self.hub, self.weather, self.oracle, self.refs, self.oracle.bug, others)
         self.bots.append(bot)
         self.log(process.name, "starts")
         bot.start()
@@ -122,8 +137,9 @@ class History:
         self.weather.note(Fault.CRASH)
         self.log(bot.process.name, "crashes")
         bot.process.kill()
+        self._silent(bot)
         await asyncio.sleep(self.weather.between(*DOWN))
-        if self.listening() is None:
+        if len(self.alive()) < self.setup.replicas and (self.setup.replicas > 1 or self.listening() is None):
             self.start_bot()
 
     async def _zombie(self) -> None:
@@ -134,12 +150,17 @@ class History:
         self.weather.note(Fault.ZOMBIE_BOT)
         self.log(bot.process.name, "stands still")
         bot.process.pause()
+        self._silent(bot)
         await asyncio.sleep(self.weather.between(5, 60))
-        if self.listening() is bot:
+        if self.setup.replicas == 1 and self.listening() is bot:
             self.start_bot()
-        await asyncio.sleep(self.weather.between(1, 1500))
+        await asyncio.sleep(self.weather.between(1, 1500 if self.setup.replicas == 1 else 200))
+        if bot.process.dead:
+            return
         self.log(bot.process.name, "wakes up and goes on")
         bot.process.resume()
+        if self.setup.replicas > 1:
+            return  # it is one of them again
         await asyncio.sleep(self.weather.between(1, 600))
         if not bot.process.dead:
             self.log(bot.process.name, "is stopped")
@@ -169,18 +190,19 @@ class History:
         """From the first push to the last judgement."""
         setup = self.setup
         self.hub.commit(MAIN, {WORKFLOW: "name: run\n", "README.md": "# Hi\n", ".tgs/policy.yml": setup.policy}, OWNER)
-        self.start_bot()
+        for _ in range(setup.replicas):
+            self.start_bot()
         await asyncio.sleep(self.weather.between(1, 40))
         await self._troubled()
         self.weather.clear()
-        for bot in self.bots[:-1]:
-            bot.process.kill()
-        last = self.listening()
-        if last is None or last.process.paused:
-            if last is not None:
-                last.process.kill()
-            last = self.start_bot()
-        last.process.refuses_until = -1.0
+        for bot in self.alive():
+            if bot.process.paused or (setup.replicas == 1 and bot is not self.bots[-1]):
+                bot.process.kill()
+                self._silent(bot)
+        while len(self.alive()) < setup.replicas:
+            self.start_bot()
+        for bot in self.alive():
+            bot.process.refuses_until = -1.0
         self.log("maintainer", "fair weather begins")
         await asyncio.sleep(setup.settle)
         self.people.tidy()

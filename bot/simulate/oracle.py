@@ -21,6 +21,7 @@ from bot.simulate.disk import Disk
 from bot.simulate.gateway import Watcher
 from bot.simulate.hub import BOT, Delivery, Hub, ModelComment
 from bot.simulate.process import SEEN, Process
+from bot.store.fencing import RUN
 from bot.store.memory import Change
 
 ENDED = "ended"
@@ -114,6 +115,7 @@ class Oracle(Watcher):
                     touched.add(row["number"])
                 case "deliveries" | "intents" if change.before is not None and change.after is None:
                     self.broken("I12", change.before["id"], f"a row of {change.table} is gone: {change.before['id']}")
+        self._overtaken("wrote to the ledger")
         self._history(states, lines)
         for number in sorted(touched):
             self._one_live(number)
@@ -250,6 +252,7 @@ class Oracle(Watcher):
 
     def asks(self, process: Process, verb: str, subject: Any) -> None:
         self.steps += 1
+        self._overtaken(f"asked GitHub to {verb}")
         match verb:
             case "dispatch":
                 self._fence(subject["claim_id"], "a run was dispatched")
@@ -269,6 +272,14 @@ class Oracle(Watcher):
         ended = self._ended_at.get(attempt)
         if ended is not None and SEEN.get() >= ended:
             self.broken("I2", attempt, f"{what} for {attempt}, which has ended")
+
+    def _overtaken(self, what: str) -> None:
+        """I2, where processes share the queue: a run whose key another one has begun to run does nothing any more."""
+        run = RUN.get()
+        if run is not None:
+            there = self.disk.rows("SELECT epoch FROM keys WHERE key = ?", run.key)
+            if there and there[0]["epoch"] != run.epoch:
+                self.broken("I2", f"{run.key} {run.epoch}", f"an overtaken run of {run.key} {what}")
 
     def reads_issue(self, process: Process, number: int, facts: IssueFacts | None) -> None:
         self._reads[process.name, number] = (self.now, facts)

@@ -314,7 +314,7 @@ class People:
         """Whatever has come up for review since is merged, and what is asked is answered."""
         for number, issue in sorted(self._hub.issues.items()):
             if "tgs:needs-input" in issue.now.labels and issue.now.open and not issue.deleted:
-                self._hub.comment(number, "1: Yes\n2: Yes\n3: Yes\n4: Yes", OWNER)
+                self._hub.comment(number, "\n".join(f"{ordinal}: Yes" for ordinal in range(1, 13)), OWNER)
         for number, issue in sorted(self._hub.issues.items()):
             if issue.now.open and not issue.deleted and _stopped_itself(issue):
                 self.command(number, SYNC, OWNER)

@@ -32,7 +32,10 @@ BIG = Size((1, 1, 2, 3), (4, 10, 18), (20 * 60.0, 100 * 60.0), (1, 2), 15 * 60.0
 
 @dataclass(frozen=True)
 class Setup:
-    """`scale` multiplies the chances of all troubles (0: none); `plenty` multiplies how many planned ones come."""
+    """`scale` multiplies the chances of all troubles (0: none); `plenty` multiplies how many planned ones come.
+
+    `replicas` is how many processes share the ledger.
+    """
 
     seed: int
     scale: float = 1.0
@@ -46,6 +49,7 @@ class Setup:
     only: tuple[Fault, ...] | None = None
     settle: float = 15 * 60.0
     plenty: float = 1.0
+    replicas: int = 1
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -78,6 +82,7 @@ def setup_of(seed: int, scale: float | None = None, size: Size | None = None) ->
         often=often,
         settle=size.settle,
         plenty=1.0 if size is BIG else 0.5,
+        replicas=1 if rng.random() < 0.7 else 2,
     )
 
 

@@ -62,13 +62,13 @@ def fenced(unit: Callable[[L], T]) -> Callable[[L], T]:
     return checked
 
 
-async def still_ours(store: LedgerStore) -> None:
-    """Raises Superseded if the present run is overtaken, StoreUnavailable when nobody knows."""
+async def still_ours(store: LedgerStore, clock: Callable[[], float] = monotonic) -> None:
+    """Raises Superseded if the present run is overtaken, StoreUnavailable when nobody knows. `clock` in seconds."""
     run = RUN.get()
     while run is not None:
-        asked = monotonic()
+        asked = clock()
         await store.read(lambda ledger: _require(ledger, run))
-        if monotonic() - asked < QUICK:
+        if clock() - asked < QUICK:
             return
 
 

@@ -207,3 +207,22 @@ async def test_two_loops_on_one_queue_are_refused(bench: Bench) -> None:
     with pytest.raises(RuntimeError, match="runs already"):
         await bench.queue.run(bench.handle)
     await loop.end()
+
+
+async def test_a_time_that_comes_while_its_key_still_runs_begins_no_second_run_beside_it(bench: Bench) -> None:
+    loop = Loop(bench.queue)
+    loop.go_on.clear()
+    await bench.rows.mark("slow")
+    assert await loop.next() == "slow"
+    await bench.rows.mark("slow", at=bench.clock.now() + timedelta(seconds=10))
+    bench.clock.advance(timedelta(seconds=11))
+    bench.sleeper.tick()
+    await bench.rows.mark("other")
+    assert await loop.next() == "other"
+    assert bench.queue.stats().running == 2
+    loop.go_on.set()
+    assert await loop.next() == "slow"
+    await loop.end()
+
+    assert bench.errors == []
+    assert loop.most == 2

@@ -21,6 +21,7 @@ from bot.domain.draft import BOT, Draft
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.model import FailureReason
 from bot.protocols.ledger import Ledger
+from bot.simulate import disk, replica
 from bot.simulate.faults import Fault
 from bot.simulate.history import History
 from bot.simulate.setup import Setup
@@ -158,6 +159,14 @@ def _repeat_blindly(patch: Patch) -> None:
     patch.setattr(outbox.Once, "perform", perform)
 
 
+def _overtaken_runs_write(patch: Patch) -> None:
+    async def ours(*_: object) -> None:
+        return None
+
+    patch.setattr(disk, "fenced", lambda unit: unit)
+    patch.setattr(replica, "still_ours", ours)
+
+
 def _no_sweep(patch: Patch) -> None:
     async def once(_self: object) -> None:
         return None
@@ -196,6 +205,9 @@ CONTROLS: dict[str, Control] = {
     "GitHub is answered before the commit": Control(("I12",), _answer_first, _with(scale=2.0)),
     "an act is repeated without looking for its trace": Control(
         ("once", "I9"), _repeat_blindly, _with(items=3, often=(Fault.TIMEOUT_AFTER, Fault.NAMELESS_RUN))
+    ),
+    "an overtaken run goes on writing": Control(
+        ("I2",), _overtaken_runs_write, _with(replicas=2, only=None, scale=2.0, plenty=2.0, often=(Fault.ZOMBIE_BOT,))
     ),
     "nothing is ever looked at again": Control(("lost", "ends"), _no_sweep, _with(scale=2.0)),
 }

@@ -14,8 +14,11 @@ import pytest
 
 from bot.simulate.faults import Fault
 from bot.simulate.history import play
+from bot.simulate.hub import MARIA
 from bot.simulate.loop import Stuck, VirtualLoop
-from bot.simulate.setup import setup_of
+from bot.simulate.setup import Setup, setup_of
+from bot.simulate.sharing import notice_silence
+from tests.simulation.stage import staged
 
 TELL = """
 from bot.simulate.history import play
@@ -24,11 +27,34 @@ print(play(setup_of({seed})).digest)
 """
 
 
-@pytest.mark.parametrize("seed", [1, 3, 8])
+@pytest.mark.parametrize("seed", [3, 7, 8, 23])
 def test_what_must_hold_does(seed: int) -> None:
     told = play(setup_of(seed))
     assert not told.violations
     assert told.steps > 50
+
+
+def test_a_process_that_stands_still_loses_its_runs_to_the_other_and_writes_nothing_when_it_wakes_up() -> None:
+    setup = Setup(0, scale=0.0, policy="attempts: 1\n", replicas=2)
+    with staged(setup=setup) as stage:
+        stage.history.site.result = lambda: None  # type: ignore[method-assign]
+        stage.history.site.questions = lambda: ()  # type: ignore[method-assign]
+        first = stage.bot
+        second = stage.does(stage.history.start_bot)
+        stage.passes(minutes=1)
+        number = stage.does(lambda: stage.hub.open_issue("Thing", "It should.", MARIA, ["tgs:ready"])).number
+        while not stage.history.disk.rows("SELECT 1 FROM attempts WHERE number = ?", number):
+            stage.passes(minutes=0.0005)
+        # In the middle of the start; whoever it is, the other one goes on with it.
+        owner = next(bot for bot in (first, second) if stage.history.disk.board.runs(bot.process))
+        owner.process.pause()
+        stage.does(lambda: notice_silence(stage.history.disk.board, owner.process))
+        stage.passes(minutes=2)
+        assert len(stage.hub.runs) == 1
+        owner.process.resume()
+        stage.passes(minutes=30)
+        assert len(stage.hub.runs) == 1
+        assert stage.state(number) in {"in-review", "failed", "done"}
 
 
 def test_without_trouble_there_is_none() -> None:
@@ -38,16 +64,16 @@ def test_without_trouble_there_is_none() -> None:
 
 
 def test_a_seed_is_one_history_whatever_else_differs() -> None:
-    here = play(setup_of(13)).digest
+    here = play(setup_of(21)).digest
     other = subprocess.run(
-        [sys.executable, "-c", TELL.format(seed=13)],
+        [sys.executable, "-c", TELL.format(seed=21)],
         env=os.environ | {"PYTHONHASHSEED": "77"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert other.stdout.strip() == here == play(setup_of(13)).digest
-    assert play(setup_of(14)).digest != here
+    assert other.stdout.strip() == here == play(setup_of(21)).digest
+    assert play(setup_of(23)).digest != here
 
 
 def test_time_jumps_to_the_next_timer_and_nothing_waits_for_ever() -> None:
