@@ -232,7 +232,8 @@ def _draft() -> dict[str, str]:
         front="title: Translate everything\nstatus: draft",
         plan="Perhaps: translations. Not decided yet.",
         summary="Nothing.",
-        steps='- commit: "Nothing"\n',
+        # For whoever approves it while the demo serves on.
+        steps='- fail: {reason: agent.gave_up, detail: "The plan does not say into which languages."}\n',
     )
 
 

@@ -82,7 +82,8 @@ def how(questions: tuple[Numbered, ...]) -> str:
             return f"**Answer** in a comment of your own words, best as `{number}: your words`."
         example = "2" if len(question.choices) > 1 else "1"
         also = ", or several as `1, 2`" if question.several else ""
-        return f"**Answer** with a number in a comment, such as `{example}`{also}, or in your words: `{number}: words`."
+        own = f"or in your own words after the question's number: `{number}: your words`"
+        return f"**Answer** with a number in a comment, such as `{example}`{also}, {own}."
     example = " and ".join(
         f"`{number}: {'a' if question.choices else 'your words'}`" for number, question in questions[:2]
     )
