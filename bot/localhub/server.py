@@ -34,6 +34,7 @@ MAX_BODY = 256 * 1024 * 1024
 """Bytes: room for a push of a large repository."""
 API_VERSIONS = ("2022-11-28", "2026-03-10")
 """Supported values of `X-GitHub-Api-Version`; the first is the default."""
+JSON = "application/json; charset=utf-8"
 BEFORE = (FaultKind.ERROR_BEFORE, FaultKind.DISCONNECT_BEFORE, FaultKind.HANG_BEFORE)
 
 
@@ -284,7 +285,8 @@ def _conditional(incoming: web.Request, reply: Reply) -> Reply:
     """Add an ETag to a successful GET and answer 304 when the caller has that version."""
     if incoming.method not in ("GET", "HEAD") or reply.status != 200:
         return reply
-    digest = hashlib.sha256(_bytes(reply))
+    body = _bytes(reply)
+    digest = hashlib.sha256(body)
     digest.update(incoming.headers.get("Accept", "").encode())
     etag = f'W/"{digest.hexdigest()}"'
     headers = dict(reply.headers) | {
@@ -295,7 +297,9 @@ def _conditional(incoming: web.Request, reply: Reply) -> Reply:
     given = [x.strip().removeprefix("W/") for x in incoming.headers.get("If-None-Match", "").split(",")]
     if etag.removeprefix("W/") in given:
         return Reply(304, None, headers)
-    return Reply(reply.status, reply.body, headers)
+    if reply.body is None:
+        return Reply(reply.status, None, headers)
+    return Reply(reply.status, body, {"Content-Type": JSON} | headers)
 
 
 def _bytes(reply: Reply) -> bytes:
@@ -309,5 +313,5 @@ def _bytes(reply: Reply) -> bytes:
 def _response(reply: Reply, headers: Mapping[str, str]) -> web.Response:
     merged = dict(headers) | dict(reply.headers)
     if reply.body is not None and "Content-Type" not in merged:
-        merged["Content-Type"] = "application/json; charset=utf-8"
+        merged["Content-Type"] = JSON
     return web.Response(status=reply.status, body=_bytes(reply), headers=merged)

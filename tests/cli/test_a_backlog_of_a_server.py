@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from bot.client import http
 from bot.domain.model import AttemptId
 from bot.protocols.ledger import LockRow
 from tests.cli.terminal import Terminal, home
@@ -22,7 +23,9 @@ TICKET = "id: fr-1\ntitle: Greet in French\ntype: feature\npriority: high\nlocks
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    # A server that is away stays away for as long as a transcript lasts.
+    monkeypatch.setattr(http, "PAUSES", (0.0,) * len(http.PAUSES))
     # The transcript holds what the command said, not what the bot in the same process logs.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
     async with new_world(tmp_path, policy=POLICY) as made:

@@ -328,8 +328,8 @@ async def test_a_question_is_a_message_and_an_answer_over_the_api_counts(tmp_pat
         item = await over_api(world, "GET", f"/repos/olga/greeter/items/{number}", "rita")
         (question,) = item["questions"]
         assert (question["answer"], question["answered_by"]) == (["Moin moin"], "maria")
-        await over_api(world, "POST", f"/repos/olga/greeter/items/{number}/actions/steer", "maria", {"args": ["hurry"]})
-        await world.settle()
+        steer = f"/repos/olga/greeter/items/{number}/actions/steer"
+        await world.meanwhile(over_api(world, "POST", steer, "maria", {"args": ["hurry"]}))
 
 
 async def test_who_is_asked_on_two_issues_is_reminded_once_a_day(tmp_path: Path) -> None:
