@@ -26,7 +26,7 @@ from bot.domain.facts import IssueFacts, Presence, PullFacts
 from bot.domain.front_matter import Source, effective_spec, from_issue
 from bot.domain.intents import Intent
 from bot.domain.memory import ItemMemory, RepoMemory, item_memory, repo_memory, shown_digest
-from bot.domain.model import AttemptId, IssueKey, Person, ThoughtRef, WorkSpec
+from bot.domain.model import AttemptId, IssueKey, Person, Problem, ThoughtRef, WorkSpec
 from bot.domain.question_memory import round_memory
 from bot.domain.rebuild import rebuild
 from bot.domain.repository import RepoRecord
@@ -41,6 +41,9 @@ from bot.rebuilt_records import Found, Report, Told, as_written, keep
 from bot.texts import markers
 from bot.texts.markers import MarkerKind
 from bot.thought_reader import ThoughtReader
+
+Wishes = tuple[WorkSpec, tuple[Problem, ...]]
+"""What a text asks for within the policy, and what of it does not count, and why."""
 
 RUNS_SINCE = timedelta(days=2)
 """A run waits for two hours at most and works for less than six; older ones have ended."""
@@ -142,7 +145,7 @@ class Rebuilder:
                 found.setdefault(int(name["issue"]), []).append(SeenRun(run, AttemptId(name["claim"])))
         return found
 
-    async def _plans(self, repo: RepoRecord, head: str | None, wanted: set[str]) -> dict[str, tuple[Thought, WorkSpec]]:
+    async def _plans(self, repo: RepoRecord, head: str | None, wanted: set[str]) -> dict[str, tuple[Thought, Wishes]]:
         """The plans that have an issue, as the default branch has them, and what they wish for."""
         if head is None or not wanted:
             return {}
@@ -152,7 +155,7 @@ class Rebuilder:
         return {
             text.thought.dir: (
                 text.thought,
-                effective_spec(policy, text.front_matter, Source.PLAN, repo.full_name)[0],
+                effective_spec(policy, text.front_matter, Source.PLAN, repo.full_name),
             )
             for text in texts
             if text.front_matter is not None
@@ -181,7 +184,7 @@ class Rebuilder:
         repo: RepoRecord,
         issue: IssueFacts,
         dir_: str | None,
-        thoughts: Mapping[str, tuple[Thought, WorkSpec]],
+        thoughts: Mapping[str, tuple[Thought, Wishes]],
         runs: Mapping[int, list[SeenRun]],
         branches: Mapping[int, list[tuple[str, str]]],
         refs: Mapping[int, tuple[ClaimRef, ...]],
@@ -191,9 +194,9 @@ class Rebuilder:
         told = await self._told(repo, issue.key, now)
         memory = told.memory
         dir_ = dir_ or (memory.thought.dir if memory is not None and memory.thought is not None else None)
-        thought, spec = _plan(dir_, memory, thoughts)
+        thought, (spec, findings) = _plan(dir_, memory, thoughts)
         if thought is None:
-            spec = effective_spec(policy, from_issue(issue.body), Source.ISSUE, repo.full_name)[0]
+            spec, findings = effective_spec(policy, from_issue(issue.body), Source.ISSUE, repo.full_name)
         names = [memory.attempt.branch] if memory is not None and memory.attempt is not None else []
         names += [name for name, _ in branches.get(number, ()) if name not in names]
         pulls = await self._pulls(repo, names)
@@ -205,6 +208,7 @@ class Rebuilder:
             status=told.status,
             thought=thought,
             spec=spec,
+            findings=findings,
             events=tuple(await self._github.label_events(issue.key)),
             pulls=tuple(pulls),
             runs=tuple(runs.get(number, ())),
@@ -267,17 +271,17 @@ class Rebuilder:
 
 
 def _plan(
-    dir_: str | None, memory: ItemMemory | None, thoughts: Mapping[str, tuple[Thought, WorkSpec]]
-) -> tuple[ThoughtRef | None, WorkSpec]:
+    dir_: str | None, memory: ItemMemory | None, thoughts: Mapping[str, tuple[Thought, Wishes]]
+) -> tuple[ThoughtRef | None, Wishes]:
     """The plan as it was read last, or as it is now; its wishes are those of now."""
     if dir_ is None:
-        return None, WorkSpec()
-    thought, spec = thoughts.get(dir_, (None, WorkSpec()))
+        return None, (WorkSpec(), ())
+    thought, wishes = thoughts.get(dir_, (None, (WorkSpec(), ())))
     if memory is not None and memory.thought is not None and memory.thought.dir == dir_:
-        return memory.thought, spec
+        return memory.thought, wishes
     if thought is None:
-        return ThoughtRef(dir_, "", "", ""), spec
-    return thought.ref(""), spec
+        return ThoughtRef(dir_, "", "", ""), wishes
+    return thought.ref(""), wishes
 
 
 def _values(body: str) -> list[str]:

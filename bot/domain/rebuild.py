@@ -183,6 +183,7 @@ def _item(
         thought=seen.thought,
         snapshot=None if judged or state is ItemState.PROPOSED else snapshot,
         spec=seen.spec,
+        findings=seen.findings,
         labels=tuple(sorted(name for name in issue.labels if not labels.is_ours(name))),
         fence=fence,
         not_before=not_before,

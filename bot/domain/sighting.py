@@ -11,6 +11,7 @@ from bot.domain.facts import IssueFacts, LabelEvent, PullFacts, RunFacts
 from bot.domain.memory import ItemMemory
 from bot.domain.model import (
     AttemptId,
+    Problem,
     ThoughtRef,
     WorkSpec,
 )
@@ -67,6 +68,7 @@ class Sighting:
     status: StatusComment | None = None
     thought: ThoughtRef | None = None
     spec: WorkSpec = field(default_factory=WorkSpec)
+    findings: tuple[Problem, ...] = ()
     events: tuple[LabelEvent, ...] = ()
     pulls: tuple[PullFacts, ...] = ()
     runs: tuple[SeenRun, ...] = ()

@@ -20,7 +20,6 @@ from typing import Final
 
 from bot.domain.bundle import ContextBundle, OpinionPart
 from bot.domain.opinion import Opinion, OpinionOutcome
-from bot.errors import TgsError
 from bot.worker import workspace as workspaces
 from bot.worker.adapters import adapter_named
 from bot.worker.adapters.base import AgentResult, Session
@@ -78,8 +77,8 @@ async def second_opinion(asking: Asking) -> Looked | None:
         if not touched and not wanted.always:
             return None
         looked = await _look(asking, wanted, start, paths, touched)
-    except (TgsError, OSError, GitError, ValueError) as error:
-        looked = Looked(Opinion(OpinionOutcome.CRASHED, detail=str(error)))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the work is done and must not be lost for it
+        looked = Looked(Opinion(OpinionOutcome.CRASHED, detail=f"{type(error).__name__}: {error}"))
     opinion = looked.opinion
     asking.log.info(
         "second opinion",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.scenarios.steps import paused, say, scene, why
+from tests.scenarios.test_a_lost_ledger_is_rebuilt import lose
 from tests.world import World
 
 POLICY = "mirror: {auto_ready: true}\nagent: {adapter: scripted}\nallow_unisolated: true\n"
@@ -52,3 +53,6 @@ async def test_a_plan_whose_settings_cannot_be_read_runs_for_nobody(tmp_path: Pa
         assert "a quote is not closed" in await why(world, number)
         assert "is paused" not in await why(world, number)
         assert world.runs() == []
+        await lose(world)
+        assert world.runs() == [], "a ledger that was rebuilt knows it too"
+        assert "a quote is not closed" in world.status(number)
