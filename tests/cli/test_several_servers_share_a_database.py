@@ -22,7 +22,8 @@ from bot.localhub.actions_model import Run
 from bot.localhub.core import Account, App, Hub, Repository
 from tests.cli.town import Server, Town
 from tests.databases import PostgresqlServer
-from tests.world import RunByHand, free_port
+from tests.run_by_hand import RunByHand
+from tests.world import free_port
 
 ALL = bool(os.environ.get("TGS_SERVERS_ALL"))
 ROUNDS = 4

@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 from bot.localhub import merging
 from bot.localhub.actions_model import Conclusion
 from tests.robustness.crashing import Crash, Power
-from tests.world import AUTO_POLICY, RunByHand, World, new_world
+from tests.run_by_hand import RunByHand
+from tests.world import AUTO_POLICY, World, new_world
 
 T = TypeVar("T")
 

@@ -22,9 +22,10 @@ from bot.protocols.ledger import DuplicateLiveAttempt, Ledger
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import prepare
 from bot.store.sqlite import connect
+from tests.run_by_hand import RunByHand
 from tests.scenarios.steps import dispatched, queued
 from tests.store.support import ISSUE, START, StillClock, a_repo, an_item, ask, fresh_store, tell, url_of
-from tests.world import RunByHand, World, new_world
+from tests.world import World, new_world
 
 CLAIMERS = 50
 

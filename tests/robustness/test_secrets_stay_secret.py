@@ -17,8 +17,9 @@ import pytest
 import structlog
 
 from bot.logs import configure
+from tests.run_by_hand import RunByHand
 from tests.scenarios.steps import dispatched, say
-from tests.world import SECRET, RunByHand, World, new_world
+from tests.world import SECRET, World, new_world
 
 SHORTEST = 20
 """Characters below which a line of the key could be found by chance."""

@@ -12,9 +12,10 @@ from bot.domain.attempt import AttemptPhase, Outcome, Proof
 from bot.domain.model import FailureReason
 from bot.localhub.actions_model import Conclusion
 from bot.pull_service import Given
+from tests.run_by_hand import RunByHand
 from tests.scenarios.pulling import PULL_POLICY, Puller, new_puller
 from tests.scenarios.steps import MINUTE, item_of, last_attempt, ready, running, scene
-from tests.world import RunByHand, World
+from tests.world import World
 
 WORK = b"# v2 git bundle\nnot judged here, the gate has tests of its own\n"
 OTHER = b"# v2 git bundle\nsomething else\n"

@@ -10,9 +10,10 @@ from typing import Any
 
 from bot.domain.attempt import Outcome
 from bot.localhub.actions_model import Conclusion
+from tests.run_by_hand import RunByHand
 from tests.scenarios.steps import DAY, HOUR, MINUTE, item_of, last_attempt, running, say, scene, text_of, why
 from tests.scenarios.test_a_lost_ledger_is_rebuilt import lose
-from tests.world import RunByHand, World
+from tests.world import World
 
 WORK = b"# v2 git bundle\nnot judged here, the gate has tests of its own\n"
 DIGEST = hashlib.sha256(WORK).hexdigest()

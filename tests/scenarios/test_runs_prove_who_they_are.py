@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from bot.localhub.actions_model import Conclusion
 from bot.localhub.model import Role as HubRole
 from bot.protocols.ledger import Ledger
+from tests.run_by_hand import RunByHand
 from tests.scenarios.steps import (
     HOUR,
     MINUTE,
@@ -24,7 +25,7 @@ from tests.scenarios.steps import (
     running,
     scene,
 )
-from tests.world import RunByHand, World
+from tests.world import World
 
 OTHER_FILE = "olga/greeter/.github/workflows/other.yml@refs/heads/main"
 OTHER_BRANCH = "olga/greeter/.github/workflows/tgs-server-run.yml@refs/heads/feature"

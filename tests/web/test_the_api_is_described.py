@@ -19,8 +19,9 @@ from bot.web.api.openapi import Forms, SameName
 from bot.web.api.run_forms import EXAMPLE_CODE, EXAMPLE_TOKEN
 from bot.web.api.table import ROUTES
 from tests.contract.api_answers import description
+from tests.run_by_hand import RunByHand
 from tests.web.calls import path_of, with_ids
-from tests.world import RunByHand, World, new_world
+from tests.world import World, new_world
 
 NOT_CALLED = {
     "POST /api/v1/runs/scan": "needs a run of the scan workflow; tests/scenarios has one",
