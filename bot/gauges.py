@@ -115,8 +115,10 @@ class Gauges:
             self._metrics.attempt_ended(
                 attempt.outcome, reason, (attempt.ended_at - attempt.claimed_at).total_seconds()
             )
-            if attempt.gate_report is not None and attempt.gate_report.opinion is not None:
-                self._metrics.second_opinions.labels(attempt.gate_report.opinion.outcome.value).inc()
+            gate = attempt.gate_report
+            # The attempt that only publishes a result carries the report of the one that made it, from its claim on.
+            if gate is not None and gate.opinion is not None and gate.at > attempt.claimed_at:
+                self._metrics.second_opinions.labels(gate.opinion.outcome.value).inc()
             used = usage_of(attempt)
             if used is not None:
                 self._metrics.agent_used(used)

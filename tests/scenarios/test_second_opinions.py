@@ -25,6 +25,7 @@ async def published(world: World, opinion: dict[str, Any], *doubts: dict[str, st
     number = await ready(world)
     run = world.run()
     await run.start()
+    world.clock.advance(timedelta(seconds=1))
     assert await run.report(opinion=opinion, doubts=list(doubts), prompt="b" * 64) == 200
     await run.publish({"src/payments/pay.py": "pay()\n"})
     return number, str(pull_of(world, number).issue.body)
@@ -39,7 +40,6 @@ async def test_what_it_doubts_stands_in_the_pull_request_and_stops_nothing(tmp_p
     async with scene(tmp_path, policy=POLICY) as world:
         metrics = Metrics()
         gauges = Gauges(metrics, world.clock, world.parts.store.read, dict, world.clock.now)
-        world.clock.advance(timedelta(seconds=1))
         number, body = await published(world, NOTE, FINDING)
         assert world.run().context["opinion"]["paths"] == ["src/payments/**"]
         assert "A second opinion (`src/payments/pay.py:3`): It pays" in body
