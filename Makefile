@@ -6,9 +6,10 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 SEEDS ?= 100
 SIMULATE_ARGS ?=
+BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate test-agent redteam eval lint check bench build run lock install install-dev clean
+.PHONY: help demo test test-postgresql simulate test-agent redteam eval lint check bench build run lock install install-dev clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +43,9 @@ run: install ## Start the bot (settings from the environment, see docs/operating
 test: install-dev ## Run all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
+test-postgresql: install-dev ## Play all scenarios on PostgreSQL (minutes; SQLite is what `make test` plays)
+	TGS_TEST_DATABASE=postgresql $(BIN)/python -m pytest -q -n 2 --dist worksteal $(PYTEST_ARGS) tests/scenarios
+
 test-agent: $(VENV)/.agent ## Test with the real agent program (installs it)
 	TGS_REQUIRE_AGENT=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/agent
 
@@ -63,8 +67,8 @@ check: test test-agent lint ## Everything that must hold before a change lands
 simulate: install ## Play histories against a model of GitHub (SEEDS=100, or SIMULATE_ARGS="--seconds 60")
 	$(BIN)/tgs simulate --seeds $(SEEDS) $(SIMULATE_ARGS)
 
-bench: install-dev ## Measure; the table goes to docs/performance.md
-	$(BIN)/python -m tests.benchmarks
+bench: install-dev ## Measure; the tables go to docs/performance.md (BENCH_ARGS="intake week": only these parts)
+	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
 
 build: install ## Build the wheel that workers install; it goes to dist/
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .

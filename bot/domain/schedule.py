@@ -115,7 +115,7 @@ def schedule(
 ) -> Plan:
     """Choose for this taker; every item that is not chosen gets at least one reason.
 
-    With `near`, once nothing more can start, the items behind that place get only the reasons that are their own.
+    With `near`, the items behind that place get only the reasons that are their own.
     """
     live = frozenset(attempt.key.number for attempt in backlog.live)
     queue = [item for item in backlog.items if schedulable(item, live)]
@@ -133,10 +133,14 @@ def schedule(
     # Work under way will ask for review as well; counting it makes the limit hold however the starts were spread.
     # Work that waits (for a person, for its back-off) is not counted: it must not block the others.
     unreviewed = backlog.in_review + len(backlog.live)
+    reviewable, room = policy.max_unreviewed_prs - unreviewed, min(slots, runs_left)
     for position, item in enumerate(queue, start=1):
         if item.not_before is not None and item.not_before > now:
             wake = item.not_before if wake is None else min(wake, item.not_before)
-        if near is not None and position > near and (blockers or len(start) >= min(slots, runs_left)):
+        behind = near is not None and position > near
+        # Work that was started before is not new: it may go on while pull requests wait for review.
+        no_reviewer = len(start) >= reviewable and item.state is ItemState.READY and not item.answered
+        if behind and (blockers or len(start) >= room or no_reviewer):
             waits.append((item, _own_reasons(item, backlog, policy, now, taker), position))
             continue
         reasons = [*blockers, *_item_blockers(item, backlog, held, policy, now)]
@@ -150,9 +154,7 @@ def schedule(
             if until is not None:
                 wake = until if wake is None else min(wake, until)
         if not reasons:
-            # Work that was started before is not new: it may go on while pull requests wait for review.
-            new = item.state is ItemState.READY and not item.answered
-            if new and unreviewed + len(start) >= policy.max_unreviewed_prs:
+            if no_reviewer:
                 count = unreviewed + len(start)
                 reasons.append(waiting(ReasonCode.UNREVIEWED, count=count, limit=policy.max_unreviewed_prs))
             if len(start) >= slots:
@@ -167,7 +169,8 @@ def schedule(
             if price.scope is not money.Scope.ITEM:
                 wake = money.next_day(now) if wake is None else min(wake, money.next_day(now))
         if reasons:
-            waits.append((item, tuple(reasons), position))
+            told = _own_reasons(item, backlog, policy, now, taker) if behind else tuple(reasons)
+            waits.append((item, told, position))
             continue
         planned += price if isinstance(price, int) else 0
         start.append(item)

@@ -119,7 +119,7 @@ class GitHubClient(gidgethub.abc.GitHubAPI):
         self._jitter = jitter
         self._before_write = before_write
         self._etags: MutableMapping[str, Cached] = TTLCache(
-            maxsize=CACHE_BYTES, ttl=CACHE_TTL, getsizeof=lambda entry: len(entry.body)
+            maxsize=CACHE_BYTES, ttl=CACHE_TTL, timer=limits.seconds, getsizeof=lambda entry: len(entry.body)
         )
         self.limits = limits
 

@@ -117,6 +117,10 @@ class Limits:
         self._strikes = 0
         self._usage = GithubUsage()
 
+    def seconds(self) -> float:
+        """The time of the clock by which it waits, since 1970."""
+        return self._clock.now().timestamp()
+
     @property
     def usage(self) -> GithubUsage:
         return self._usage

@@ -1,144 +1,82 @@
-"""`python -m tests.benchmarks`: measures for some minutes, prints the table and writes it to docs/performance.md."""
+"""`python -m tests.benchmarks [PART ...]`: measures, prints the tables and writes them to docs/performance.md.
+
+Without names all parts are measured. Each part has a table of its own on the page, with the command, machine, date and
+commit that it was measured with; a part that is not measured keeps the one it has.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import platform
-import statistics
+import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.benchmarks import engine, intake
-from tests.benchmarks.server import Kind
+import structlog
+
+from tests.benchmarks import engine, hub, intake, week
+from tests.benchmarks.rows import Part, Row
+from tests.benchmarks.server import QUIET
 from tests.databases import PostgresqlServer, postgresql_server
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
-BEGIN, END = "<!-- measured by python -m tests.benchmarks -->\n", "<!-- end of measurement -->\n"
+LOAD = 0.5
+"""More processes than this wanting to run at the start disturb the absolute figures."""
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    what: str
-    value: str
-    ratio: str = ""
-
-
-async def measure(postgresql: PostgresqlServer) -> list[Row]:
-    """Everything, one after the other."""
-    loaded, paced = await intake.compare(postgresql)
-    rows = [*_intake_rows(loaded), *_paced_rows(paced)]
-    for rate in engine.RATES:
-        for words, address in (("SQLite", None), ("PostgreSQL", postgresql.fresh())):
-            taken = await engine.latency(rate, address)
-            rows.append(
-                Row(
-                    f"Delivery sent → pass over its key begins, at {rate:,}/s, {words}",
-                    f"p50 {statistics.median(taken):.1f} ms, p99 {_p99(taken):.1f} ms",
-                )
-            )
-    for locked, words in ((False, "no locks"), (True, "one lock each, 25 paths held")):
-        grown = engine.scheduling(locked=locked)
-        small, large = engine.SIZES
-        rows.append(
-            Row(
-                f"Scheduling pass over {small:,} and {large:,} ready items, {words}",
-                f"{grown.millis[small]:.0f} ms, {grown.millis[large]:.0f} ms",
-                f"{grown.growth:.1f} × the time for 10 × the items",
-            )
-        )
-    rows.append(
-        Row(
-            "Scheduling passes over 1,000 repositories with ten ready items each",
-            f"{engine.many_repositories():.0f} ms",
-        )
-    )
-    light, heavy = await engine.weight(10_000), await engine.weight(100_000)
-    rows += [
-        Row("Start with 10,000 items that all wait to be looked at", f"{light.start:.2f} s"),
-        Row("Start with 100,000", f"{heavy.start:.2f} s", f"{heavy.start / light.start:.1f} × the time"),
-        Row(
-            "Memory with 10,000 and with 100,000 items, after a look at every repository",
-            f"{light.full:.0f} MiB, {heavy.full:.0f} MiB",
-            f"{heavy.full / light.full:.1f} × for 10 × the items; {light.empty:.0f} MiB before",
-        ),
-    ]
-    rates = await engine.claims()
-    rows.append(Row("Claims on disk, one after the other", f"{rates.single:,.0f}/s", "1.00"))
-    rows.append(
-        Row("Claims on disk, all at once", f"{rates.together:,.0f}/s", f"{rates.together / rates.single:.1f} × as many")
-    )
-    read = engine.decoding()
-    rows.append(Row("Payload read by `json.loads`, everything, unchecked", f"{read.standard:.0f} µs", "1.00"))
-    rows.append(
-        Row(
-            "The same payload decoded and read by its handler",
-            f"{read.typed:.0f} µs",
-            f"{read.typed / read.standard:.2f}",
-        )
-    )
-    return rows
-
-
-NAMES = {
-    Kind.BARE: "bare aiohttp: body and HMAC only",
-    Kind.READ: "the product's endpoint, nothing stored",
-    Kind.DURABLE: "the product's endpoint, on disk before the answer (SQLite)",
-    Kind.POSTGRESQL: "the product's endpoint, on disk before the answer (PostgreSQL)",
-    Kind.PROBOT: "Probot 14 with an empty handler, nothing stored",
+PARTS: Mapping[str, Part] = {
+    "intake": intake.rows,
+    "latency": engine.latency_rows,
+    "scheduling": engine.scheduling_rows,
+    "size": engine.size_rows,
+    "claims": engine.claim_rows,
+    "requests": hub.request_rows,
+    "rebuild": hub.rebuild_rows,
+    "hours": hub.hour_rows,
+    "week": week.rows,
 }
 
 
-def _intake_rows(found: dict[Kind, intake.Measured]) -> list[Row]:
-    base, rival = found[Kind.BARE], found.get(Kind.PROBOT)
-    rows = []
-    for kind, one in found.items():
-        against = "" if rival is None else f", {one.rate / rival.rate:.2f} of Probot's"
-        rows.append(
-            Row(
-                f"Webhook, {NAMES[kind]}",
-                f"{one.rate:,.0f}/s, {one.micros:.0f} µs of processor each",
-                f"{one.rate / base.rate:.2f} of bare aiohttp's rate{against}, "
-                f"{one.micros / base.micros:.2f} × the processor time",
-            )
-        )
-    return rows
-
-
-def _paced_rows(found: dict[Kind, list[float]]) -> list[Row]:
-    rival = found.get(Kind.PROBOT)
-    return [
-        Row(
-            f"Answer at {intake.PACE}/s, {NAMES[kind]}",
-            f"p50 {statistics.median(taken):.1f} ms, p99 {_p99(taken):.1f} ms",
-            "" if rival is None else f"p99 {_p99(taken) / _p99(rival):.2f} of Probot's",
-        )
-        for kind, taken in found.items()
-    ]
-
-
-def _p99(taken: list[float]) -> float:
-    return statistics.quantiles(taken, n=100)[98]
-
-
-def table(rows: list[Row], load: float) -> str:
+def table(name: str, rows: Sequence[Row], commit: str, load: float, seconds: float) -> str:
     """The rows and how they came about, as Markdown. `load` is the machine's before the measurement."""
     # What else the machine does disturbs absolute figures, and the reader should know.
     busy = f"{load:.1f} processes wanting to run at the start"
+    if load > LOAD:
+        busy = f"{busy} (not quiet: only ratios count)"
     software = f"Linux {platform.release()}, Python {platform.python_version()}"
+    command, day = f"python -m tests.benchmarks {name}", f"{datetime.now(UTC):%Y-%m-%d}"
     lines = [
-        f"Command: `python -m tests.benchmarks`, {datetime.now(UTC):%Y-%m-%d}.",
+        f"Command: `{command}`, {day}, commit {commit}, {seconds:.0f} seconds.",
         "",
         f"Machine: {_processor()}, {os.cpu_count()} processors, {software}, database on {_file_system()}, {busy}.",
         "",
-        "| What | Measured | Ratio in the same run |",
-        "|---|---|---|",
-        *(f"| {row.what} | {row.value} | {row.ratio or '–'} |" for row in rows),
+        "| What | Measured | Ratio in the same run | Goal |",
+        "|---|---|---|---|",
+        *(f"| {row.what} | {row.value} | {row.ratio or '–'} | {row.goal or '–'} |" for row in rows),
     ]
     return "\n".join(lines) + "\n"
+
+
+def put(page: str, name: str, text: str) -> str:
+    """The page with this part's table. Raises ValueError when it has no place for it."""
+    begin, end = f"<!-- {name}: written by make bench -->\n", f"<!-- end of {name} -->\n"
+    if begin not in page or end not in page:
+        raise ValueError(f"{PAGE.name} has no place for {name!r}: {begin.strip()} … {end.strip()}")
+    head, _, rest = page.partition(begin)
+    return f"{head}{begin}{text}{end}{rest.partition(end)[2]}"
+
+
+def _commit() -> str:
+    """The commit that is measured, with a mark when files differ from it."""
+    told = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=10"], cwd=PAGE.parent, capture_output=True, text=True
+    )
+    return told.stdout.strip() or "unknown"
 
 
 def _processor() -> str:
@@ -156,15 +94,37 @@ def _file_system() -> str:
     return max(fitting, key=lambda entry: len(entry[0]))[1]
 
 
+def measure(names: Sequence[str], postgresql: PostgresqlServer, *, write: bool) -> bool:
+    """Measures the parts one after the other; whether all goals are met."""
+    met, commit = True, _commit()  # before the page itself is written
+    for name in names:
+        load, began = os.getloadavg()[0], time.monotonic()
+        rows = asyncio.run(_measured(PARTS[name], postgresql))
+        text = table(name, rows, commit, load, time.monotonic() - began)
+        sys.stdout.write(f"\n## {name}\n\n{text}")
+        sys.stdout.flush()
+        if write:
+            PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), name, text), encoding="utf-8", newline="\n")
+        met = met and all(row.goal is None or row.goal.met for row in rows)
+    return met
+
+
+async def _measured(part: Part, postgresql: PostgresqlServer) -> Sequence[Row]:
+    return await part(postgresql)
+
+
 def main() -> int:
-    load = os.getloadavg()[0]
+    words = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    words.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all without one")
+    words.add_argument("--print", action="store_true", help="leave docs/performance.md as it is")
+    asked = words.parse_args()
+    unknown = [name for name in asked.parts if name not in PARTS]
+    if unknown:
+        words.error(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(QUIET + 10))
     with postgresql_server() as postgresql:
-        measured = table(asyncio.run(measure(postgresql)), load)
-    sys.stdout.write(measured)
-    page = PAGE.read_text(encoding="utf-8")
-    head, _, rest = page.partition(BEGIN)
-    tail = rest.partition(END)[2]
-    PAGE.write_text(f"{head}{BEGIN}{measured}{END}{tail}", encoding="utf-8", newline="\n")
+        met = measure(asked.parts or list(PARTS), postgresql, write=not asked.print)
+    sys.stdout.write("\nAll goals are met.\n" if met else "\nNot all goals are met.\n")
     return 0
 
 

@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.benchmarks.rows import Row, at_least, at_most
 from tests.benchmarks.server import SECRET, Kind
 from tests.corpus.reading import as_delivered, encode, events_of
 from tests.databases import PostgresqlServer
@@ -237,3 +238,65 @@ def place_for(kind: Kind, postgresql: PostgresqlServer) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="tgs-benchmark-") as folder:
         yield folder
+
+
+NAMES = {
+    Kind.BARE: "bare aiohttp: body and HMAC only",
+    Kind.READ: "the product's endpoint, nothing stored",
+    Kind.DURABLE: "the product's endpoint, on disk before the answer (SQLite)",
+    Kind.POSTGRESQL: "the product's endpoint, on disk before the answer (PostgreSQL)",
+    Kind.PROBOT: "Probot 14 with an empty handler, nothing stored",
+}
+STORED = (Kind.DURABLE, Kind.POSTGRESQL)
+"""The kinds that the goals are about."""
+
+
+async def rows(postgresql: PostgresqlServer) -> list[Row]:
+    """Intake under load and at a steady pace, against bare aiohttp and Probot."""
+    loaded, paced = await compare(postgresql)
+    return [*_loaded_rows(loaded), *_paced_rows(paced)]
+
+
+def _loaded_rows(found: dict[Kind, Measured]) -> list[Row]:
+    base, rival = found[Kind.BARE], found.get(Kind.PROBOT)
+    told = []
+    for kind, one in found.items():
+        against, goal = "", None
+        if rival is not None:
+            share = one.rate / rival.rate
+            against = f", {share:.2f} of Probot's"
+            goal = at_least(share, 1.25, "≥ 1.25 of Probot's rate") if kind in STORED else None
+        told.append(
+            Row(
+                f"Webhook, {NAMES[kind]}",
+                f"{one.rate:,.0f}/s, {one.micros:.0f} µs of processor each",
+                f"{one.rate / base.rate:.2f} of bare aiohttp's rate{against}, "
+                f"{one.micros / base.micros:.2f} × the processor time",
+                goal,
+            )
+        )
+    return told
+
+
+def _paced_rows(found: dict[Kind, list[float]]) -> list[Row]:
+    rival = found.get(Kind.PROBOT)
+    told = []
+    for kind, taken in found.items():
+        against, goal = "", None
+        if rival is not None:
+            share = p99(taken) / p99(rival)
+            against = f"p99 {share:.2f} of Probot's"
+            goal = at_most(share, 0.8, "p99 ≤ 0.8 of Probot's") if kind in STORED else None
+        told.append(
+            Row(
+                f"Answer at {PACE}/s, {NAMES[kind]}",
+                f"p50 {statistics.median(taken):.1f} ms, p99 {p99(taken):.1f} ms",
+                against,
+                goal,
+            )
+        )
+    return told
+
+
+def p99(taken: list[float]) -> float:
+    return statistics.quantiles(taken, n=100)[98]

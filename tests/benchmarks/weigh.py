@@ -11,9 +11,10 @@ import sys
 import time
 
 from bot.clock import RandomIds, SystemClock
-from bot.domain.schedule import schedule
+from bot.domain.schedule import NEAR, schedule
 from bot.policies import policy_of
 from bot.queue.memory import MemoryQueue
+from bot.queued import Queues
 from bot.starter import read_backlog
 from bot.store.engine import open_store
 from bot.store.keyrows import StoreKeyRows
@@ -33,10 +34,11 @@ async def weigh(url: str) -> None:
     rows = StoreKeyRows(store)
     MemoryQueue(rows, now=clock.now, chance=random.random, on_error=lambda *_: None)
     await rows.load(clock.now())
+    queues = Queues()
     started = time.perf_counter() - began
     for repo in await store.read(lambda tx: tx.repos()):
-        backlog = await store.read(lambda tx, one=repo: read_backlog(tx, one, clock.now(), disabled=False))  # type: ignore[misc]
-        schedule(backlog, policy_of(repo), clock.now())
+        backlog = await store.read(lambda tx, one=repo: read_backlog(tx, one, clock.now(), queues, disabled=False))  # type: ignore[misc]
+        schedule(backlog, policy_of(repo), clock.now(), near=NEAR)
     sys.stdout.write(f"{started} {empty} {resident()}\n")
     await store.close()
 
