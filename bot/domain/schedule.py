@@ -151,6 +151,9 @@ def schedule(
         if kept is not None:
             reason, until = kept
             reasons.append(reason)
+            if runs_left <= 0:
+                # Whoever else may have it would not get it today either: waiting for them alone would be wrong to say.
+                reasons.append(waiting(ReasonCode.RUNS_TODAY, limit=policy.budgets.dispatches_per_day))
             if until is not None:
                 wake = until if wake is None else min(wake, until)
         if not reasons:

@@ -76,7 +76,7 @@ class History:
         self.office = Office(self.hub, self.weather, self.listening, self.oracle.taken)
         self.bots: list[Replica] = []
         self._door = self._rng("door")
-        self.site = Site(self.hub, self.weather, self._rng("workers"), self.listening, self.log, self._step)
+        self.site = Site(self.hub, self.weather, self._rng("workers"), self.listening, self.log, self._step, setup.pace)
         self.people = People(self.hub, self._rng("people"), self.listening, self._session, plans=setup.plans)
         self.hub.on_run = self._on_run
         self._sessions = 0
@@ -205,7 +205,7 @@ class History:
             bot.process.refuses_until = -1.0
         self.log("maintainer", "fair weather begins")
         await asyncio.sleep(setup.settle)
-        self.people.tidy()
+        self.people.tidy(brisk=setup.brisk)
         end = self._loop.time() + SETTLE_LIMIT
         pause = setup.settle
         while self._loop.time() < end:

@@ -284,8 +284,11 @@ class People:
 
     # --- at the end
 
-    def tidy(self) -> None:
-        """A maintainer comes back: nothing is held, paused or forbidden any more; what is open is merged or closed."""
+    def tidy(self, *, brisk: bool = False) -> None:
+        """A maintainer comes back: nothing is held, paused or forbidden any more; what is open is merged or closed.
+
+        A brisk one also calls off whatever is still worked on.
+        """
         hub = self._hub
         hub.roles[MARIA.id] = Role.WRITE
         main = hub.commits[hub.branches[MAIN].now or ""]
@@ -306,7 +309,7 @@ class People:
             for name in ("tgs:hold", "tgs:no-agent"):
                 hub.remove_label(number, name, OWNER)
             if issue.now.open and issue.now.labels & {"tgs:ready", "tgs:in-progress", "tgs:in-review"}:
-                self.command(number, "/tgs unhold", OWNER)
+                self.command(number, "/tgs stop --now" if brisk else "/tgs unhold", OWNER)
         if first is not None:
             self.command(first, "/tgs resume", OWNER)
 

@@ -16,18 +16,24 @@ from bot.simulate.faults import Fault
 
 @dataclass(frozen=True)
 class Size:
-    """How much goes on. `length` and `settle` (the pause between two looks at the end) in seconds; people do `acts`."""
+    """How much goes on. `length` and `settle` (the pause between two looks at the end) in seconds; people do `acts`.
+
+    `pace` shortens what workers take; `brisk` is the chance that a maintainer calls everything off at the end and does
+    not wait for it.
+    """
 
     items: tuple[int, ...]
     acts: tuple[int, ...]
     length: tuple[float, float]
     machines: tuple[int, ...]
     settle: float
+    pace: float
+    brisk: float
 
 
-SMALL = Size((1,), (1, 2, 3, 5), (3 * 60.0, 14 * 60.0), (1,), 90.0)
-MEDIUM = Size((1, 1, 2), (4, 8, 12), (12 * 60.0, 40 * 60.0), (1, 2), 240.0)
-BIG = Size((1, 1, 2, 3), (4, 10, 18), (20 * 60.0, 100 * 60.0), (1, 2), 15 * 60.0)
+SMALL = Size((1,), (1, 2, 3, 5), (3 * 60.0, 14 * 60.0), (1,), 90.0, 0.3, 0.6)
+MEDIUM = Size((1, 1, 2), (4, 8, 12), (12 * 60.0, 40 * 60.0), (1, 2), 240.0, 0.6, 0.4)
+BIG = Size((1, 1, 2, 3), (4, 10, 18), (20 * 60.0, 100 * 60.0), (1, 2), 15 * 60.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Setup:
     settle: float = 15 * 60.0
     plenty: float = 1.0
     replicas: int = 1
+    pace: float = 1.0
+    brisk: bool = False
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -82,7 +90,9 @@ def setup_of(seed: int, scale: float | None = None, size: Size | None = None) ->
         often=often,
         settle=size.settle,
         plenty=1.0 if size is BIG else 0.5,
-        replicas=1 if rng.random() < 0.7 else 2,
+        replicas=1 if rng.random() < 0.8 else 2,
+        pace=size.pace,
+        brisk=rng.random() < size.brisk,
     )
 
 

@@ -74,6 +74,16 @@ class Site:
     receiver: Callable[[], Replica | None]
     log: Callable[[str, str], None]
     step: Callable[[], None]
+    pace: float = 1.0
+    """Multiplies the longest that things take."""
+
+    def up_to(self, least: float, most: float) -> float:
+        """A time between the two, in seconds."""
+        return self.weather.between(least, max(most * self.pace, least * 1.2))
+
+    def mostly(self, least: float, most: float) -> float:
+        """A time that is mostly near the least, in seconds."""
+        return self.weather.seldom_long(least, max(most * self.pace, least * 1.2))
 
     async def call(self, what: Callable[[Replica], Coroutine[Any, Any, T]], tries: int = len(PAUSES) + 1) -> T:
         """A call over the network, repeated when no answer comes.
@@ -116,7 +126,7 @@ class Site:
             await asyncio.sleep(min(60.0, left))
             step += 1
             if zombie and step == 1:
-                away = self.weather.between(300, 5000)
+                away = self.up_to(300, 5000)
                 self.log(name, f"is paused for {away / 60:.0f} minutes")
                 await asyncio.sleep(away)
                 self.log(name, "goes on")
@@ -183,7 +193,7 @@ class ActionsRun:
     async def _whole(self) -> None:
         site, run, hub = self._site, self._run, self._site.hub
         if site.weather.strikes(Fault.NO_RUNNER):
-            await asyncio.sleep(site.weather.between(1200, 10_000))
+            await asyncio.sleep(site.up_to(1200, 10_000))
         await asyncio.sleep(site.weather.between(2, 40))
         hub.start_run(run)
         conclusion = "failure"
@@ -191,7 +201,7 @@ class ActionsRun:
             conclusion = await self._jobs()
         except Silent:
             # The runner is lost: GitHub notices after a long time, or when somebody cancels the run.
-            await asyncio.sleep(site.weather.between(3000, 8000))
+            await asyncio.sleep(site.up_to(1500, 8000))
         except (Refusal, LostClaim, Down) as error:
             site.log(self._name, f"gives up: {type(error).__name__} {error}")
         hub.end_run(run, conclusion)
@@ -224,7 +234,7 @@ class ActionsRun:
             await bot.engine.runs.context(known)
 
         await site.call(hand_over)
-        stopped = await site.work(self._name, attempt, token, site.weather.seldom_long(40, 2400))
+        stopped = await site.work(self._name, attempt, token, site.mostly(40, 2400))
         if site.weather.strikes(Fault.WORKER_CRASH):
             site.log(self._name, "crashes")
             return None
@@ -350,7 +360,7 @@ async def pull_worker(site: Site, name: str) -> None:
         except (Down, Refusal, LostClaim) as error:
             site.log(name, f"goes without: {type(error).__name__} {error}")
         except Silent:
-            await asyncio.sleep(site.weather.between(600, 4000))
+            await asyncio.sleep(site.up_to(600, 4000))
             site.log(name, "is started again")
         await asyncio.sleep(site.weather.between(20, 200))
 
@@ -365,7 +375,7 @@ async def _token(bot: Replica, name: str) -> str:
 
 async def _one_claim(site: Site, name: str, attempt: Attempt, secret: str) -> None:
     site.log(name, f"works on #{attempt.key.number}")
-    stopped = await site.work(name, attempt, secret, site.weather.seldom_long(40, 1500))
+    stopped = await site.work(name, attempt, secret, site.mostly(40, 1500))
     if site.weather.strikes(Fault.WORKER_CRASH):
         site.log(name, "crashes")
         return
@@ -406,7 +416,7 @@ async def session(site: Site, person: Person, number: int, turn: int) -> None:
             return
         attempt = found.attempt
         site.log(name, f"works on #{number}")
-        if await site.work(name, attempt, secret, site.weather.between(60, 900)) is not None:
+        if await site.work(name, attempt, secret, site.up_to(60, 900)) is not None:
             await site.call(lambda bot: bot.engine.endings.fail(attempt.id, secret, attempt.fence, "agent.gave_up", ""))
             return
         evidence = "It was a question." if site.rng.random() < 0.5 else None

@@ -132,3 +132,10 @@ def test_an_item_that_nobody_can_have_says_where_it_is(state: ItemState, says: s
     [ready] = backlog().items
     failure = Failure(FailureReason.AGENT_CRASH, "", NOW)
     assert says in sentence(at_rest(replace(ready, state=state, last_failure=failure)))
+
+
+def test_an_item_for_workers_says_so_when_nobody_gets_one_today() -> None:
+    policy = Policy(workers=WorkSource.PULL)
+    used_up = replace(backlog(), dispatches_today=policy.budgets.dispatches_per_day)
+    [(_, reasons, _)] = schedule(used_up, policy, NOW).waiting
+    assert [reason.code for reason in reasons] == [ReasonCode.WORKER.value, ReasonCode.RUNS_TODAY.value]
