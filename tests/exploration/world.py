@@ -21,7 +21,6 @@ from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, ItemStat
 from bot.domain.repository import RepoRecord
 from bot.errors import Conflict
 from bot.github.batch import ZERO_OID
-from bot.protocols import ledger as ledger_module
 from bot.protocols.ledger import DuplicateLiveAttempt, Ledger, OutboxRow
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -150,7 +149,7 @@ class Tx:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Of everything else this ledger knows nothing: whoever asks gets what an empty one would answer."""
-        wanted = get_type_hints(getattr(Ledger, name), vars(ledger_module)).get("return")
+        wanted = get_type_hints(getattr(Ledger, name)).get("return")
         nothing = EMPTY.get(get_origin(wanted) or wanted)
         return lambda *_args, **_named: nothing() if nothing is not None else None
 
