@@ -26,6 +26,7 @@ from bot.run_proof import RunProof
 PUBLISH_ENVIRONMENT = "tgs-publish"
 AGENT_JOB = "agent"
 PUBLISH_JOB = "publish"
+START_JOB = "start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,10 @@ class Publishing:
             raise Refused("The agent's job is still running.")
         if not any(id_ == job and name == PUBLISH_JOB for id_, name, _, _ in jobs):
             raise Refused(f"Only the run's job `{PUBLISH_JOB}` gets the write token; another job is asking.")
+        if attempt.start_job is not None and (attempt.start_job, START_JOB) not in {
+            (id_, name) for id_, name, _, _ in jobs
+        }:
+            raise Refused(f"The claim was not activated by the run's job `{START_JOB}`; nothing of it is published.")
         check_succeeded(attempt, [end for _, name, _, end in jobs if name == AGENT_JOB])
         now = self._clock.now()
         once = f"mint:{attempt.id}"

@@ -110,7 +110,7 @@ class RunService:
                 raise LostClaim("the claim has ended")
             if handed_in(fresh) and fresh.run_id in {None, who.run_id}:
                 # The work is done elsewhere; this run only publishes it.
-                tx.save_attempt(fresh, replace(fresh, run_id=who.run_id))
+                tx.save_attempt(fresh, replace(fresh, run_id=who.run_id, start_job=who.check_run_id))
                 return fresh
             if fresh.run_id == who.run_id and opens(tx, RunSecret.HANDOFF, code, fresh, now):
                 return fresh
@@ -119,6 +119,7 @@ class RunService:
             after = replace(
                 fresh,
                 run_id=who.run_id,
+                start_job=who.check_run_id,
                 phase=AttemptPhase.RUNNING,
                 started_at=now,
                 dispatched_at=fresh.dispatched_at or now,

@@ -166,7 +166,7 @@ class Attempt:
 
     `resumes` is the earlier attempt whose conversation with the agent this one goes on with, `asking` what its agent
     asks while it runs and waits. `recovered_at`: it was found again after the ledger was lost, and its worker has not
-    proved itself since.
+    proved itself since. `start_job`: the job of the run that activated it, by its OIDC token.
     """
 
     id: AttemptId
@@ -206,6 +206,7 @@ class Attempt:
     resumes: AttemptId | None = None
     asking: tuple[AskedQuestion, ...] = ()
     recovered_at: datetime | None = None
+    start_job: int | None = None
 
     @property
     def external(self) -> bool:

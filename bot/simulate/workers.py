@@ -208,10 +208,10 @@ class ActionsRun:
 
     async def _jobs(self) -> str:
         site, run, hub = self._site, self._run, self._site.hub
-        hub.job(run, "start", "in_progress")
+        job = hub.job(run, "start", "in_progress")
         claim, issue = run.claim_id or None, int(run.inputs["issue"]) if run.inputs.get("issue") else None
         handoff = self._secret(RunSecret.HANDOFF)
-        found = await site.call(lambda bot: bot.engine.runs.activate(self._who("start", None), claim, issue, handoff))
+        found = await site.call(lambda bot: bot.engine.runs.activate(self._who("start", job), claim, issue, handoff))
         hub.job(run, "start", "completed", "success")
         if found is None:
             return "success"

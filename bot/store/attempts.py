@@ -76,6 +76,7 @@ def attempt_values(attempt: Attempt) -> dict[str, Any]:
         "resumes": attempt.resumes,
         "asking": attempt.asking,
         "recovered_at": attempt.recovered_at,
+        "start_job": attempt.start_job,
     }
 
 
@@ -119,6 +120,7 @@ def attempt_of(row: Row[Any]) -> Attempt:
         resumes=None if row.resumes is None else AttemptId(row.resumes),
         asking=row.asking or (),
         recovered_at=row.recovered_at,
+        start_job=row.start_job,
     )
 
 

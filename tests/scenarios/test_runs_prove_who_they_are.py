@@ -91,6 +91,29 @@ async def test_a_forged_or_foreign_token_activates_nothing(tmp_path: Path) -> No
         await world.settle()
 
 
+async def test_what_another_job_than_start_activated_is_never_published(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        number = await dispatched(world)
+        run = world.run()
+        other = world.hub.oidc.mint(run.run, run.job("start"), f"{world.url}/start", {"check_run_id": "4711"})
+        status, body = await run.call(
+            "POST", "/runs/activate", other,
+            {"claim_id": str(run.run.inputs["claim_id"]), "issue": number, "handoff": run.handoff},
+        )  # fmt: skip
+        assert status == 200
+        run.attempt, run.fence = body["attempt"], body["fence"]
+        world.hub.actions.job_finished(run.job("start"), Conclusion.SUCCESS, {"attempt": run.attempt, "fence": "1"})
+        world.hub.actions.job_started(run.job("agent"))
+        assert await run.hand_over() == 200
+        assert await run.report(bundle_digest="0" * 64) == 200
+        run.to_publish()
+        status, refusal = await run.grant()
+        assert status == 403
+        assert "not activated by the run's job `start`" in refusal["detail"]
+        assert (await last_attempt(world, number)).write_token_until is None
+        await world.settle()
+
+
 async def forged(run: RunByHand, claims: dict[str, Any]) -> int:
     claims = dict(claims)
     audience = claims.pop("aud", f"{run.world.url}/start")

@@ -193,6 +193,8 @@ attempts = Table(
     Column("resumes", String),
     Column("asking", Json(tuple[AskedQuestion, ...])),
     Column("recovered_at", UtcTime),
+    # NULL: not activated by a job of a run.
+    Column("start_job", BigInteger),
     of_item(),
     known("phase", AttemptPhase),
     known("kind", AttemptKind),
