@@ -1,4 +1,5 @@
-"""`GET /healthz`, `GET /readyz`, `GET /metrics`: for the platform, the operator and the collector.
+"""`GET /`, `GET /healthz`, `GET /readyz`, `GET /metrics`: for whoever comes by, the platform, the operator and
+the collector.
 
 Promises: `/healthz` answers as long as the event loop turns and asks nobody else, so a broken database does not
 make the platform kill a process that keeps accepted work; `/readyz` says in words what keeps the bot from working,
@@ -26,6 +27,18 @@ WAITING_LIMIT: Final = timedelta(minutes=5)
 """A marked key that nobody looked at for so long means that the queue stands still."""
 GITHUB_LIMIT: Final = timedelta(minutes=30)
 """The sweep calls GitHub more often than this, so a longer silence means that calls fail."""
+
+FRONT = """\
+TGS bot {version}
+
+People use it on GitHub, and with `tgs` on the command line; there is nothing to see here.
+
+/healthz           whether it lives
+/readyz            whether it can work
+/metrics           totals for Prometheus
+/api/openapi.json  its HTTP API
+"""
+"""What whoever opens the bare address in a browser reads."""
 
 log = structlog.get_logger(__name__)
 
@@ -56,10 +69,14 @@ class Health:
 
     def routes(self) -> list[web.RouteDef]:
         return [
+            web.get("/", self.front),
             web.get("/healthz", self.healthz),
             web.get("/readyz", self.readyz),
             web.get("/metrics", self.metrics),
         ]
+
+    async def front(self, _: web.Request) -> web.Response:
+        return web.Response(text=FRONT.format(version=self._version), headers={"Cache-Control": "no-store"})
 
     async def healthz(self, _: web.Request) -> web.Response:
         return _json({"status": "ok", "version": self._version}, HTTPStatus.OK)

@@ -66,6 +66,12 @@ async def world() -> AsyncIterator[World]:
         yield World(situation, metrics, client)
 
 
+async def test_the_bare_address_says_what_this_is(world: World) -> None:
+    answer = await world.client.get("/")
+    assert (answer.status, answer.content_type) == (200, "text/plain")
+    assert (await answer.text()).startswith("TGS bot 1.2.3\n")
+
+
 async def test_a_process_is_healthy_even_when_its_database_is_not(world: World) -> None:
     world.situation.broken = OSError("disk")
     answer = await world.client.get("/healthz")

@@ -25,6 +25,7 @@ OPEN = {
     ("GET", "/dist/"),
     ("GET", "/dist/{file}"),
     ("GET", "/dist/{sha256}/{file}"),
+    ("GET", "/"),
     ("GET", "/api/openapi.json"),
     # Its own signature check stands in place of a credential.
     ("POST", "/webhook"),

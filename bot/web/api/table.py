@@ -31,6 +31,7 @@ from bot.web.api.described import Caller, Row
 
 _OUTSIDE = (
     Row("POST", "/webhook", (Caller.GITHUB,), "Take a delivery: 202 once it is on disk."),
+    Row("GET", "/", (Caller.ANYBODY,), "What this is, and where the rest is."),
     Row("GET", "/healthz", (Caller.ANYBODY,), "Whether the process lives, and its version."),
     Row("GET", "/readyz", (Caller.ANYBODY,), "Whether it can work: 200, or 503 with the reasons in words."),
     Row("GET", "/metrics", (Caller.ANYBODY,), "Totals for a collector; see [metrics](metrics.md)."),
