@@ -35,6 +35,9 @@ READ_WITHIN = 120.0
 OUTDATED = 45 * 60.0
 """Seconds after which what a person wants on GitHub must have reached the bot, webhook or not."""
 
+DAY_MICROS = 86_400 * 1_000_000
+"""A day, as the database keeps times."""
+
 COMMAND = re.compile(r"intent:comment:\d+:\d+(?=\b)")
 
 SAID = re.compile(r"<!-- tgs:say (\S+) -->")
@@ -111,6 +114,8 @@ class Oracle(Watcher):
                     self._item(change, states)
                 case "events":
                     self._event(change, lines)
+                case "spending":
+                    self._reserved(change)
                 case "locks":
                     touched.add(row["number"])
                 case "deliveries" | "intents" if change.before is not None and change.after is None:
@@ -214,6 +219,27 @@ class Oracle(Watcher):
             self.broken("I8", line["id"], f"the line {line['kind']} of #{line['number']} has no actor or no cause")
         if line["to_state"] is not None and line["kind"] in EVENTS:
             self.rows[line["from_state"], line["kind"], line["to_state"]] += 1
+
+    def _reserved(self, change: Change) -> None:
+        """I7: nothing is set aside that passes a ceiling together with what is spent or set aside already.
+
+        What an agent spent beyond its own limit is counted as it was; then nothing more may be set aside.
+        """
+        row = change.after
+        if row is None:
+            self.broken("I7", (change.before or {}).get("attempt"), "what an attempt cost was forgotten")
+            return
+        if change.before is not None:
+            return
+        sums = "SELECT coalesce(sum(coalesce(spent, reserved)), 0) AS used FROM spending WHERE repo = ? AND "
+        day = row["at"] - row["at"] % DAY_MICROS
+        for name, used in (
+            ("per_item", self.disk.rows(f"{sums} number = ?", row["repo"], row["number"])[0]["used"]),
+            ("per_day", self.disk.rows(f"{sums} at >= ? AND at < ?", row["repo"], day, day + DAY_MICROS)[0]["used"]),
+        ):
+            limit = self.policy.get(name)
+            if limit is not None and used > limit * 1_000_000:
+                self.broken("I7", (name, row["attempt"]), f"{used / 1e6} $ for {row['attempt']}, {name} is {limit} $")
 
     def _history(self, states: dict[int, tuple[str | None, str]], lines: Sequence[dict[str, Any]]) -> None:
         """I8: each change of a state has one line, and each such line a change."""

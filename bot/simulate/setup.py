@@ -36,6 +36,10 @@ MEDIUM = Size((1, 1, 2), (4, 8, 12), (12 * 60.0, 40 * 60.0), (1, 2), 240.0, 0.6,
 BIG = Size((1, 1, 2, 3), (4, 10, 18), (20 * 60.0, 100 * 60.0), (1, 2), 15 * 60.0, 1.0, 0.0)
 
 
+CEILINGS = ("dispatches_per_day", "per_item", "per_day")
+"""Settings of the policy whose values the judge must know: runs, and whole US dollars."""
+
+
 @dataclass(frozen=True)
 class Setup:
     """`scale` multiplies the chances of all troubles (0: none); `plenty` multiplies how many planned ones come.
@@ -64,8 +68,9 @@ class Setup:
         """What the oracle needs of the policy."""
         facts: dict[str, Any] = {"locks": "\nlocks:" in f"\n{self.policy}"}
         for line in self.policy.splitlines():
-            if "dispatches_per_day" in line:
-                facts["dispatches_per_day"] = int(line.rpartition(":")[2])
+            name, _, value = line.strip().partition(":")
+            if name in CEILINGS:
+                facts[name] = int(value)
         return facts
 
 
@@ -105,6 +110,8 @@ def _policy(rng: Random, workers: str, *, plans: bool) -> str:
         lines.append("claim_refs: true")
     if rng.random() < 0.25:
         lines.append(f"budgets:\n  dispatches_per_day: {rng.choice([2, 3, 5, 50])}")
+    elif rng.random() < 0.3:
+        lines.append(f"budgets:\n  per_item: {rng.choice([4, 8, 15])}\n  per_day: {rng.choice([6, 12, 30])}")
     else:
         lines.append("budgets:\n  per_item: 1000\n  per_day: 1000")
     if rng.random() < 0.3:

@@ -21,6 +21,7 @@ from bot.domain.attempting import handed_in
 from bot.domain.identity import RunIdentity, RunSecret
 from bot.domain.model import FailureReason, Person
 from bot.domain.questions import AskedQuestion, Choice
+from bot.domain.usage import Usage
 from bot.errors import GitHubError, LostClaim, TgsError
 from bot.protocols.ledger import Ledger
 from bot.protocols.worker_ledger import BundleRow
@@ -147,6 +148,10 @@ class Site:
         """How the work goes."""
         return None if self.rng.random() < 0.65 else self.rng.choice(FAILURES)
 
+    def usage(self) -> Usage | None:
+        """What it cost, if the agent says so; now and then more than it was allowed."""
+        return Usage(turns=3, cost_microusd=self.rng.randrange(10_000, 7_000_000)) if self.rng.random() < 0.6 else None
+
     def questions(self) -> tuple[AskedQuestion, ...]:
         """What the agent wants to know, now and then."""
         if self.rng.random() >= 0.12:
@@ -250,6 +255,7 @@ class ActionsRun:
             bundle_digest=digest,
             asked=asked,
             session_id=f"conversation of {attempt.id}" if asked else None,
+            usage=site.usage(),
         )
         await site.call(lambda bot: _report(bot, attempt, token, report))
         hub.job(run, "agent", "completed", "success" if digest else "failure")
@@ -396,7 +402,7 @@ async def _one_claim(site: Site, name: str, attempt: Attempt, secret: str) -> No
 
         await site.call(upload)
     site.log(name, f"reports {reason.value if reason else 'a result'}")
-    report = WorkerReport(reason is None, START, reason, detail="simulated", bundle_digest=digest)
+    report = WorkerReport(reason is None, START, reason, detail="simulated", bundle_digest=digest, usage=site.usage())
     await site.call(lambda bot: _report(bot, attempt, secret, report))
 
 

@@ -27,7 +27,7 @@ from bot.store.tables import meta
 
 T = TypeVar("T")
 
-WATCHED = ("attempts", "deliveries", "events", "intents", "items", "locks")
+WATCHED = ("attempts", "deliveries", "events", "intents", "items", "locks", "spending")
 """Tables whose changes are told row by row."""
 
 ROW_OF = {"attempts": "number", "conversations": "number", "intents": "number", "items": "number", "keys": "key",

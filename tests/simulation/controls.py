@@ -105,6 +105,12 @@ def _no_ceiling(patch: Patch) -> None:
     patch.setattr(QuickLedger, "count_dispatches", lambda *_: 0)
 
 
+def _no_money_is_counted(patch: Patch) -> None:
+    patch.setattr(QuickLedger, "spent_on", lambda *_: 0)
+    patch.setattr(QuickLedger, "spent_on_waiting", lambda *_: {})
+    patch.setattr(SqlLedger, "spent_since", lambda *_: 0)
+
+
 def _no_history(patch: Patch) -> None:
     whole = SqlLedger.audit
 
@@ -182,6 +188,8 @@ def _with(**changes: Any) -> Callable[[Setup], Setup]:
 PULLED = "workers: pull\nattempts: 3\nmax_parallel: 3\n"
 LIMITED = "budgets:\n  dispatches_per_day: 2\nmax_parallel: 3\nattempts: 3\n"
 
+POOR = "budgets:\n  per_item: 6\n  per_day: 8\nmax_parallel: 3\nattempts: 3\n"
+
 CONTROLS: dict[str, Control] = {
     "nobody asks whether somebody works on it": Control(
         ("I1",),
@@ -197,6 +205,7 @@ CONTROLS: dict[str, Control] = {
     "the agent's word makes it done": Control(("I5",), _word_of_the_agent),
     "locks are never freed": Control(("I6",), _locks_stay, _with(policy="locks: [src/]\n")),
     "runs of a day are not counted": Control(("I7",), _no_ceiling, _with(policy=LIMITED, items=3)),
+    "what was spent is not counted": Control(("I7",), _no_money_is_counted, _with(policy=POOR, items=3)),
     "history leaves lines out": Control(("I8",), _no_history),
     "a delivery under another id is another command": Control(
         ("I9",), _every_delivery_counts, _with(scale=2.0, acts=18)
