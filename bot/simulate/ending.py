@@ -10,8 +10,8 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from bot.simulate.hub import BOT, KEY
 from bot.simulate.process import START
+from bot.simulate.things import BOT, KEY
 
 if TYPE_CHECKING:
     from bot.simulate.history import History

@@ -24,8 +24,9 @@ from bot.domain.model import Person
 from bot.simulate.disk import Disk
 from bot.simulate.ending import judge
 from bot.simulate.faults import Fault, Weather
-from bot.simulate.hub import MAIN, OWNER, WORKFLOW, Hub, ModelRun
+from bot.simulate.hub import Hub
 from bot.simulate.loop import VirtualLoop
+from bot.simulate.machines import pull_worker, session
 from bot.simulate.office import Office
 from bot.simulate.oracle import Oracle, Violation
 from bot.simulate.people import People
@@ -33,7 +34,8 @@ from bot.simulate.process import START, Process, SimClock, adopt
 from bot.simulate.replica import Replica
 from bot.simulate.setup import Setup
 from bot.simulate.sharing import notice_silence
-from bot.simulate.workers import ActionsRun, Site, pull_worker, session
+from bot.simulate.things import MAIN, OWNER, WORKFLOW, ModelRun
+from bot.simulate.workers import ActionsRun, Site
 
 SETTLE_STEP = 15 * 60.0
 """In fair weather it is looked this often at least whether everything has come to an end."""

@@ -18,8 +18,9 @@ import msgspec
 
 from bot.domain.redelivery import Delivery as Tried
 from bot.simulate.faults import Fault, Weather
-from bot.simulate.hub import Delivery, Hub
+from bot.simulate.hub import Hub
 from bot.simulate.process import Down
+from bot.simulate.things import Delivery
 
 if TYPE_CHECKING:
     from bot.simulate.replica import Replica

@@ -18,9 +18,10 @@ from bot.domain.facts import IssueFacts
 from bot.domain.lifecycle import ItemEvent
 from bot.protocols.github import Visible
 from bot.simulate.disk import Disk
-from bot.simulate.gateway import Watcher
-from bot.simulate.hub import BOT, Delivery, Hub, ModelComment
+from bot.simulate.hub import Hub
 from bot.simulate.process import SEEN, Process
+from bot.simulate.things import BOT, Delivery, ModelComment
+from bot.simulate.way import Watcher
 from bot.store.fencing import RUN
 from bot.store.memory import Change
 

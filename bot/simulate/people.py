@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from bot.domain.facts import RunStatus
 from bot.domain.model import Person, Role
-from bot.simulate.hub import BOT, KEY, MAIN, MARIA, OWNER, RITA, TOM, Hub, ModelComment, ModelIssue
+from bot.simulate.hub import Hub
 from bot.simulate.process import Down
+from bot.simulate.things import BOT, KEY, MAIN, MARIA, OWNER, RITA, TOM, ModelComment, ModelIssue
 from bot.store.errors import StoreUnavailable
 
 if TYPE_CHECKING:

@@ -22,11 +22,13 @@ from bot.metrics import Metrics
 from bot.queue.memory import MemoryQueue
 from bot.simulate.disk import Disk, SimStore
 from bot.simulate.faults import Weather
-from bot.simulate.gateway import SimGateway, Watcher
-from bot.simulate.hub import OWNER, Hub
+from bot.simulate.gateway import SimGateway
+from bot.simulate.hub import Hub
 from bot.simulate.office import SECRET, PlainRequest
 from bot.simulate.process import Process
 from bot.simulate.sharing import SharedQueue
+from bot.simulate.things import OWNER
+from bot.simulate.way import Watcher
 from bot.store.fencing import SharedKeyRows, still_ours
 from bot.store.inbox import SqlInbox
 from bot.store.keyrows import StoreKeyRows

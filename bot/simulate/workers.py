@@ -1,4 +1,4 @@
-"""Those who do the work in a history: runs of Actions, pull workers and people's own sessions.
+"""Those who do the work in a history: what all of them do, and the runs of Actions (others are in `machines.py`).
 
 They call the bot's services as the web routes would, repeat what the real worker repeats, and fail as real ones do:
 crash, fall silent, are paused and go on, are cancelled, lose answers. Nothing they say is believed by the oracle.
@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bot.claims import NotClaimed
 from bot.domain.attempt import Attempt, WorkerReport
 from bot.domain.attempting import handed_in
 from bot.domain.identity import RunIdentity, RunSecret
@@ -23,12 +21,10 @@ from bot.domain.model import FailureReason, Person
 from bot.domain.questions import AskedQuestion, Choice
 from bot.domain.usage import Usage
 from bot.errors import GitHubError, LostClaim, TgsError
-from bot.protocols.ledger import Ledger
-from bot.protocols.worker_ledger import BundleRow
-from bot.pull_service import Asker, Given
 from bot.simulate.faults import Fault, Weather
-from bot.simulate.hub import BOT, FULL_NAME, KEY, MAIN, MARIA, OWNER, WORKFLOW, Hub, ModelRun
+from bot.simulate.hub import Hub
 from bot.simulate.process import START, Down
+from bot.simulate.things import BOT, FULL_NAME, KEY, MAIN, OWNER, WORKFLOW, ModelRun
 from bot.store.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -51,10 +47,6 @@ FAILURES = (
     FailureReason.CONFIG_SECRET_MISSING,
 )
 """What agents report; some of it is tried again, some is not, some pauses the repository."""
-
-
-WAIT = 8.0
-"""Seconds for which a patient machine lets the bot look for work before it answers."""
 
 
 class Refusal(Exception):
@@ -245,7 +237,7 @@ class ActionsRun:
             return None
         reason = stopped or site.result()
         asked = site.questions() if stopped is None else ()
-        digest = None if reason is not None or asked else _sum(f"bundle of {attempt.id}")
+        digest = None if reason is not None or asked else sum_of(f"bundle of {attempt.id}")
         site.log(self._name, "asks" if asked else f"reports {reason.value if reason else 'a result'}")
         report = WorkerReport(
             digest is not None,
@@ -257,7 +249,7 @@ class ActionsRun:
             session_id=f"conversation of {attempt.id}" if asked else None,
             usage=site.usage(),
         )
-        await site.call(lambda bot: _report(bot, attempt, token, report))
+        await site.call(lambda bot: report_to(bot, attempt, token, report))
         hub.job(run, "agent", "completed", "success" if digest else "failure")
         return digest
 
@@ -287,7 +279,7 @@ class ActionsRun:
         return "success"
 
     def _secret(self, kind: RunSecret) -> str:
-        return f"{kind.value}{_sum(f'{kind} {self._name}')[:48]}"
+        return f"{kind.value}{sum_of(f'{kind} {self._name}')[:48]}"
 
     def _who(self, job: str, check_run: int | None) -> RunIdentity:
         self._calls += 1
@@ -310,7 +302,7 @@ class ActionsRun:
         )
 
 
-async def _report(bot: Replica, attempt: Attempt, token: str, report: WorkerReport) -> None:
+async def report_to(bot: Replica, attempt: Attempt, token: str, report: WorkerReport) -> None:
     known = await bot.engine.runs.authenticate(attempt.id, token)
     at = bot.process.clock.now()
     await bot.engine.runs.report(known.id, attempt.fence, replace(report, at=at), final=False)
@@ -331,106 +323,5 @@ def push(hub: Hub, branch: str, attempt: Attempt, by: Person = BOT) -> str:
     return hub.commit(branch, changes, by, parent=parent)
 
 
-def _sum(text: str) -> str:
+def sum_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-# --- pull workers and sessions
-
-
-async def pull_worker(site: Site, name: str) -> None:
-    """A machine that asks for work for ever."""
-    repo_token = ""
-    turn = 0
-    while True:
-        turn += 1
-        if not repo_token:
-            with suppress(Down, Refusal):
-                repo_token = await site.call(lambda bot: _token(bot, name))
-        secret, patient = f"tga_{_sum(f'{name} {turn}')[:48]}", site.rng.random() < 0.5
-
-        async def claim(
-            bot: Replica, secret: str = secret, own: str = repo_token, patient: bool = patient
-        ) -> Given | NotClaimed:
-            repo = await bot.store.read(lambda tx: tx.repo(KEY))
-            known = await bot.engine.pull.token(own)
-            if repo is None or known is None:
-                raise Down("not served yet")
-            wait = WAIT if patient else 0.0
-            return await bot.engine.pull.claim(repo, Asker(name, token=known), secret, None, wait=wait)
-
-        try:
-            found = await site.call(claim)
-            if isinstance(found, Given):
-                await _one_claim(site, name, found.attempt, secret)
-        except (Down, Refusal, LostClaim) as error:
-            site.log(name, f"goes without: {type(error).__name__} {error}")
-        except Silent:
-            await asyncio.sleep(site.up_to(600, 4000))
-            site.log(name, "is started again")
-        await asyncio.sleep(site.weather.between(20, 200))
-
-
-async def _token(bot: Replica, name: str) -> str:
-    repo = await bot.store.read(lambda tx: tx.repo(KEY))
-    if repo is None:
-        raise Down("not served yet")
-    _, secret = await bot.engine.pull.create_token([repo], MARIA, name, timedelta(days=5))
-    return secret
-
-
-async def _one_claim(site: Site, name: str, attempt: Attempt, secret: str) -> None:
-    site.log(name, f"works on #{attempt.key.number}")
-    stopped = await site.work(name, attempt, secret, site.mostly(40, 1500))
-    if site.weather.strikes(Fault.WORKER_CRASH):
-        site.log(name, "crashes")
-        return
-    reason = stopped or site.result()
-    digest = _sum(f"bundle of {attempt.id}") if reason is None else None
-    if digest is not None:
-
-        async def upload(bot: Replica) -> None:
-            known = await bot.engine.runs.authenticate(attempt.id, secret)
-
-            def note(tx: Ledger) -> None:
-                fresh = tx.attempt(known.id)
-                if fresh is None or not fresh.live or fresh.fence != attempt.fence:
-                    raise LostClaim("the attempt is not current any more")
-                tx.put_bundle(BundleRow(known.id, digest, 10, bot.process.clock.now()))
-
-            await bot.store.write(note)
-
-        await site.call(upload)
-    site.log(name, f"reports {reason.value if reason else 'a result'}")
-    report = WorkerReport(reason is None, START, reason, detail="simulated", bundle_digest=digest, usage=site.usage())
-    await site.call(lambda bot: _report(bot, attempt, secret, report))
-
-
-async def session(site: Site, person: Person, number: int, turn: int) -> None:
-    """A person takes an item themselves, and pushes, says that no code is needed, or just leaves."""
-    name, secret = f"{person.login}'s session", f"tga_{_sum(f'{person.login} {number} {turn}')[:48]}"
-
-    async def claim(bot: Replica) -> Given | NotClaimed:
-        repo = await bot.store.read(lambda tx: tx.repo(KEY))
-        if repo is None:
-            raise Down("not served yet")
-        return await bot.engine.pull.claim(repo, Asker("laptop", person=person), secret, number)
-
-    try:
-        found = await site.call(claim)
-        if not isinstance(found, Given):
-            return
-        attempt = found.attempt
-        site.log(name, f"works on #{number}")
-        if await site.work(name, attempt, secret, site.up_to(60, 900)) is not None:
-            await site.call(lambda bot: bot.engine.endings.fail(attempt.id, secret, attempt.fence, "agent.gave_up", ""))
-            return
-        evidence = "It was a question." if site.rng.random() < 0.5 else None
-        if evidence is None:
-            push(site.hub, attempt.branch, attempt, person)
-        site.log(name, "says that no code is needed" if evidence else "says that it is done")
-        await site.call(lambda bot: bot.engine.endings.complete(attempt.id, secret, attempt.fence, evidence))
-    except (Down, Refusal, LostClaim) as error:
-        site.log(name, f"goes without: {type(error).__name__} {error}")
-    except Silent:
-        return

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bot.simulate.history import History, dissolve
-from bot.simulate.hub import MAIN, OWNER, WORKFLOW, Hub
+from bot.simulate.hub import Hub
 from bot.simulate.loop import VirtualLoop
 from bot.simulate.office import Office
 from bot.simulate.process import adopt
 from bot.simulate.replica import Replica
 from bot.simulate.setup import Setup
+from bot.simulate.things import MAIN, OWNER, WORKFLOW
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ import pytest
 from bot.domain.model import FailureReason, Person
 from bot.domain.questions import AskedQuestion, Choice
 from bot.simulate.coverage import never_taken
-from bot.simulate.hub import MAIN, MARIA, OWNER, RITA
+from bot.simulate.things import MAIN, MARIA, OWNER, RITA
 from tests.simulation.stage import Stage, staged
 
 Row = tuple[str | None, str, str]

@@ -14,10 +14,10 @@ import pytest
 
 from bot.simulate.faults import Fault
 from bot.simulate.history import play
-from bot.simulate.hub import MARIA
 from bot.simulate.loop import Stuck, VirtualLoop
 from bot.simulate.setup import Setup, setup_of
 from bot.simulate.sharing import notice_silence
+from bot.simulate.things import MARIA
 from tests.simulation.stage import staged
 
 TELL = """

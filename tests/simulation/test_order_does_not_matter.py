@@ -18,8 +18,8 @@ import pytest
 from bot.domain.facts import IssueFacts, Presence
 from bot.observe import Observer
 from bot.simulate.faults import Fault
-from bot.simulate.hub import MARIA
 from bot.simulate.setup import Setup
+from bot.simulate.things import MARIA
 from handlers import REGISTRY
 from tests.simulation.stage import Stage, staged
 

@@ -13,8 +13,8 @@ from bot.domain.repository import RepoRecord
 from bot.queue.memory import MemoryQueue
 from bot.resync import Resync
 from bot.saving import write_save
-from bot.simulate.hub import BOT, KEY, MARIA
 from bot.simulate.replica import Replica
+from bot.simulate.things import BOT, KEY, MARIA
 from bot.store.keyrows import KeyRow
 from tests.simulation.stage import staged
 
