@@ -55,7 +55,7 @@ Usage: tgs demo [OPTIONS]
   Show the whole loop on a local GitHub.
 
   Plans are pushed, claimed, built, tested and merged, with real git,
-  processes and HTTP, all on this machine; it takes about a minute. On a
+  processes and HTTP, all on this machine; it takes a minute or less. On a
   terminal it then serves on, to look around and to push plans, until Ctrl-C.
   With `--agent claude-code` Claude Code itself does the work (`pip install
   'tgs-bot[claude]'`); nothing is paid for.
