@@ -8,6 +8,9 @@ SEEDS ?= 100
 SIMULATE_ARGS ?=
 BENCH_ARGS ?=
 
+# Tests of hostile agents give the agent a user id of its own: as root, or in a user namespace where this machine can.
+AS_ROOT = $(shell test "$$(id -u)" = 0 || { unshare --map-root-user --map-auto true 2>/dev/null && echo unshare --map-root-user --map-auto; })
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-postgresql simulate test-agent redteam eval lint check bench build run lock install install-dev clean
 
@@ -47,7 +50,7 @@ test-postgresql: install-dev ## Play all scenarios on PostgreSQL (minutes; SQLit
 	TGS_TEST_DATABASE=postgresql $(BIN)/python -m pytest -q -n 2 --dist worksteal $(PYTEST_ARGS) tests/scenarios
 
 test-agent: $(VENV)/.agent ## Test with the real agent program (installs it)
-	TGS_REQUIRE_AGENT=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/agent
+	TGS_REQUIRE_AGENT=1 $(AS_ROOT) $(BIN)/python -m pytest $(PYTEST_ARGS) tests/agent
 
 redteam: install-dev ## Play all attacks by text and by bundle; print how far they got
 	$(BIN)/python -m pytest -q -n auto $(PYTEST_ARGS) tests/redteam tests/worker/test_gate_refuses_hostile_bundles.py

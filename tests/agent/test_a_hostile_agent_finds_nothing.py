@@ -21,12 +21,13 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from tests.agent.required import NEEDS_ROOT
 from tests.agent.weakened import DEFENCES
 from tests.docs.pages import ROOT
 from tests.worker.support import HANDOFF, LIMIT, Origin, fake_bot, make_origin
 from tests.worker.test_commands_of_the_jobs import agent_env
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give the agent a user id of its own")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason=NEEDS_ROOT)
 
 PLACES = ("key", "environment", "oidc", "git", "disk", "server", "workspace")
 
