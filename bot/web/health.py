@@ -23,6 +23,8 @@ from bot.protocols.clock import Clock
 
 PROBE_SECONDS: Final = 2.0
 """A probe that takes longer counts as failed; platforms give a check about five seconds in all."""
+PROBED_AGAIN: Final = timedelta(seconds=1)
+"""The database is probed this often at most, however many ask, because each probe is a write."""
 WAITING_LIMIT: Final = timedelta(minutes=5)
 """A marked key that nobody looked at for so long means that the queue stands still."""
 GITHUB_LIMIT: Final = timedelta(minutes=30)
@@ -59,13 +61,15 @@ class Probes:
 
 
 class Health:
-    """The three endpoints."""
+    """The endpoints that anybody may ask."""
 
     def __init__(self, *, probes: Probes, metrics: Metrics, clock: Clock, version: str) -> None:
         self._probes = probes
         self._metrics = metrics
         self._clock = clock
         self._version = version
+        self._probing = asyncio.Lock()
+        self._probed: tuple[datetime, bool] | None = None
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -115,6 +119,13 @@ class Health:
         return age.total_seconds()
 
     async def _database_ok(self) -> bool:
+        async with self._probing:
+            now = self._clock.now()
+            if self._probed is None or now - self._probed[0] >= PROBED_AGAIN:
+                self._probed = now, await self._probe()
+            return self._probed[1]
+
+    async def _probe(self) -> bool:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 await self._probes.write()

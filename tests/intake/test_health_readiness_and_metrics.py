@@ -32,12 +32,14 @@ class Situation:
     queue_broken: Exception | None = None
     waiting_since: datetime | None = None
     github: datetime | None = START
+    writes: int = 0
     forever: asyncio.Event = field(default_factory=asyncio.Event)
 
     def now(self) -> datetime:
         return self.time
 
     async def write(self) -> None:
+        self.writes += 1
         if self.hangs:
             await self.forever.wait()
         if self.broken is not None:
@@ -119,6 +121,15 @@ async def test_it_is_not_ready_and_says_why_when(world: World, found: Situation,
     assert [reason["code"] for reason in body["reasons"]] == codes
     assert all(reason["detail"].endswith(".") for reason in body["reasons"])
     assert "no space" not in await answer.text()
+
+
+async def test_however_many_ask_the_database_is_probed_once_a_second(world: World) -> None:
+    for _ in range(3):
+        assert (await world.client.get("/readyz")).status == 200
+    assert world.situation.writes == 1
+    world.situation.time += timedelta(seconds=1)
+    assert (await world.client.get("/readyz")).status == 200
+    assert world.situation.writes == 2
 
 
 async def test_a_database_that_hangs_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
