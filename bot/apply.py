@@ -17,6 +17,7 @@ from bot.acts import Acts
 from bot.domain import labels
 from bot.domain.approval import EVENT_LAG
 from bot.domain.attempt import Attempt, WorkerKind
+from bot.domain.budget import day_start
 from bot.domain.effects import (
     CancelRun,
     CloseIssue,
@@ -199,8 +200,13 @@ class Applier:
         if run.item is None and not shows:
             return
         key = effects[0].key
+        today = day_start(self._clock.now())
         item, attempt, spent = await self._store.read(
-            lambda tx: (tx.item(key), tx.live_attempt(key) or tx.last_attempt(key), tx.spent_on(key))
+            lambda tx: (
+                tx.item(key),
+                tx.live_attempt(key) or tx.last_attempt(key),
+                (tx.spent_on(key), tx.spent_since(today, key.repo_key)),
+            )
         )
         text = None
         if status is not None and item is not None:
@@ -280,12 +286,20 @@ class Applier:
         return known is not None and await self._github.comment(item.key.repo_key, known) is None
 
     async def _status_edit(
-        self, run: _Run, item: Item, attempt: Attempt | None, spent: int, status: Status, urgent: bool
+        self, run: _Run, item: Item, attempt: Attempt | None, spent: tuple[int, int], status: Status, urgent: bool
     ) -> str | None:
         """The text the status comment should get now; creates the comment when there is none."""
         text = status_text(
             StatusInput(
-                run.repo, item, attempt, run.policy, status.ci, status.reasons, self._html_url, self._clock.now(), spent
+                run.repo,
+                item,
+                attempt,
+                run.policy,
+                status.ci,
+                status.reasons,
+                self._html_url,
+                self._clock.now(),
+                *spent,
             )
         )
         if item.projection.status_comment_id is None:

@@ -159,3 +159,8 @@ def crossed(before: int, after: int, limit: int) -> int | None:
     """The highest of `STEPS` that `after` reaches and `before` did not; None when nothing is to be told."""
     reached = [step for step in STEPS if before * 100 < step * limit <= after * 100]
     return max(reached, default=None)
+
+
+def reached(used: int, limit: int) -> int | None:
+    """The highest of `STEPS` that is reached; None below the first."""
+    return max((step for step in STEPS if step * limit <= used * 100), default=None)

@@ -29,7 +29,8 @@ BAR = 10
 
 @dataclass(frozen=True, slots=True)
 class StatusInput:
-    """What the comment is made of. `html_url` is the address of GitHub's pages; `spent` in micro-dollars."""
+    """What the comment is made of. `html_url` is the address of GitHub's pages; `spent` on the issue and `today` in the
+    repository are in micro-dollars, what is set aside included."""
 
     repo: RepoRecord
     item: Item
@@ -40,6 +41,7 @@ class StatusInput:
     html_url: str
     now: datetime
     spent: int = 0
+    today: int = 0
 
 
 def status_text(view: StatusInput) -> str:
@@ -50,6 +52,7 @@ def status_text(view: StatusInput) -> str:
         _progress(view),
         _run(view),
         _used(view),
+        _money(view),
         _pull(view),
         _checks(view),
         _doubts(view),
@@ -130,6 +133,18 @@ def _used(view: StatusInput) -> str:
         if view.repo.private
         else f"The agent used {words}"
     )
+
+
+def _money(view: StatusInput) -> str:
+    """How much of the ceilings is gone, in steps; only where costs may be seen, and while it may cost more."""
+    if not view.repo.private or view.item.terminal:
+        return ""
+    own = budget.reached(view.spent, budget.item_limit(view.item.spec, view.policy.budgets))
+    lives = view.attempt is not None and view.attempt.live
+    day = budget.reached(view.today, budget.micro(view.policy.budgets.per_day)) if lives else None
+    parts = [f"{own} % of what this issue may cost"] if own else []
+    parts += [f"{day} % of what this repository may spend in a day"] if day else []
+    return f"Spent or set aside: {' and '.join(parts)}" if parts else ""
 
 
 def _doubts(view: StatusInput) -> str:

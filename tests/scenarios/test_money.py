@@ -70,3 +70,19 @@ async def test_costs_are_shown_on_private_repositories_only(tmp_path: Path) -> N
         await world.after(5 * MINUTE)
         assert "USD" not in world.status(number)
         world.leave_due = True
+
+
+async def test_people_see_when_a_ceiling_is_half_four_fifths_and_all_gone(tmp_path: Path) -> None:
+    async with scene(tmp_path, policy="budgets: {per_attempt: 4, per_item: 8, per_day: 5}\n") as world:
+        number = await running(world)
+        seen = "50 % of what this issue may cost and 80 % of what this repository may spend in a day"
+        assert f"- Spent or set aside: {seen}" in world.status(number)
+        other = await ready(world, "Another")
+        await world.after(HOUR)
+        assert "may cost in a day is used up" in world.status(other), "who waits for money is told"
+        await world.run().beat()
+        world.repo.private = False
+        await say(world, number, "/tgs sync")
+        await world.after(5 * MINUTE)
+        assert "Spent or set aside" not in world.status(number)
+        world.leave_due = True

@@ -121,3 +121,10 @@ def test_a_day_ends_at_midnight_of_utc() -> None:
     east = NOW.astimezone(tz=None) + timedelta(0)
     assert budget.next_day(east) == datetime(2026, 12, 2, tzinfo=UTC)
     assert budget.day_start(datetime(2026, 12, 1, 23, 59, tzinfo=UTC)) == datetime(2026, 12, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("used", "step"), [(0, None), (49, None), (50, 50), (79, 50), (80, 80), (99, 80), (100, 100), (120, 100)]
+)
+def test_what_of_a_ceiling_is_gone_is_said_in_three_steps(used: int, step: int | None) -> None:
+    assert budget.reached(used, 100) == step
