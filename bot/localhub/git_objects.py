@@ -59,6 +59,7 @@ class GitObjects:
         self._files = GitFiles(path)
         self._environment = git_environment(path / "home")
         self._facts: LRUCache[tuple[object, ...], object] = LRUCache(FACTS)
+        self._filled = False
 
     @classmethod
     def create(cls, path: Path, default_branch: str, hooks: Mapping[str, str]) -> Self:
@@ -110,6 +111,11 @@ class GitObjects:
             return None
         found = self._files.ref(name)
         return self.objects([name])[0][0] if found is UNKNOWN else found
+
+    def empty(self, branch: str) -> bool:
+        """Whether the branch never had a commit, as far as anybody asked."""
+        self._filled = self._filled or self.ref(f"refs/heads/{branch}") is not None
+        return not self._filled
 
     # --- objects ---
 

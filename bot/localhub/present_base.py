@@ -7,6 +7,7 @@ with whole seconds and a `Z`. Pure functions of the records.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from bot.localhub.actor import role_on
@@ -76,6 +77,16 @@ def maybe_time(moment: datetime | None) -> str | None:
     return None if moment is None else time(moment)
 
 
+@lru_cache
+def _user_links(api: str) -> Json:
+    return {name: api + tail for name, tail in _USER_LINKS.items()}
+
+
+@lru_cache
+def _repo_links(api: str) -> Json:
+    return {name: api + tail for name, tail in _REPO_LINKS.items()}
+
+
 def simple_user(hub: Hub, account: Account) -> Json:
     """A `simple-user`."""
     api = f"{hub.api_url}/users/{account.login}"
@@ -91,7 +102,7 @@ def simple_user(hub: Hub, account: Account) -> Json:
         "url": api,
         "html_url": web,
     }
-    out |= {name: api + tail for name, tail in _USER_LINKS.items()}
+    out |= _user_links(api)
     return out | {"type": account.type.value, "user_view_type": "public", "site_admin": False}
 
 
@@ -137,7 +148,7 @@ def repository(hub: Hub, repo: Repository, *, viewer: Account | None = None) -> 
         "fork": False,
         "url": api,
     }
-    out |= {name: api + tail for name, tail in _REPO_LINKS.items()}
+    out |= _repo_links(api)
     open_issues = sum(1 for x in repo.issues.values() if x.state == "open" and not x.deleted)
     out |= {
         "created_at": time(repo.created_at),
@@ -149,7 +160,7 @@ def repository(hub: Hub, repo: Repository, *, viewer: Account | None = None) -> 
         "svn_url": web,
         "homepage": None,
         # GitHub rounds to kilobytes; what matters is that an empty repository has none.
-        "size": 0 if hub.git.bare(repo).ref(f"refs/heads/{repo.default_branch}") is None else 1,
+        "size": 0 if hub.git.bare(repo).empty(repo.default_branch) else 1,
         "stargazers_count": 0,
         "watchers_count": 0,
         "language": None,
