@@ -43,6 +43,9 @@ class PlainRequest:
             "X-Hub-Signature-256": "sha256=" + hmac.new(SECRET.encode(), self.body, hashlib.sha256).hexdigest(),
         }
 
+    def is_eof(self) -> bool:
+        return False
+
     async def iter_any(self) -> AsyncIterator[bytes]:
         yield self.body
 

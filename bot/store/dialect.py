@@ -25,7 +25,9 @@ class Cursor(Protocol):
     rowcount: int
 
     def execute(self, statement: str, parameters: Any, /) -> object: ...
+    def executemany(self, statement: str, parameters: Any, /, **how: Any) -> object: ...
     def fetchone(self) -> Any: ...
+    def nextset(self) -> Any: ...
     def fetchall(self) -> Any: ...
 
 
@@ -96,6 +98,22 @@ class QuickInsert(_Quick):
         """Runs it once; the number of rows that were written."""
         cursor.execute(self._sql, self._bind(values))
         return cursor.rowcount
+
+    def many(self, cursor: Cursor, rows: Sequence[Values]) -> None:
+        """Runs it for each row, in their order. A server gets all of them at once, not one after the other's answer."""
+        if rows:
+            cursor.executemany(self._sql, [self._bind(values) for values in rows])
+
+    def each(self, cursor: Cursor, rows: Sequence[Values]) -> list[tuple[Any, ...] | None]:
+        """As `many`; what each returned, None where nothing was written."""
+        if self._names is not None or len(rows) == 1:
+            return [self.one(cursor, values) for values in rows]
+        found: list[tuple[Any, ...] | None] = []
+        cursor.executemany(self._sql, [self._bind(values) for values in rows], returning=True)
+        while True:
+            found.append(cast("tuple[Any, ...] | None", cursor.fetchone()))
+            if not cursor.nextset():
+                return found
 
     def one(self, cursor: Cursor, values: Values) -> tuple[Any, ...] | None:
         """Runs it once; the row it returned, None when nothing was written."""

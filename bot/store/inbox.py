@@ -7,7 +7,8 @@ A delivery that asks for nothing is stored as routed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,8 @@ from sqlalchemy import (
 
 from bot.domain.intake import InstallationChange, Intake, SeenRepo, Touch, TouchKind
 from bot.domain.model import InstallationId
-from bot.store.dialect import Cursor, QuickInsert, driver_cursor, insert_for
+from bot.store.dialect import QuickInsert, driver_cursor, insert_for
+from bot.store.errors import StoreClosed, StoreUnavailable
 from bot.store.intents import intent_values
 from bot.store.ledger import SqlLedger, Writes
 from bot.store.tables import deliveries, installations, intents, repos, touches
@@ -36,6 +38,9 @@ from bot.store.types import to_micros
 
 # Touch kinds whose value is a number; the router joins on integers.
 _NUMBERED = frozenset({TouchKind.ISSUE, TouchKind.RUN, TouchKind.PULL})
+
+# Deliveries in one unit: enough that a server's answers are waited for once, few enough that a failure is cheap.
+TOGETHER = 64
 
 # The largest integer both databases hold.
 _MAX_BIGINT = 2**63 - 1
@@ -82,23 +87,36 @@ def _installation(intake: Intake) -> InstallationId | None:
     return next(iter(named), None)
 
 
+@dataclass(slots=True)
+class _Arrived:
+    """One delivery that waits to be stored, and where its caller waits."""
+
+    row: dict[str, Any]
+    intake: Intake
+    to_route: bool
+    stored: asyncio.Future[bool]
+
+
 class SqlInbox:
     """`bot.protocols.ledger.Inbox` on the store.
 
-    `nudge` is called, in the event loop, after each commit that left something to route.
+    What arrives while a commit is under way is stored together by the next one. When that fails because of one of
+    them, each is stored by itself. `nudge` is called, in the event loop, after each commit that left something to
+    route.
     """
 
     def __init__(self, store: Writes, nudge: Callable[[], None] | None = None) -> None:
         self._store = store
         self._nudge = nudge
         self._statements: _Statements | None = None
+        self._arrived: list[_Arrived] = []
+        self._storing: asyncio.Task[None] | None = None
 
     async def accept(self, delivery: str, event: str, action: str | None, intake: Intake, body: bytes | None) -> bool:
         """Commits all of it or nothing; returns after the commit. False: the delivery was known.
 
         Raises StoreUnavailable or StoreClosed: GitHub must then be told that the delivery was not taken.
         """
-        to_route = bool(intake.touches or intake.intents or intake.installation)
         row = {
             "guid": delivery,
             "event": event,
@@ -106,65 +124,101 @@ class SqlInbox:
             "installation": _installation(intake),
             "body": body,
         }
-        new = await self._store.write(lambda ledger: self._unit(ledger, row, intake, to_route=to_route))
-        if new and to_route and self._nudge is not None:
-            self._nudge()
-        return new
+        to_route = bool(intake.touches or intake.intents or intake.installation)
+        one = _Arrived(row, intake, to_route, asyncio.get_running_loop().create_future())
+        self._arrived.append(one)
+        if self._storing is None or self._storing.done():
+            self._storing = asyncio.create_task(self._store_all())
+        return await one.stored
 
-    def _unit(self, ledger: SqlLedger, row: dict[str, Any], intake: Intake, *, to_route: bool) -> bool:
+    async def _store_all(self) -> None:
+        """Until nothing is left. What the callers get is never left open, however this ends."""
+        some: list[_Arrived] = []
+        try:
+            while self._arrived:
+                some, self._arrived = self._arrived[:TOGETHER], self._arrived[TOGETHER:]
+                await self._store_some(some)
+        finally:
+            for one in (*some, *self._arrived):
+                if not one.stored.done():
+                    one.stored.set_exception(StoreUnavailable("the server ends"))
+                    one.stored.exception()  # a caller who is gone does not have to hear it
+            self._arrived = []
+
+    async def _store_some(self, some: Sequence[_Arrived]) -> None:
+        try:
+            new = await self._store.write(lambda ledger: self._unit(ledger, some))
+        except Exception as error:  # noqa: BLE001 - the callers get it
+            if len(some) > 1 and not isinstance(error, StoreClosed | StoreUnavailable):
+                for one in some:
+                    await self._store_some([one])
+                return
+            for one in some:
+                if not one.stored.done():
+                    # An object for each: a traceback that several tasks share grows with every raise.
+                    one.stored.set_exception(error if len(some) == 1 else _alike(error))
+            return
+        for one, fresh in zip(some, new, strict=True):
+            if not one.stored.done():
+                one.stored.set_result(fresh)
+        if self._nudge is not None and any(fresh and one.to_route for one, fresh in zip(some, new, strict=True)):
+            self._nudge()
+
+    def _unit(self, ledger: SqlLedger, some: Sequence[_Arrived]) -> list[bool]:
+        """Whether each was new."""
         if self._statements is None:  # the writer is one thread: no race
             self._statements = _Statements.compiled(ledger.connection.dialect)
-        cursor = driver_cursor(ledger.connection)
-        received_at = to_micros(ledger.clock.now())
-        row = {**row, "received_at": received_at, "routed_at": None if to_route else received_at}
-        stored = self._statements.delivery.one(cursor, row)
-        if stored is None:
-            return False
-        delivery = stored[0]
-        self._touch(self._statements.touch, cursor, delivery, intake.touches)
-        added: tuple[SeenRepo, ...] = ()
-        if intake.installation is not None:
-            change_installation(ledger, intake.installation)
-            added = intake.installation.repos_added
-        self._see(self._statements.repo, cursor, (*added, *intake.repos))
-        for intent in intake.intents:
-            statement = insert_for(ledger.connection.dialect, intents).values(
-                **intent_values(intent), delivery=delivery
-            )
-            ledger.connection.execute(statement.on_conflict_do_nothing())
-        return True
+        statements, cursor = self._statements, driver_cursor(ledger.connection)
+        now = to_micros(ledger.clock.now())
+        rows = [{**one.row, "received_at": now, "routed_at": None if one.to_route else now} for one in some]
+        stored = statements.delivery.each(cursor, rows)
+        new = [(one.intake, row[0]) for one, row in zip(some, stored, strict=True) if row is not None]
+        statements.touch.many(cursor, [_touched(id_, touch) for intake, id_ in new for touch in intake.touches])
+        seen: list[dict[str, Any]] = []
+        for intake, id_ in new:
+            added: tuple[SeenRepo, ...] = ()
+            if intake.installation is not None:
+                # What came before it was seen before it.
+                statements.repo.many(cursor, seen)
+                seen = []
+                change_installation(ledger, intake.installation)
+                added = intake.installation.repos_added
+            seen += [_seen(repo) for repo in (*added, *intake.repos)]
+            for intent in intake.intents:
+                statement = insert_for(ledger.connection.dialect, intents).values(**intent_values(intent), delivery=id_)
+                ledger.connection.execute(statement.on_conflict_do_nothing())
+        statements.repo.many(cursor, seen)
+        return [row is not None for row in stored]
 
-    @staticmethod
-    def _see(statement: QuickInsert, cursor: Cursor, found: tuple[SeenRepo, ...]) -> None:
-        for repo in found:
-            statement.run(
-                cursor,
-                {
-                    "installation": repo.key.installation,
-                    "repo": repo.key.repo,
-                    "full_name": repo.full_name,
-                    "owner_id": repo.owner_id,
-                    "private": repo.private,
-                    "default_branch": repo.default_branch or "",
-                    "seen_archived": repo.archived,
-                },
-            )
 
-    @staticmethod
-    def _touch(statement: QuickInsert, cursor: Cursor, delivery: int, found: tuple[Touch, ...]) -> None:
-        for touch in found:
-            statement.run(
-                cursor,
-                {
-                    "delivery": delivery,
-                    "kind": touch.kind.value,
-                    "installation": touch.installation,
-                    "repo": touch.repo,
-                    "value": touch.value,
-                    "number": _number(touch),
-                    "hint": touch.hint,
-                },
-            )
+def _alike(error: Exception) -> Exception:
+    copy = StoreClosed(str(error)) if isinstance(error, StoreClosed) else StoreUnavailable(str(error))
+    copy.__cause__ = error
+    return copy
+
+
+def _seen(repo: SeenRepo) -> dict[str, Any]:
+    return {
+        "installation": repo.key.installation,
+        "repo": repo.key.repo,
+        "full_name": repo.full_name,
+        "owner_id": repo.owner_id,
+        "private": repo.private,
+        "default_branch": repo.default_branch or "",
+        "seen_archived": repo.archived,
+    }
+
+
+def _touched(delivery: int, touch: Touch) -> dict[str, Any]:
+    return {
+        "delivery": delivery,
+        "kind": touch.kind.value,
+        "installation": touch.installation,
+        "repo": touch.repo,
+        "value": touch.value,
+        "number": _number(touch),
+        "hint": touch.hint,
+    }
 
 
 def _see_repo(dialect: Dialect) -> QuickInsert:

@@ -44,6 +44,8 @@ _DELIVERY = re.compile(r"[0-9A-Za-z_.:-]{1,100}")
 _EVENT = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
 
+_ANSWERS = {outcome: msgspec.json.encode({"outcome": outcome.value}) for outcome in DeliveryOutcome}
+
 log = structlog.get_logger(__name__)
 
 
@@ -95,20 +97,25 @@ class Webhook:
         started = time.perf_counter()
         event = request.headers.get("X-GitHub-Event", "")
         delivery = request.headers.get("X-GitHub-Delivery", "")
-        with structlog.contextvars.bound_contextvars(delivery=delivery[:100], webhook=event[:64]):
-            try:
-                outcome = await self._take(request, event, delivery)
-            except _Refusal as refusal:
-                outcome = refusal.outcome
-                log.warning("delivery refused", outcome=outcome.value, detail=refusal.detail)
-                response = _problem(refusal)
-            else:
-                log.debug("delivery taken", outcome=outcome.value)
-                status = HTTPStatus.OK if outcome is DeliveryOutcome.PING else HTTPStatus.ACCEPTED
-                response = web.json_response({"outcome": outcome.value}, status=status)
-            self._metrics.deliveries.labels(event if event in self._registry else OTHER, outcome.value).inc()
-            self._metrics.delivery_seconds.labels(outcome.value).observe(time.perf_counter() - started)
-            return response
+        try:
+            outcome = await self._take(request, event, delivery)
+        except _Refusal as refusal:
+            outcome = refusal.outcome
+            log.warning(
+                "delivery refused",
+                outcome=outcome.value,
+                detail=refusal.detail,
+                delivery=delivery[:100],
+                webhook=event[:64],
+            )
+            response = _problem(refusal)
+        else:
+            log.debug("delivery taken", outcome=outcome.value, delivery=delivery, webhook=event)
+            status = HTTPStatus.OK if outcome is DeliveryOutcome.PING else HTTPStatus.ACCEPTED
+            response = web.Response(body=_ANSWERS[outcome], status=status, content_type="application/json")
+        self._metrics.deliveries.labels(event if event in self._registry else OTHER, outcome.value).inc()
+        self._metrics.delivery_seconds.labels(outcome.value).observe(time.perf_counter() - started)
+        return response
 
     async def _take(self, request: web.Request, event: str, delivery: str) -> DeliveryOutcome:
         for name, value, form in (("X-GitHub-Event", event, _EVENT), ("X-GitHub-Delivery", delivery, _DELIVERY)):
@@ -172,7 +179,7 @@ class Webhook:
                 new = await self._inbox.accept(delivery, event, action, intake, kept)
         except Exception as error:
             # Whatever the store raised: it is not on disk for sure, and only a 5xx says that.
-            log.exception("delivery not stored")
+            log.exception("delivery not stored", delivery=delivery, webhook=event)
             raise _Refusal(
                 DeliveryOutcome.UNAVAILABLE,
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -201,6 +208,12 @@ async def _read(request: web.Request) -> bytes:
     """The raw body. The declared length is checked first, then what really arrives."""
     if request.content_length is not None and request.content_length > MAX_BODY:
         raise _too_large()
+    if request.content.is_eof():
+        # All of it is here already, as with most payloads: there is nothing to wait for.
+        whole = await request.content.read()
+        if len(whole) > MAX_BODY:
+            raise _too_large()
+        return whole
     body = bytearray()
     try:
         async with asyncio.timeout(READ_SECONDS):
