@@ -13,10 +13,10 @@ import hashlib
 from collections.abc import AsyncIterator
 
 from bot.domain.attempt import Attempt
-from bot.domain.carried import Carried, cap_of
+from bot.domain.carried import KEEP_CARRIED, Carried, cap_of
 from bot.errors import LostClaim, UserError
 from bot.protocols.clock import Clock
-from bot.protocols.ledger import CarriedRow, Ledger, Store
+from bot.protocols.ledger import Audit, CarriedRow, Ledger, Store
 
 UPLOAD_SECONDS = 300.0
 """The largest conversation over a slow line takes a minute or two; a stalled upload must not hold memory for ever."""
@@ -56,7 +56,10 @@ class CarriedService:
                 fresh = tx.attempt(attempt.id)
                 if fresh is None or not fresh.live or fresh.fence != attempt.fence or fresh.report is not None:
                     raise LostClaim("the attempt is not current any more; stop and change nothing")
+                known = tx.carried(attempt.id, kind)
                 tx.put_carried(row, data)
+                if known is None or known.sha256 != digest:
+                    tx.audit(_line(attempt, row))
 
             await self._store.write(put)
         return row
@@ -72,6 +75,21 @@ class CarriedService:
             return None if row is None or data is None else (row, data)
 
         return await self._store.read(read)
+
+
+def _line(attempt: Attempt, row: CarriedRow) -> Audit:
+    """The history keeps what was left, after the bytes themselves are gone."""
+    return Audit(
+        at=row.at,
+        key=attempt.key,
+        kind=f"{row.kind.value}.kept",
+        actor=attempt.worker.name,
+        cause=f"sha256 {row.sha256}",
+        attempt=attempt.id,
+        fence=attempt.fence,
+        policy_hash=attempt.policy_hash,
+        detail={"sha256": row.sha256, "bytes": str(row.size), "until": (row.at + KEEP_CARRIED).isoformat()},
+    )
 
 
 async def _read(chunks: AsyncIterator[bytes], cap: int) -> bytes:

@@ -6,6 +6,7 @@ does, and it checks the SHA-256 first. Pure.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -21,6 +22,9 @@ class Carried(StrEnum):
 
 MAX_TRANSCRIPT: Final = 32_000_000
 """Bytes of a conversation; a model's whole window of a million tokens is about eight million characters."""
+
+KEEP_CARRIED: Final = timedelta(days=30)
+"""How long it lies with the bot. A question that is answered later is answered to a fresh conversation."""
 
 
 def cap_of(kind: Carried) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, delete, func, select, update
 
+from bot.domain.carried import KEEP_CARRIED
 from bot.store.engine import SqlStore
 from bot.store.ledger import SqlLedger
 from bot.store.tables import (
@@ -61,9 +62,6 @@ KEEP_REPLIES = timedelta(days=1)
 
 # Long enough to look into a failure after a holiday; the reason itself stays in the history.
 KEEP_LOGS = timedelta(days=30)
-
-# A question that nobody has answered by then is answered to a fresh conversation.
-KEEP_CARRIED = timedelta(days=30)
 
 # What a session did is in the history of its items; the session itself is of no use to anybody after a week.
 KEEP_SESSIONS = timedelta(days=7)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +347,19 @@ async def test_who_is_asked_on_two_issues_is_reminded_once_a_day(tmp_path: Path)
         assert f"Also waiting for you: #{second}." in reminder
         await world.after(2 * DAY)
         assert len([*world.bot_said(first), *world.bot_said(second)]) == 1
+
+
+async def test_the_history_keeps_what_a_transcript_was_when_its_bytes_are_gone(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        number = await running(world)
+        words = b"what was said\n"
+        for _ in range(2):
+            assert (await world.run().send("transcript", words))[0] == 200
+        await world.run().ask(LOG, session=None)
+        world.bot_said(number)
+        [attempt] = await world.attempts(number)
+        history = await world.parts.store.read(lambda tx: tx.history(world.key(number)))
+        [line] = [line for line in history if line.kind == "transcript.kept"]
+        until = (line.at + timedelta(days=30)).isoformat()
+        assert line.detail == {"sha256": hashlib.sha256(words).hexdigest(), "bytes": "14", "until": until}
+        assert (line.attempt, line.fence) == (attempt.id, attempt.fence)

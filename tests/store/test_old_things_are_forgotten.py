@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from bot.domain.carried import Carried
 from bot.domain.intake import InstallationChange, Intake, Touch, TouchKind
 from bot.domain.model import AttemptId, IssueKey, Person
 from bot.domain.sessions import SessionRecord
 from bot.domain.workers import WorkerRecord, WorkerToken
-from bot.protocols.ledger import Audit, LockRow, OutboxRow
+from bot.protocols.ledger import Audit, CarriedRow, LockRow, OutboxRow
 from bot.protocols.worker_ledger import BundleRow
 from bot.store.backup import backup
 from bot.store.engine import SqlStore
@@ -171,6 +172,23 @@ async def test_no_secret_reaches_database_log_or_backup(path: Path, clock: Still
     assert any(digests[0].encode() in raw for raw in contents.values()), "the search would find what is there"
     found = [(name, secret) for name, raw in contents.items() for secret in secrets if secret.encode() in raw]
     assert found == []
+
+
+async def test_what_an_attempt_left_for_the_next_goes_after_thirty_days(store: SqlStore) -> None:
+    attempt = AttemptId("att_1")
+
+    def fill(tx: SqlLedger) -> None:
+        for kind in Carried:
+            tx.put_carried(CarriedRow(attempt, kind, "ab" * 32, 5, START), b"words")
+
+    await store.write(fill)
+    await prune(store, START + 30 * DAY)
+    assert await store.read(lambda tx: tx.carried_bytes(attempt, Carried.TRANSCRIPT)) == b"words"
+    await prune(store, START + 30 * DAY + timedelta(minutes=1))
+    left = await store.read(
+        lambda tx: [(tx.carried(attempt, kind), tx.carried_bytes(attempt, kind)) for kind in Carried]
+    )
+    assert left == [(None, None), (None, None)]
 
 
 async def test_a_forgotten_body_is_gone_from_the_file_and_not_only_from_the_table(
