@@ -78,6 +78,9 @@ async def keep(
         tx.save_repo(fresh, after)
         for item in tx.items(repo.key):
             tx.touch(item.key)
+        for asked in tx.asked_on(repo.key):
+            # Looked at before it was known what there is, it was left alone; nobody else comes back to it.
+            tx.mark(asked)
         return tx.repo(repo.key) or after, new
 
     saved, new = await store.write(write)

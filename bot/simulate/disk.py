@@ -44,6 +44,7 @@ class Disk:
     def lose(self) -> None:
         """Everything is gone; an empty database takes its place."""
         self._ledger.empty()
+        self.board = Switchboard()
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         """A raw look from outside."""

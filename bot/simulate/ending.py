@@ -85,6 +85,9 @@ def _commands(history: History) -> list[tuple[str, object, str]]:
         issue = hub.issues[comment.number]
         if comment.deleted or issue.deleted or _on_gone(history, comment.number):
             continue
+        lost_at = history.oracle.lost_at
+        if lost_at is not None and (comment.created_at - START).total_seconds() < lost_at + LISTENS_AFTER:
+            continue
         if comment.id not in known:
             if (comment.created_at - START).total_seconds() > LISTENS_AFTER:
                 found.append(("lost", comment.id, f"“{comment.body}” on #{comment.number} was never heard"))
@@ -133,7 +136,13 @@ def _nothing_lost(history: History) -> list[tuple[str, object, str]]:
     for number, issue in history.hub.issues.items():
         wanted = not issue.deleted and issue.now.open and "tgs:ready" in issue.now.labels
         if wanted and number not in known and not _is_setup(history, number):
-            found.append(("lost", number, f"#{number} wears tgs:ready and the ledger does not know it"))
+            found.append(
+                (
+                    "I13" if history.oracle.lost_at is not None else "lost",
+                    number,
+                    f"#{number} wears tgs:ready and the ledger does not know it",
+                )
+            )
     plans: dict[str, list[int]] = defaultdict(list)
     for number, issue in history.hub.issues.items():
         for marker in re.findall(r"<!-- tgs:mirror (\S+) -->", issue.now.body):

@@ -28,6 +28,7 @@ class Fault(StrEnum):
     ZOMBIE_BOT = "bot is paused, replaced, and wakes up"
     CLOCK_SKEW = "clocks disagree"
     DATABASE_REFUSES = "database refuses"
+    LEDGER_LOST = "database is lost"
     ANSWER_LOST = "bot's answer to a worker is lost"
     WORKER_CRASH = "worker ends without a word"
     WORKER_SILENT = "worker falls silent"
@@ -63,6 +64,7 @@ PLANNED: Mapping[Fault, float] = {
     Fault.ZOMBIE_BOT: 0.5,
     Fault.DATABASE_REFUSES: 0.4,
     Fault.CLOCK_SKEW: 0.5,
+    Fault.LEDGER_LOST: 0.3,
 }
 """How many of each come in one history on average."""
 

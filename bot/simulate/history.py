@@ -168,6 +168,20 @@ class History:
             self.log(bot.process.name, "is stopped")
             bot.process.kill()
 
+    async def _lose_ledger(self) -> None:
+        """The machine with the database burns; another one begins with an empty ledger and what GitHub shows."""
+        self.weather.note(Fault.LEDGER_LOST)
+        self.log("the machine", "burns, and the database with it")
+        for bot in self.alive():
+            bot.process.kill()
+        await asyncio.sleep(self.weather.between(*DOWN))
+        if self.alive():
+            return  # a process that was to come back has found an empty disk in between
+        self.disk.lose()
+        self.oracle.lost()
+        for _ in range(self.setup.replicas):
+            self.start_bot()
+
     async def _refuse(self) -> None:
         bot = self.listening()
         if bot is not None:
@@ -214,9 +228,11 @@ class History:
             await asyncio.sleep(pause)
             self.people.reviews()
             if not judge(self, dry=True):
-                break
+                # And it stays so: what came to rest may begin anew when a late webhook says that somebody wants it.
+                await asyncio.sleep(setup.settle)
+                if not judge(self, dry=True):
+                    break
             pause = min(pause * 1.5, SETTLE_STEP)
-        await asyncio.sleep(setup.settle)
         judge(self)
         for bot in self.bots:
             bot.process.kill()
@@ -233,6 +249,7 @@ class History:
             (Fault.CRASH, self._crash),
             (Fault.ZOMBIE_BOT, self._zombie),
             (Fault.DATABASE_REFUSES, self._refuse),
+            (Fault.LEDGER_LOST, self._lose_ledger),
         ):
             for _ in range(self.weather.planned(fault)):
                 plan.append((rng.uniform(0, setup.length), what))

@@ -26,6 +26,10 @@ WAIT = 8.0
 """Seconds for which a patient machine lets the bot look for work before it answers."""
 
 
+class UnknownToken(Exception):
+    """The bot does not know this machine's token."""
+
+
 async def pull_worker(site: Site, name: str) -> None:
     """A machine that asks for work for ever."""
     repo_token = ""
@@ -42,8 +46,10 @@ async def pull_worker(site: Site, name: str) -> None:
         ) -> Given | NotClaimed:
             repo = await bot.store.read(lambda tx: tx.repo(KEY))
             known = await bot.engine.pull.token(own)
-            if repo is None or known is None:
+            if repo is None:
                 raise Down("not served yet")
+            if known is None:
+                raise UnknownToken
             wait = WAIT if patient else 0.0
             return await bot.engine.pull.claim(repo, Asker(name, token=known), secret, None, wait=wait)
 
@@ -51,6 +57,8 @@ async def pull_worker(site: Site, name: str) -> None:
             found = await site.call(claim)
             if isinstance(found, Given):
                 await _one_claim(site, name, found.attempt, secret)
+        except UnknownToken:
+            repo_token = ""  # the bot has lost its database; a maintainer makes a new one
         except (Down, Refusal, LostClaim) as error:
             site.log(name, f"goes without: {type(error).__name__} {error}")
         except Silent:

@@ -19,8 +19,8 @@ from bot.domain.lifecycle import ItemEvent
 from bot.protocols.github import Visible
 from bot.simulate.disk import Disk
 from bot.simulate.hub import Hub
-from bot.simulate.process import SEEN, Process
-from bot.simulate.things import BOT, Delivery, ModelComment
+from bot.simulate.process import SEEN, START, Process
+from bot.simulate.things import BOT, Delivery, ModelComment, ModelRun
 from bot.simulate.way import Watcher
 from bot.store.fencing import RUN
 from bot.store.memory import Change
@@ -76,6 +76,8 @@ class Oracle(Watcher):
         self._last_event = 0
         self._event_rows: dict[int, dict[str, Any]] = {}
         self.policy: dict[str, Any] = {}
+        self.lost_at: float | None = None
+        """When the database was lost, if it was."""
         self.enough: frozenset[str] = frozenset()
         """The history may end as soon as one of these is violated."""
         self.found = asyncio.Event()
@@ -92,6 +94,13 @@ class Oracle(Watcher):
             self.violations.append(Violation(invariant, self.now, what))
             if invariant in self.enough:
                 self.found.set()
+
+    def lost(self) -> None:
+        """The database is gone. What the judge knew of its rows goes with it; what it knows of GitHub stays."""
+        self.lost_at = self.now
+        for known in (self._attempts, self._ended_at, self._items, self._reads):
+            known.clear()
+        self._last_event = 0
 
     # --- commits
 
@@ -135,7 +144,9 @@ class Oracle(Watcher):
         id_ = after["id"]
         self._attempts[id_] = after
         if before is None:
-            self._claimed(process, after)
+            # After the database was lost, attempts that GitHub tells of are written down; that starts nothing.
+            if self.lost_at is None or (after["recovered_at"] is None and after["phase"] != ENDED):
+                self._claimed(process, after)
             return
         if before["phase"] == ENDED:
             wrong = [name for name in FIXED_AT_END if before[name] != after[name]]
@@ -329,11 +340,21 @@ class Oracle(Watcher):
         publishing = [run for run in same if run.inputs.get("publish_only")]
         if len(same) - len(publishing) > 1 or len(publishing) > 1:
             self.broken("once", claim, f"{len(same)} runs were dispatched for {claim}")
+        self._alone(same[-1])
         self._dispatched.append(self.now)
         limit = self.policy.get("dispatches_per_day")
         day = [at for at in self._dispatched if self.now - at < 24 * 3600 - 600]
         if limit is not None and len(day) > limit:
             self.broken("I7", len(day), f"{len(day)} runs within a day, and the limit is {limit}")
+
+    def _alone(self, run: ModelRun) -> None:
+        """I13: what ran when the database was lost is never started a second time beside itself."""
+        if self.lost_at is None:
+            return
+        for other in self.hub.runs.values():
+            beside = other is not run and not other.over and other.inputs.get("issue") == run.inputs.get("issue")
+            if beside and (other.now.created_at - START).total_seconds() < self.lost_at:
+                self.broken("I13", run.claim_id, f"#{run.inputs['issue']} was started beside its run {other.now.id}")
 
     def commented(self, comment: ModelComment) -> None:
         """I9: what is to be said once is said once."""

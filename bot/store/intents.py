@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import Row, func, select, update
 
 from bot.domain.intents import Intent
-from bot.domain.model import IssueKey
+from bot.domain.model import IssueKey, RepoKey
 from bot.store.dialect import insert_for, insert_new
 from bot.store.items import issue_key_of
 from bot.store.tables import intents, replies
-from bot.store.verbs import Verbs, given, of_given_issue, of_issue
+from bot.store.verbs import Verbs, given, in_given_repo, of_given_issue, of_issue
 
 
 def intent_values(intent: Intent) -> dict[str, Any]:
@@ -61,6 +61,13 @@ _OPEN = (
     .order_by(intents.c.created_at, func.coalesce(intents.c.comment_id, 0), intents.c.seq)
 )
 
+_ASKED_ON = (
+    select(intents.c.installation, intents.c.repo, intents.c.number)
+    .where(in_given_repo(intents), intents.c.outcome.is_(None))
+    .distinct()
+    .order_by(intents.c.number)
+)
+
 
 class IntentVerbs(Verbs):
     """The verbs of `bot.protocols.ledger.Ledger` about intents and replies."""
@@ -72,6 +79,10 @@ class IntentVerbs(Verbs):
         """Intents without an outcome, in the order in which people gave them (comments by time and id, lines of one
         comment from the top), whatever order the webhooks took."""
         return [intent_of(row) for row in self.connection.execute(_OPEN, given(key))]
+
+    def asked_on(self, repo: RepoKey) -> list[IssueKey]:
+        """Issues and pull requests with intents that have no outcome, by number."""
+        return [issue_key_of(row) for row in self.connection.execute(_ASKED_ON, given(repo))]
 
     def settle_intent(self, id_: str, outcome: str, at: datetime, answer: str | None = None) -> bool:
         """True for the one call that settled it; the first outcome stays."""

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from bot import claims, inline_asking, outbox, publishing, run_service, saving, starter, sweep
+from bot import claims, inline_asking, outbox, publishing, rebuild, rebuilt_records, run_service, saving, starter, sweep
 from bot.domain import advance, attempting, commanded
 from bot.domain.attempt import Outcome, Proof
 from bot.domain.attempt_end import after_end
 from bot.domain.draft import BOT, Draft
 from bot.domain.lifecycle import ItemEvent
+from bot.domain.memory import RepoMemory
 from bot.domain.model import FailureReason
 from bot.protocols.ledger import Ledger
 from bot.simulate import disk, replica
@@ -109,6 +110,13 @@ def _no_money_is_counted(patch: Patch) -> None:
     patch.setattr(QuickLedger, "spent_on", lambda *_: 0)
     patch.setattr(QuickLedger, "spent_on_waiting", lambda *_: {})
     patch.setattr(SqlLedger, "spent_since", lambda *_: 0)
+
+
+def _nothing_is_rebuilt(patch: Patch) -> None:
+    async def nothing(self: Any, repo: Any, _head: Any) -> Any:
+        return await rebuilt_records.keep(self._store, repo, RepoMemory(), None, [], self._clock.now())
+
+    patch.setattr(rebuild.Rebuilder, "now", nothing)
 
 
 def _no_history(patch: Patch) -> None:
@@ -214,6 +222,11 @@ CONTROLS: dict[str, Control] = {
     "GitHub is answered before the commit": Control(("I12",), _answer_first, _with(scale=2.0)),
     "an act is repeated without looking for its trace": Control(
         ("once", "I9"), _repeat_blindly, _with(items=3, often=(Fault.TIMEOUT_AFTER, Fault.NAMELESS_RUN))
+    ),
+    "a new ledger does not ask GitHub what there was": Control(
+        ("I13",),
+        _nothing_is_rebuilt,
+        _with(only=None, plenty=3.0, often=(Fault.LEDGER_LOST,), policy="attempts: 3\nmax_parallel: 3\n"),
     ),
     "an overtaken run goes on writing": Control(
         ("I2",), _overtaken_runs_write, _with(replicas=2, only=None, scale=2.0, plenty=2.0, often=(Fault.ZOMBIE_BOT,))

@@ -14,7 +14,7 @@ from bot.queue.memory import MemoryQueue
 from bot.resync import Resync
 from bot.saving import write_save
 from bot.simulate.replica import Replica
-from bot.simulate.things import BOT, KEY, MARIA
+from bot.simulate.things import BOT, KEY, MAIN, MARIA
 from bot.store.keyrows import KeyRow
 from tests.simulation.stage import staged
 
@@ -101,3 +101,21 @@ def test_words_for_another_key_are_said_there_though_nobody_looks_at_it_for_thei
         stage.asks(planned)
         stage.passes(minutes=2)
         assert [comment.author for comment in stage.hub.issues[pull].comments] == [BOT]
+
+
+def test_a_command_that_came_before_it_was_known_what_there_is_is_carried_out_then() -> None:
+    with staged() as stage:
+        number = stage.does(lambda: stage.hub.open_issue("Office", "", MARIA)).number
+
+        async def not_known(bot: Replica) -> None:
+            known = await bot.store.read(lambda tx: tx.repo(KEY))
+            assert known is not None
+            await bot.store.write(lambda tx: tx.save_repo(known, replace(known, rebuilt_at=None)))
+
+        stage.asks(not_known)
+        stage.does(lambda: stage.hub.comment(number, "/tgs why", MARIA))
+        stage.passes(minutes=1)
+        assert stage.hub.issues[number].comments[1:] == []
+        stage.does(lambda: stage.hub.commit(MAIN, {"README.md": "# Hello\n"}, MARIA))
+        stage.passes(minutes=2)
+        assert [comment.author for comment in stage.hub.issues[number].comments[1:]] == [BOT]
