@@ -229,7 +229,8 @@ class World:
             ran = await self.parts.queue.step(self.handle)
             if ran is None:
                 await self.hub.settle()
-                if not await self.parts.router.route_new() and await self.parts.queue.quiet():
+                # A look at the ledger itself; it also takes a moment, if somebody else runs a key just now.
+                if not await self.parts.router.route_all() and await self.parts.queue.quiet():
                     return
         raise AssertionError("the world does not come to rest")
 
