@@ -26,6 +26,8 @@ BACKOFF_FLOOR: Final = timedelta(seconds=5)
 """Shortest delay: full jitter may draw zero, and a retry within the same pass would meet the same trouble."""
 RESET_CAP: Final = timedelta(days=8)
 """Longest wait for a quota: providers count by the week at most, and a wrong clock must not stop an item for years."""
+RESET_LATE: Final = timedelta(minutes=2)
+"""A report takes seconds, and the bot may be busy: a reset that passed on the way is one that has come."""
 INFRA_CAP: Final = 5
 """Failures of infrastructure in a row before a person is asked: after about an hour it is no hiccup."""
 
@@ -275,8 +277,8 @@ def _when(rule: FailureRule, item: Item, now: datetime, jitter: float, reset_at:
         case Backoff.EXPONENTIAL:
             return now + backoff(item.infra_failures if rule.infra else item.attempts_burnt, jitter)
         case Backoff.RESET:
-            # A reset in the past is no promise; jitter after it keeps waiting items from returning together.
-            start = reset_at if reset_at is not None and reset_at > now else None
+            # A reset long past is no promise; jitter after it keeps waiting items from returning together.
+            start = max(reset_at, now) if reset_at is not None and reset_at > now - RESET_LATE else None
             return (start + backoff(0, jitter)) if start else now + backoff(5, max(jitter, 0.5))
         case Backoff.NONE:
             return now

@@ -121,6 +121,11 @@ def test_a_quota_waits_for_its_reset() -> None:
     assert past.at >= NOW + BACKOFF_CAP / 2
 
 
+def test_a_quota_that_was_filled_again_while_the_report_was_on_its_way_is_not_waited_for() -> None:
+    found = next_step(ITEM, R.QUOTA_PROVIDER, Policy(), NOW, 0.0, NOW - timedelta(seconds=5))
+    assert found == Retry(NOW + BACKOFF_FLOOR, 0, 0)
+
+
 @given(st.sampled_from(sorted(FailureReason)), st.integers(0, 30), st.integers(0, 30), st.floats(0, 1))
 def test_no_item_is_retried_for_ever(reason: FailureReason, burnt: int, infra: int, jitter: float) -> None:
     item = replace(ITEM, attempts_burnt=burnt, infra_failures=infra)
