@@ -18,11 +18,13 @@ from pydantic import SecretStr
 from bot.clock import RandomIds
 from bot.domain.attempt import Outcome
 from bot.domain.model import FailureReason, Person
+from bot.domain.policy_model import Policy
 from bot.domain.questions import AskedQuestion, QuestionStatus
 from bot.domain.sessions import SessionStatus
 from bot.domain.workers import DEFAULT_TOKEN_LIFE
 from bot.errors import UserError
 from bot.localhub.actions_model import Conclusion
+from bot.worker import machine, task_worker
 from bot.worker.log import RunLog
 from bot.worker.machine_api import MachineApi
 from bot.worker.task_worker import Parked, TaskWorker
@@ -122,6 +124,22 @@ async def test_three_workers_take_three_tasks_one_asks_and_all_is_completed(tmp_
             await world.settle()
             assert world.state(held.issue) == "failed"
             world.bot_said(held.issue)
+
+
+def test_machine_and_policy_give_people_the_same_minute_to_answer() -> None:
+    assert (task_worker.INLINE_WAIT, machine.INLINE_WAIT, Policy().questions.inline_wait) == (60.0, 60.0, 60)
+
+
+async def test_a_policy_that_lets_nobody_wait_frees_a_patient_worker_at_once(tmp_path: Path) -> None:
+    policy = f"{POLICY}questions: {{inline_wait: 0}}\n"
+    async with scene(tmp_path, policy=policy) as world, workers(world, 1, wait=60) as (box,):
+        number = await ready(world)
+        await during(world, box.claim_work())
+        with pytest.raises(Parked):
+            await during(world, box.request_clarification("Which library?"))
+        await world.settle()
+        world.bot_said(number)
+        assert (box.current_task, world.state(number)) == (None, "needs-input")
 
 
 async def test_a_question_that_nobody_answers_frees_the_worker_and_another_goes_on(tmp_path: Path) -> None:
