@@ -223,6 +223,17 @@ async def test_work_of_many_hours_goes_on_in_further_runs_and_is_called_too_larg
         assert (await item_of(world, number)).extensions == 0
 
 
+async def test_an_agent_that_calls_its_work_too_large_is_quoted_with_the_parts_it_would_make(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        number = await running(world)
+        await world.run().fail("agent.too_large", "I would build the parser first, then the printer.")
+        (said,) = world.bot_said(number)
+        assert "Split it into sub-issues" in said
+        assert "I would build the parser first" in said
+        await world.after(HOUR)
+        assert (world.state(number), len(world.runs())) == ("failed", 1)
+
+
 async def test_a_fresh_retry_leaves_the_conversation_of_the_interrupted_agent_behind(tmp_path: Path) -> None:
     async with scene(tmp_path) as world:
         number = await running(world)

@@ -48,6 +48,12 @@ RUNS = {
         Run(0, {"is_error": False, "structured_output": {"outcome": "failed", "summary": "hard"}}),
         R.AGENT_GAVE_UP,
     ),
+    "a word that this is too large": (
+        Run(
+            0, {"is_error": False, "structured_output": {"outcome": "too_large", "summary": "x", "detail": "1. a 2. b"}}
+        ),
+        R.AGENT_TOO_LARGE,
+    ),
     "a good end": (Run(0, {"is_error": False, "result": "done"}), None),
 }
 
