@@ -51,10 +51,10 @@ ORDINARY: Mapping[Fault, float] = {
     Fault.STALE_READ: 0.06,
     Fault.DROPPED_ASSIGNEE: 0.1,
     Fault.ANSWER_LOST: 0.03,
-    Fault.WORKER_CRASH: 0.1,
+    Fault.WORKER_CRASH: 0.16,
     Fault.WORKER_SILENT: 0.1,
     Fault.WORKER_ZOMBIE: 0.1,
-    Fault.NO_RUNNER: 0.08,
+    Fault.NO_RUNNER: 0.14,
     Fault.STUBBORN_RUN: 0.5,
 }
 """The chance of each kind at each occasion, in a history with all of them. Kinds that are missing come by plan."""

@@ -43,6 +43,9 @@ SETTLE_STEP = 15 * 60.0
 SETTLE_LIMIT = 14 * 3600.0
 """Longer than every limit of the product: what has not ended by then is stuck."""
 
+BUSY_LOOKS = 600
+"""For a minute, ten times a second."""
+
 DOWN = (2.0, 120.0)
 """How long a process that crashed stays away, in seconds."""
 
@@ -149,6 +152,8 @@ class History:
         bot = self.listening()
         if bot is None or not bot.process.up:
             return
+        if self.setup.replicas > 1:
+            await self._busy(bot)
         self.weather.note(Fault.ZOMBIE_BOT)
         self.log(bot.process.name, "stands still")
         bot.process.pause()
@@ -167,6 +172,13 @@ class History:
         if not bot.process.dead:
             self.log(bot.process.name, "is stopped")
             bot.process.kill()
+
+    async def _busy(self, bot: Replica) -> None:
+        """Waits a while for a moment in which the process is in the middle of a run: then it matters who goes on."""
+        for _ in range(BUSY_LOOKS):
+            if self.disk.board.runs(bot.process):
+                return
+            await asyncio.sleep(0.1)
 
     async def _lose_ledger(self) -> None:
         """The machine with the database burns; another one begins with an empty ledger and what GitHub shows."""

@@ -229,7 +229,9 @@ CONTROLS: dict[str, Control] = {
         _with(only=None, plenty=3.0, often=(Fault.LEDGER_LOST,), policy="attempts: 3\nmax_parallel: 3\n"),
     ),
     "an overtaken run goes on writing": Control(
-        ("I2",), _overtaken_runs_write, _with(replicas=2, only=None, scale=2.0, plenty=2.0, often=(Fault.ZOMBIE_BOT,))
+        ("I2",),
+        _overtaken_runs_write,
+        _with(replicas=2, only=(Fault.ZOMBIE_BOT,), scale=8.0, plenty=1.0),
     ),
     "nothing is ever looked at again": Control(("lost", "ends"), _no_sweep, _with(scale=2.0)),
 }
