@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-
-from cachetools import LRUCache
+from typing import TypeVar
 
 from bot.domain.facts import IssueFacts, PullFacts
 from bot.domain.model import IssueKey
+
+F = TypeVar("F", IssueFacts, PullFacts)
 
 KEPT = timedelta(minutes=10)
 """A lost webhook may go unnoticed for as long as the sweep takes to come round."""
@@ -27,8 +28,9 @@ class Kept:
     """The memory of one process."""
 
     def __init__(self) -> None:
-        self._issues: LRUCache[IssueKey, tuple[IssueFacts, datetime]] = LRUCache(SIZE)
-        self._pulls: LRUCache[IssueKey, tuple[PullFacts, datetime]] = LRUCache(SIZE)
+        # In the order of reading, so that the oldest stand in front.
+        self._issues: dict[IssueKey, tuple[IssueFacts, datetime]] = {}
+        self._pulls: dict[IssueKey, tuple[PullFacts, datetime]] = {}
 
     def issue(self, key: IssueKey, touched: datetime | None, now: datetime) -> IssueFacts | None:
         """The issue as it was read, if that is still good."""
@@ -43,16 +45,16 @@ class Kept:
         return known[0] if _good(known[1], touched, now) else None
 
     def read_issue(self, key: IssueKey, issue: IssueFacts | None, at: datetime) -> None:
-        if issue is None:
-            self._issues.pop(key, None)
-        else:
+        self._issues.pop(key, None)
+        if issue is not None:
             self._issues[key] = (issue, at)
+        _forget(self._issues, at)
 
     def read_pull(self, key: IssueKey, pull: PullFacts | None, at: datetime) -> None:
-        if pull is None:
-            self._pulls.pop(key, None)
-        else:
+        self._pulls.pop(key, None)
+        if pull is not None:
             self._pulls[key] = (pull, at)
+        _forget(self._pulls, at)
 
     def shown(self, key: IssueKey, add: Iterable[str], remove: Iterable[str], *, ready: bool = False) -> None:
         """Our own change succeeded: labels added and removed, the pull request made ready for review."""
@@ -63,6 +65,15 @@ class Kept:
         pulled = self._pulls.get(key)
         if ready and pulled is not None:
             self._pulls[key] = (replace(pulled[0], draft=False), pulled[1])
+
+
+def _forget(known: dict[IssueKey, tuple[F, datetime]], now: datetime) -> None:
+    """What is too old to be used, and the oldest of too many."""
+    while known:
+        oldest = next(iter(known))
+        if len(known) <= SIZE and now - known[oldest][1] < KEPT:
+            return
+        del known[oldest]
 
 
 def _good(at: datetime, touched: datetime | None, now: datetime) -> bool:

@@ -40,13 +40,17 @@ class Verbs:
         self.revoke.add(attempt)
 
 
-@lru_cache(maxsize=1024)
+CONDITIONS = 128
+"""Conditions that are remembered, some kilobytes each: a look asks about one item in several tables, and goes on."""
+
+
+@lru_cache(maxsize=CONDITIONS)
 def in_repo(table: Table, key: RepoKey | IssueKey) -> ColumnElement[bool]:
     """The condition every query of a tenant's data starts with."""
     return and_(table.c.installation == key.installation, table.c.repo == key.repo)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=CONDITIONS)
 def of_issue(table: Table, key: IssueKey) -> ColumnElement[bool]:
     return and_(in_repo(table, key), table.c.number == key.number)
 
