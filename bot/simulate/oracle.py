@@ -101,6 +101,8 @@ class Oracle(Watcher):
         for known in (self._attempts, self._ended_at, self._items, self._reads):
             known.clear()
         self._last_event = 0
+        # The last good policy went with it where the file is broken, and so did the count of what ran and was spent.
+        self.policy.clear()
 
     # --- commits
 

@@ -309,7 +309,12 @@ class People:
             first = number if first is None else first
             for name in ("tgs:hold", "tgs:no-agent"):
                 hub.remove_label(number, name, OWNER)
-            if issue.now.open and issue.now.labels & {"tgs:ready", "tgs:in-progress", "tgs:in-review"}:
+            if issue.now.open and issue.now.labels & {
+                "tgs:ready",
+                "tgs:in-progress",
+                "tgs:needs-input",
+                "tgs:in-review",
+            }:
                 self.command(number, "/tgs stop --now" if brisk else "/tgs unhold", OWNER)
         if first is not None:
             self.command(first, "/tgs resume", OWNER)
