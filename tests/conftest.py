@@ -34,6 +34,9 @@ YOUNG = 20_000
 """New objects between two looks for garbage. With Python's 700, thousands of tests in one process mostly look."""
 
 
+gc.set_threshold(YOUNG, 20, 20)
+
+
 def pytest_xdist_auto_num_workers() -> int | None:
     """How many `-n auto` means: one more than cores, because tests wait for processes that they started."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
@@ -46,7 +49,6 @@ def pytest_collection_finish() -> None:
     """What was imported stays for ever: the garbage collector need not look at it again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG, 20, 20)
 
 
 def pytest_runtest_logfinish() -> None:

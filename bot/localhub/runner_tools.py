@@ -4,7 +4,10 @@ Promise: they behave like their namesakes as far as the shipped workflow needs t
 package index. `pipx install "name @ URL#sha256=HEX"` really downloads the wheel (loopback only),
 really verifies the digest, and installs it into an environment of its own; dependencies come from
 the interpreter that runs the hub, without that interpreter's `.pth` files, so that an editable
-install of the same project there is never what runs.
+install of the same project there is never what runs. The files of a wheel lie unpacked beside the
+programs, once for each digest, so that they are compiled once and not by every job.
+
+Race: two jobs may unpack one wheel at once; each does so aside, and one of them is kept.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ from typing import Final
 _PIPX: Final = '''\
 #!@PYTHON@ -IS
 """pipx for a local hub: installs one wheel by URL and digest, dependencies come with the hub."""
-import hashlib, ipaddress, os, pathlib, re, shutil, sys, urllib.parse, urllib.request, zipfile
+import hashlib, io, ipaddress, os, pathlib, re, shutil, sys, tempfile, urllib.parse, urllib.request, zipfile
 
 SITE = @SITE@
+UNPACKED = pathlib.Path(@UNPACKED@)
 VERSION = "python%d.%d" % sys.version_info[:2]
 
 
@@ -52,6 +56,27 @@ def fetch(url, digest):
     return data
 
 
+def unpacked(data, digest, url):
+    folder = UNPACKED / digest
+    if folder.is_dir():
+        return folder
+    UNPACKED.mkdir(parents=True, exist_ok=True)
+    aside = pathlib.Path(tempfile.mkdtemp(dir=UNPACKED))
+    aside.chmod(0o755)  # whoever runs the program reads it; only the runner writes
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            archive.extractall(aside)
+        aside.rename(folder)
+    except zipfile.BadZipFile:
+        fail("%s is not a wheel" % url)
+    except OSError:
+        if not folder.is_dir():
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
 def install(spec, force):
     match = re.fullmatch(
         r"\\s*([A-Za-z0-9][\\w.-]*)\\s*(?:\\[[\\w,. -]*\\])?\\s*@\\s*(\\S+)#sha256=([0-9a-fA-F]{64})\\s*", spec
@@ -67,7 +92,7 @@ def install(spec, force):
             print("'%s' already seems to be installed. Not modifying existing installation." % name)
             return
         shutil.rmtree(venv)
-    data = fetch(url, digest)
+    files = unpacked(fetch(url, digest), digest, url)
     site = venv / "lib" / VERSION / "site-packages"
     site.mkdir(parents=True)
     (venv / "bin").mkdir()
@@ -77,16 +102,8 @@ def install(spec, force):
         "home = %s\\ninclude-system-site-packages = false\\n" % os.path.dirname(sys.executable)
     )
     # Folders named in a .pth file are searched, their own .pth files are not read.
-    (site / "hub-dependencies.pth").write_text("".join(folder + "\\n" for folder in SITE))
-    wheel = venv / "package.whl"
-    wheel.write_bytes(data)
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(site)
-    except zipfile.BadZipFile:
-        fail("%s is not a wheel" % url)
-    wheel.unlink()
-    infos = [p for p in site.glob("*.dist-info")]
+    (site / "hub-dependencies.pth").write_text("".join(str(folder) + "\\n" for folder in [files, *SITE]))
+    infos = [p for p in files.glob("*.dist-info")]
     named = [p for p in infos if normal(p.name.split("-")[0]) == name]
     if not named:
         fail("the wheel at %s is not %s" % (url, name))
@@ -138,6 +155,7 @@ def write_tools(folder: Path) -> Path:
         (folder / name).write_text(f'#!/bin/sh\nexec "{python}" "$@"\n', encoding="utf-8")
     sites = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
     text = _PIPX.replace("@PYTHON@", python).replace("@SITE@", repr(sites))
+    text = text.replace("@UNPACKED@", repr(str(folder.parent / f"{folder.name}-unpacked")))
     (folder / "pipx").write_text(text, encoding="utf-8")
     for tool in folder.iterdir():
         tool.chmod(0o755)

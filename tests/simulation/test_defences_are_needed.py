@@ -14,9 +14,7 @@ from bot.simulate.setup import setup_of
 from tests.simulation.controls import CONTROLS
 
 QUICK = (
-    "nobody asks whether somebody works on it",
     "calls under an old fence are taken",
-    "silence gives an item up",
     "runs of a day are not counted",
     "a delivery under another id is another command",
     "GitHub is answered before the commit",

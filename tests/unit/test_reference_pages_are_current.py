@@ -24,9 +24,9 @@ def test_a_stale_page_is_named(tmp_path: Path) -> None:
         (tmp_path / "scripts" / name).write_text((ROOT / "scripts" / name).read_text())
     (tmp_path / "bot").symlink_to(ROOT / "bot")
     assert run("generate_docs.py", tmp_path).returncode == 0
-    assert run("check_generated.py", tmp_path).returncode == 0
     page = tmp_path / "docs/reference/policy.md"
     page.write_text(page.read_text() + "edited by hand\n")
     result = run("check_generated.py", tmp_path)
     assert result.returncode == 1
     assert "docs/reference/policy.md is out of date" in result.stderr
+    assert result.stderr.count("out of date") == 1
