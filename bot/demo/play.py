@@ -39,7 +39,7 @@ LOOK_SECONDS = 0.25
 """How often the narrator looks; short enough to see every state."""
 
 GIVE_UP_SECONDS = 300.0
-"""The play takes about a minute; when it hangs, say where and end."""
+"""The play takes twenty seconds on an idle machine; when it hangs, say where and end."""
 
 SET_UP_SECONDS = 30.0
 """The first look at a repository takes less than a second on an idle machine."""
