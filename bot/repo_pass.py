@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from cachetools import LRUCache
@@ -383,7 +384,7 @@ class RepoPass:
         numbers = list(news)
         for start in range(0, len(numbers), TOLD_AT_ONCE):
             some = {number: news[number] for number in numbers[start : start + TOLD_AT_ONCE]}
-            await self._store.write(lambda tx, some=some: _tell(tx, repo.key, some))  # type: ignore[misc]
+            await self._store.write(partial(_tell, repo=repo.key, told=some))
         return plan.wake_at
 
     async def _note_waiting(self, key: IssueKey, why: NotClaimed) -> None:

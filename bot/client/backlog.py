@@ -56,7 +56,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One item as a line of the list. `number` is None in a backlog without issues."""
+    """One item as a line of the list. `number` is None in a backlog without issues.
+
+    `position` is the place in the queue; beyond 5 it is the least that the place can be.
+    """
 
     dir: str | None
     title: str

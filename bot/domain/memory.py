@@ -191,7 +191,17 @@ def _attempt(attempt: Attempt | None) -> list[Any] | None:
 def _pack(**fields: Any) -> str:
     kept = {"v": VERSION} | {name: value for name, value in fields.items() if value not in (None, False, 0)}
     text = json.dumps(kept, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
-    return base64.b64encode(text).decode().rstrip("=").replace("+", ".")
+    return marker_text(text)
+
+
+def marker_text(raw: bytes) -> str:
+    """Bytes in the characters that a marker may have (`bot/texts/markers.py`)."""
+    return base64.b64encode(raw).decode().rstrip("=").replace("+", ".")
+
+
+def marker_bytes(text: str) -> bytes:
+    """What `marker_text` wrote. Raises ValueError for anything else."""
+    return base64.b64decode(text.replace(".", "+") + "=" * (-len(text) % 4), validate=True)
 
 
 def _seconds(at: datetime | None) -> float | None:
@@ -289,8 +299,7 @@ def _repo(found: dict[str, Any]) -> RepoMemory:
 
 def _unpack(value: str) -> dict[str, Any] | None:
     try:
-        text = value.replace(".", "+")
-        found = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
+        found = json.loads(marker_bytes(value))
     except ValueError:
         return None
     return found if isinstance(found, dict) and found.get("v") == VERSION else None

@@ -7,7 +7,6 @@ agent then asks again. Whoever reads one has checked that the comment's author a
 
 from __future__ import annotations
 
-import base64
 import json
 import zlib
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from bot.domain.memory import marker_bytes, marker_text
 from bot.domain.model import AttemptId, IssueKey
 from bot.domain.questions import PATIENCE, AskedQuestion, Question, from_text
 
@@ -41,7 +41,7 @@ def of_round(attempt: str, questions: str, until: str | None) -> str:
     """The marker's value for what `bot/domain/questions.py: to_text` wrote; empty when it is too long."""
     text = json.dumps([VERSION, attempt, until, questions], ensure_ascii=False, separators=(",", ":"))
     raw = zlib.compress(text.encode("utf-8", "surrogatepass"), 9)
-    packed = base64.b64encode(raw).decode().rstrip("=").replace("+", ".")
+    packed = marker_text(raw)
     return packed if len(packed) <= MAX_PACKED else ""
 
 
@@ -83,6 +83,4 @@ def asked_again(
 
 
 def _unpack(value: str) -> Any:
-    text = value.replace(".", "+")
-    raw = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    return json.loads(zlib.decompressobj().decompress(raw, MAX_UNPACKED))
+    return json.loads(zlib.decompressobj().decompress(marker_bytes(value), MAX_UNPACKED))

@@ -84,6 +84,7 @@ class _Prepared:
         self._convert = [(index, convert) for index, convert in enumerate(found) if convert is not None]
         self._row: Any = None
         if self._names:
+            # The columns are known only now, so neither the type checker nor a class can name them.
             plain: Any = namedtuple("Row", list(self._names), rename=True)  # type: ignore[misc]  # noqa: PYI024
             self._row = type("Row", (plain,), {"_mapping": property(plain._asdict), "__slots__": ()})
 

@@ -18,6 +18,7 @@ from bot.simulate.loop import Stuck, VirtualLoop
 from bot.simulate.setup import Setup, setup_of
 from bot.simulate.sharing import notice_silence
 from bot.simulate.things import MARIA
+from bot.store import memory
 from tests.simulation.stage import staged
 
 TELL = """
@@ -32,6 +33,13 @@ def test_what_must_hold_does(seed: int) -> None:
     told = play(setup_of(seed))
     assert not told.violations
     assert told.steps > 50
+
+
+def test_a_history_is_the_same_when_every_statement_takes_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the simulation leaves out around a statement changes nothing that the product reads or writes."""
+    quick = play(setup_of(7))
+    monkeypatch.setattr(memory, "quick", lambda connection, driver: connection)
+    assert play(setup_of(7)).digest == quick.digest
 
 
 def test_a_process_that_stands_still_loses_its_runs_to_the_other_and_writes_nothing_when_it_wakes_up() -> None:
