@@ -121,7 +121,7 @@ def build_engine(
     accounts = Accounts(allowed_accounts)
     sessions = SessionService(store, clock, ids)
     thoughts = ThoughtReader(github, store)
-    observer = Observer(github, store, clock, kept)
+    observer = Observer(github, store, clock, kept, starter.exactly)
     mirror_acts = MirrorActs(github, store, clock, html_url)
     rebuilder = Rebuilder(github, store, clock)
     commands = CommandService(store, clock, sleep, html_url)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.domain.draft import Draft
-from bot.domain.explain import explain
+from bot.domain.explain import explain, in_line
 from bot.domain.model import IssueKey, Waiting
 from bot.domain.reasons import ReasonCode, waiting
 from bot.observe import Observer
@@ -20,7 +20,12 @@ class Explainer:
 
     async def reasons(self, key: IssueKey) -> tuple[Waiting, ...]:
         """The reasons in the order in which they should be read. Raises GitHubError when facts cannot be read."""
-        facts = await self._observer.item(key)
+        facts = await self._observer.item(key, asked=True)
         if facts is None:
             return (waiting(ReasonCode.NOT_TRACKED),)
-        return explain(Draft(facts, self._clock.now()), policy_of(facts.repo), asked=True)
+        found = explain(Draft(facts, self._clock.now()), policy_of(facts.repo), asked=True)
+        if facts.exact is None:
+            return found
+        # There is no headline here that could say it.
+        place = in_line(facts.exact[1], exact=True)
+        return found if place in found else (place, *found)

@@ -7,9 +7,11 @@ collected; every write names the ledger revision it was decided on, and irrevers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+
+import structlog
 
 from bot.domain import labels
 from bot.domain.approval import newest
@@ -17,6 +19,7 @@ from bot.domain.asking import reads_replies
 from bot.domain.attempt import Attempt, AttemptPhase, ClaimMark
 from bot.domain.attempting import ACTIVATION_LIMIT
 from bot.domain.claim_record import ClaimRef
+from bot.domain.commands import Verb
 from bot.domain.facts import (
     CiFacts,
     ContentEdit,
@@ -35,6 +38,8 @@ from bot.domain.label_reading import PRIORITY_LABELS
 from bot.domain.model import TERMINAL_STATES, IssueKey, Item, ItemState, Person, Role
 from bot.domain.obey import APPROVING_VERBS
 from bot.domain.questions import considered, latest_round
+from bot.domain.repository import RepoRecord
+from bot.domain.schedule import Told, far
 from bot.errors import GitHubError, NotFound, RateLimited, Suspended, Unavailable
 from bot.kept import Kept
 from bot.policies import policy_of
@@ -42,6 +47,8 @@ from bot.protocols.clock import Clock
 from bot.protocols.github import Comment, GitHub
 from bot.protocols.ledger import Store
 from bot.records import Records, records_of
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +64,18 @@ class _Needs:
     replies: bool
 
 
+Exactly = Callable[[RepoRecord, IssueKey], Awaitable[Told | None]]
+"""What an item waits for and its place in the queue, decided now over the whole of it. Raises GitHubError."""
+
+ASKS_WHY = frozenset({Verb.WHY.value, Verb.STATUS.value})
+"""Commands whose answer says what an item waits for."""
+
+
 class Observer:
     """Collects facts for the reconciler."""
 
-    def __init__(self, github: GitHub, store: Store, clock: Clock, kept: Kept) -> None:
+    def __init__(self, github: GitHub, store: Store, clock: Clock, kept: Kept, exactly: Exactly) -> None:
+        self._exactly = exactly
         self._github = github
         self._store = store
         self._clock = clock
@@ -76,8 +91,10 @@ class Observer:
         self._kept.read_issue(key, found, now)
         return presence, found
 
-    async def item(self, key: IssueKey) -> ItemFacts | None:
+    async def item(self, key: IssueKey, *, asked: bool = False) -> ItemFacts | None:
         """Facts of one issue; None when it is nothing of ours (or belongs to an unknown repository).
+
+        `asked`: a person wants to know why it waits, as by the command.
 
         Raises GitHubError kinds when a read that the decision needs did not succeed.
         """
@@ -139,7 +156,19 @@ class Observer:
             resumable=records.resumable,
             steers=records.steers,
             others_waiting=records.others_waiting,
+            exact=await self._exact(records, item, asked=asked),
         )
+
+    async def _exact(self, records: Records, item: Item | None, *, asked: bool) -> Told | None:
+        """Of an item far behind in its queue, if somebody asks: what is stored of its wait is a bound."""
+        asked = asked or any(intent.verb in ASKS_WHY for intent in records.intents)
+        if not asked or item is None or item.terminal or not far(item.position):
+            return None
+        try:
+            return await self._exactly(records.repo, item.key)
+        except GitHubError as error:
+            log.info("place_unknown", key=str(item.key), error=str(error))
+            return None
 
     async def _replies(self, key: IssueKey, records: Records) -> list[Comment]:
         """What people wrote since the last questions, or changed since it was considered."""

@@ -24,7 +24,7 @@ from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import DISPATCH_WINDOW, Backlog, Plan, schedule
+from bot.domain.schedule import DISPATCH_WINDOW, Backlog, Plan, Told, exactly, schedule
 from bot.domain.workers import DEFAULT_CLAIMS, MISSED_HEARTBEATS, Taker, WorkerRecord
 from bot.errors import Forbidden, NotFound
 from bot.metrics import Metrics
@@ -93,6 +93,14 @@ class Starter:
             if (open_ := tuple(number for number in item.spec.depends_on if number in blocking))
         }
         return replace(backlog, open_dependencies=by_item)
+
+    async def exactly(self, repo: RepoRecord, key: IssueKey) -> Told | None:
+        """What an item waits for now and its place in the queue, by a decision over all of it, as a pass makes it.
+
+        Raises GitHubError when a dependency cannot be read.
+        """
+        policy = policy_of(repo)
+        return exactly(await self.backlog(repo, policy), policy, self._clock.now(), key.number)
 
     async def _satisfied(self, key: RepoKey, number: int, state: ItemState | None) -> bool:
         """A dependency is met when its issue is closed as completed; not planned means it will never be.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from bot.domain.attempt import Attempt, AttemptPhase
@@ -21,12 +22,16 @@ _KNOWN_ANYWAY = frozenset({ReasonCode.HELD, ReasonCode.HUMAN_OWNED, ReasonCode.F
 def explain(draft: Draft, policy: Policy, *, asked: bool = False) -> tuple[Waiting, ...]:
     """The reasons for the state that the item has in this draft.
 
-    `asked`: a person wants to know now. What is always shown leaves out what keeps the whole repository waiting where
-    an item is far behind in the queue.
+    `asked`: a person wants to know now. What is always shown of an item far behind in the queue is a bound of its place
+    and what concerns it alone; asked for, the facts have all of it (`exact`), or could not be read, and then what keeps
+    the whole repository waiting is added to the bound.
     """
     item = draft.item
     if item is None:
         return (waiting(ReasonCode.NOT_TRACKED),)
+    if asked and draft.facts.exact is not None:
+        reasons, place = draft.facts.exact
+        return (*_blown(item), *_of_state(draft, replace(item, waiting=reasons, position=place), policy, exact=True))
     whole = repo_blockers(draft.repo, policy, draft.now) if asked and far(item.position) else ()
     return (*_blown(item), *whole, *_of_state(draft, item, policy))
 
@@ -36,15 +41,15 @@ def _blown(item: Item) -> tuple[Waiting, ...]:
     return () if at is None else (waiting(ReasonCode.FUSE, since=at),)
 
 
-def _of_state(draft: Draft, item: Item, policy: Policy) -> tuple[Waiting, ...]:
+def _of_state(draft: Draft, item: Item, policy: Policy, *, exact: bool = False) -> tuple[Waiting, ...]:
     match item.state:
         case ItemState.PROPOSED:
             return (waiting(ReasonCode.NOT_APPROVED, state=item.state.value), *_held(item))
         case ItemState.READY:
-            return _queued(item)
+            return _queued(item, exact=exact)
         case ItemState.IN_PROGRESS:
             if draft.live is None:
-                return _between(draft, item)
+                return _between(draft, item, exact=exact)
             run = draft.facts.run
             if run is not None and run.status is RunStatus.WAITING:
                 return (waiting(ReasonCode.GATE, run=run.id), *_held(item))
@@ -132,20 +137,25 @@ def _held(item: Item) -> tuple[Waiting, ...]:
     return (waiting(ReasonCode.HELD, by=item.held_by, reason=item.held_reason or ""),)
 
 
-def _queued(item: Item) -> tuple[Waiting, ...]:
+def _queued(item: Item, *, exact: bool) -> tuple[Waiting, ...]:
     """What the last scheduling pass said, with what has become known since then in front."""
     owned = (waiting(ReasonCode.HUMAN_OWNED),) if item.human_owned else ()
     fresh = (*owned, *_held(item))
     rest = fresh + tuple(reason for reason in item.waiting if reason.code not in _KNOWN_ANYWAY)
     # The place in the queue stands in the headline already; it is a reason only when there is no other.
-    return rest or (waiting(ReasonCode.QUEUED, position=item.position if item.position is not None else ""),)
+    return rest or (in_line(item.position, exact=exact),)
 
 
-def _between(draft: Draft, item: Item) -> tuple[Waiting, ...]:
+def in_line(place: int | None, *, exact: bool) -> Waiting:
+    """Nothing but its turn: the place that an item was told, which may be a bound, or exactly the one that it has."""
+    return waiting(ReasonCode.QUEUED, **{"place" if exact else "position": place if place is not None else ""})
+
+
+def _between(draft: Draft, item: Item, *, exact: bool) -> tuple[Waiting, ...]:
     if item.not_before is not None and item.not_before > draft.now:
         why = item.last_failure.reason.value if item.last_failure else ""
         return (waiting(ReasonCode.NOT_BEFORE, at=item.not_before.isoformat(), why=why), *_held(item))
-    return _queued(item)
+    return _queued(item, exact=exact)
 
 
 def _working(attempt: Attempt) -> Waiting:

@@ -17,6 +17,7 @@ from bot.domain.intents import Intent
 from bot.domain.model import AttemptId, IssueKey, Item, Person, Role
 from bot.domain.questions import Question, Steer
 from bot.domain.repository import RepoRecord
+from bot.domain.schedule import Told
 from bot.domain.sessions import SessionRecord
 
 
@@ -164,7 +165,8 @@ class ItemFacts:
     micro-dollars; while it lives `spent` contains it. `questions` are all that the item ever had, `replies` what people
     wrote since the latest, and `resumable` the attempt whose conversation is kept for it. `steers` are
     the words of people to its attempts, `others_waiting` the other items of the repository whose agents wait for the
-    same person, and when that person was reminded of each.
+    same person, and when that person was reminded of each. `exact` is what an item far behind in the queue waits for
+    and its place there, read only because somebody asked.
     """
 
     key: IssueKey
@@ -197,6 +199,7 @@ class ItemFacts:
     resumable: AttemptId | None = None
     steers: tuple[Steer, ...] = ()
     others_waiting: tuple[tuple[int, datetime | None], ...] = ()
+    exact: Told | None = None
 
     def role_of(self, person: Person | None) -> Role | None:
         """The role read for this person now; None when nobody is named or it could not be read."""

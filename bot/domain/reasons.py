@@ -88,7 +88,7 @@ PARAMS: Final = MappingProxyType(
         ReasonCode.RUNS_TODAY: ("limit",),
         ReasonCode.BUDGET: ("scope", "limit", "until"),
         ReasonCode.RATE_LIMITED: ("until",),
-        ReasonCode.QUEUED: ("position",),
+        ReasonCode.QUEUED: ("position", "place"),
         ReasonCode.CANCELLING: ("attempt", "by"),
         ReasonCode.SUSPECT: ("attempt", "since"),
         ReasonCode.EXTERNAL: ("owner", "since"),

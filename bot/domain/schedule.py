@@ -110,12 +110,34 @@ def far(place: int | None) -> bool:
     return place is not None and place > NEAR
 
 
+def exactly(backlog: Backlog, policy: Policy, now: datetime, number: int) -> Told | None:
+    """What this item waits for and its place, however far behind it is; None when it is not in the queue.
+
+    No reason at all: it is about to be started.
+    """
+    plan = schedule(backlog, policy, now, near=0, asked=number)
+    for item, reasons, place in plan.waiting:
+        if item.key.number == number:
+            return reasons, place
+    starting = next((item for item in plan.start if item.key.number == number), None)
+    if starting is None:
+        return None
+    others = (*plan.start, *(item for item, _, _ in plan.waiting))
+    return (), 1 + sum(order(item) < order(starting) for item in others)
+
+
 def schedule(
-    backlog: Backlog, policy: Policy, now: datetime, taker: Taker = DISPATCHER, *, near: int | None = None
+    backlog: Backlog,
+    policy: Policy,
+    now: datetime,
+    taker: Taker = DISPATCHER,
+    *,
+    near: int | None = None,
+    asked: int | None = None,
 ) -> Plan:
     """Choose for this taker; every item that is not chosen gets at least one reason.
 
-    With `near`, the items behind that place get only the reasons that are their own.
+    With `near`, the items behind that place get only the reasons that are their own; not the one that is `asked` for.
     """
     live = frozenset(attempt.key.number for attempt in backlog.live)
     queue = [item for item in backlog.items if schedulable(item, live)]
@@ -137,7 +159,7 @@ def schedule(
     for position, item in enumerate(queue, start=1):
         if item.not_before is not None and item.not_before > now:
             wake = item.not_before if wake is None else min(wake, item.not_before)
-        behind = near is not None and position > near
+        behind = near is not None and position > near and item.key.number != asked
         # Work that was started before is not new: it may go on while pull requests wait for review.
         no_reviewer = len(start) >= reviewable and item.state is ItemState.READY and not item.answered
         if behind and (blockers or len(start) >= room or no_reviewer):

@@ -347,6 +347,8 @@ def _state_params(ask: Ask) -> tuple[tuple[str, str], ...]:
     found = [("state", item.state.value), ("title", item.title)]
     if item.position is not None:
         found.append(("position", str(item.position)))
+    if ask.draft.facts.exact is not None:
+        found.append(("place", str(ask.draft.facts.exact[1])))
     if item.pull is not None:
         found.append(("pull", str(item.pull.number)))
     if ask.draft.live is not None:

@@ -167,7 +167,9 @@ def _moving(code: ReasonCode, given: Mapping[str, str]) -> str:
     pull = f" {issue(given['pull'])}" if given.get("pull") else ""
     match code:
         case ReasonCode.QUEUED:
-            told = given.get("position", "")
+            told, exact = given.get("position", ""), given.get("place", "")
+            if exact.isdecimal():
+                return f"It is number {exact} in the queue."
             return f"It is {place(int(told))} in the queue." if told.isdecimal() else "It is in the queue."
         case ReasonCode.CANCELLING:
             who = f" for {name(given['by'])}" if given.get("by") else ""

@@ -123,7 +123,9 @@ def _why(note: Note, context: RenderContext) -> str:
     lines = reasons.tree(in_order(note.reasons))
     if context.item is None:
         return lines or "The bot does not work on this issue. `/tgs start` or the label `tgs:ready` changes that."
-    return f"**{headline(context.item)}**\n\n{lines}" if lines else f"**{headline(context.item)}**"
+    place = note.get("place")
+    head = f"**{headline(context.item, int(place) if place.isdecimal() else None)}**"
+    return f"{head}\n\n{lines}" if lines else head
 
 
 def _status(note: Note, context: RenderContext) -> str:

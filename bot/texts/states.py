@@ -22,11 +22,13 @@ NAMES: Final = MappingProxyType(
 )
 
 
-def headline(item: Item) -> str:
-    """State, and the place in the queue while it waits in it."""
+def headline(item: Item, exact: int | None = None) -> str:
+    """State, and the place in the queue while it waits in it: what it was told, or `exact` where that is known."""
     name = NAMES[item.state]
     if item.state is ItemState.NEEDS_INPUT and item.withheld is not None:
         return "Waits for a look"
+    if item.state is ItemState.READY and exact is not None:
+        return f"{name}, number {exact} in the queue"
     if item.state is ItemState.READY and item.position is not None:
         return f"{name}, {place(item.position)} in the queue"
     return name

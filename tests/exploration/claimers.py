@@ -94,6 +94,10 @@ class Setting:
         return tuple(f"K{number}" for number in range(self.claimers))
 
 
+async def _nobody_asks(*_: object) -> None:
+    """No place in a queue: there is no question here."""
+
+
 class _Clock:
     def now(self) -> datetime:
         return NOW
@@ -290,7 +294,7 @@ class Claims:
         github: Any = _GitHub(claimer, self.setting, self.commits)
         store: Any = _Store()
         clock, kept = _Clock(), Kept()
-        facts = await Observer(github, store, clock, kept).item(KEY)
+        facts = await Observer(github, store, clock, kept, _nobody_asks).item(KEY)
         assert facts is not None
         policy = policy_of(facts.repo)
         decision = advance(facts, policy, NOW)

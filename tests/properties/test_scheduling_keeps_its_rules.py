@@ -15,7 +15,7 @@ from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, ItemStat
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import IN_LINE, Backlog, order, place_told, schedule
+from bot.domain.schedule import IN_LINE, Backlog, exactly, order, place_told, schedule
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
 REPO = RepoRecord(RepoKey(InstallationId(1), RepoId(2)), "o/r", 3, "main", True, preflight_ok=True)
@@ -137,6 +137,12 @@ def test_who_is_far_behind_is_told_less_and_nothing_else_changes(given_: tuple[B
     assert [(i, place) for i, _, place in short.waiting] == [(i, place) for i, _, place in whole.waiting]
     for (_, told, place), (_, reasons, _) in zip(short.waiting, whole.waiting, strict=True):
         assert told == reasons if place <= near else told == IN_LINE or set(told) <= set(reasons)
+    for item, reasons, place in whole.waiting:
+        assert exactly(backlog, policy, NOW, item.key.number) == (reasons, place), "who asks is told all of it"
+    places = {place for _, _, place in whole.waiting}
+    asked = [exactly(backlog, policy, NOW, item.key.number) for item in whole.start]
+    found = {told[1] for told in asked if told is not None and told[0] == ()}
+    assert found == set(range(1, len(whole.start) + len(places) + 1)) - places
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from tests.scenarios.steps import (
     scene,
     why,
 )
+from tests.scenarios.test_people_over_http import ask
 from tests.world import World
 
 
@@ -111,6 +112,28 @@ async def test_items_on_the_same_path_run_one_after_the_other_until_the_merge(tm
         merge_by_hand(world, one)
         await world.settle()
         assert working(world)[-1] == two
+
+
+async def test_whoever_asks_for_an_item_far_behind_is_told_its_place_and_all_that_it_waits_for(tmp_path: Path) -> None:
+    docs = "```yaml tgs\nlocks: [docs/]\n```\nDo it."
+    async with scene(tmp_path, policy="max_parallel: 2\n") as world:
+        one = await dispatched(world, "One", body=docs)
+        # All want the path that one has, so a place is free and nobody may take it.
+        waiting = [await ready(world, f"Piece {index}", body=docs) for index in range(7)]
+        last = await ready(world, "Last", body=f"```yaml tgs\nlocks: [docs/]\ndepends_on: [{waiting[0]}]\n```\nDo it.")
+        await world.after(3 * MINUTE)
+        assert "number 6 or later in the queue" in world.status(last)
+        shown = world.status(last)
+        assert f"#{one}" not in shown
+        answer = await why(world, last)
+        for words in ("number 8 in the queue", f"#{one}", "docs", f"#{waiting[0]}"):
+            assert words in answer, answer
+        assert "or later" not in answer
+        lines = (await ask(world, "GET", f"items/{last}/explain")).body["lines"]
+        assert lines[0] == "It is number 8 in the queue."
+        assert [f"#{one}" in " ".join(lines), f"#{waiting[0]}" in " ".join(lines)] == [True, True]
+        await world.after(3 * MINUTE)
+        assert world.status(last) == shown, "a question edits nothing"
 
 
 async def test_locks_of_a_failed_or_cancelled_item_are_free_again(tmp_path: Path) -> None:

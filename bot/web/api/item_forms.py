@@ -145,7 +145,7 @@ class ItemView(Listed):
 
 
 class Explained(msgspec.Struct):
-    """Sentences in the order in which they should be read."""
+    """Sentences in the order in which they should be read; far behind in the queue the first says the exact place."""
 
     lines: list[str]
 
