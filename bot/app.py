@@ -11,8 +11,8 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ from bot.store.inbox import SqlInbox
 from bot.store.keyrows import StoreKeyRows
 from bot.store.migrate import prepare
 from bot.store.news import Wire
-from bot.store.prune import prune
+from bot.store.prune import AS_USUAL, Keep, prune
 from bot.store.router import Router
 from bot.transfer import Transfer
 from bot.web.api.actions import Actions
@@ -87,7 +87,7 @@ DRAIN_SECONDS = 20.0
 """A pass takes seconds; what is not done by then is cut off and done again after the restart."""
 
 PRUNE_SECONDS = 3600.0
-"""How often old deliveries and their bodies are removed."""
+"""How often what is old is removed."""
 
 log = structlog.get_logger(__name__)
 
@@ -366,6 +366,20 @@ def _report_end(task: asyncio.Task[None]) -> None:
 
 async def _prune(parts: Parts) -> None:
     while True:
-        await prune(parts.store, parts.store.clock.now())
-        await parts.bundles.prune()
+        try:
+            await keep_house(parts)
+        except Exception:
+            log.exception("not_pruned")
         await asyncio.sleep(PRUNE_SECONDS)
+
+
+async def keep_house(parts: Parts, keep: Keep | None = None) -> None:
+    """Removes what is older than it is kept, and says what it was. Without `keep`: as the settings want it."""
+    days = parts.settings.keep_history_days
+    wanted = keep or replace(AS_USUAL, history=timedelta(days=days) if days else None)
+    pruned = await prune(parts.store, parts.store.clock.now(), wanted)
+    for table, rows in pruned.rows.items():
+        parts.engine.metrics.forgotten.labels(table).inc(rows)
+    if pruned:
+        log.info("pruned", bodies=pruned.bodies, installations=pruned.installations, **pruned.rows)
+    await parts.bundles.prune()

@@ -95,6 +95,7 @@ LABELS: Final[Mapping[str, int]] = MappingProxyType(
         "effect": 40,
         "version": 1,
         "kind": len(TokenKind),
+        "table": 32,
     }
 )
 """Each label name that a metric may have, and the most values it can take."""
@@ -179,6 +180,9 @@ class Metrics:
         )
         self.ready_seconds = Histogram(
             "tgs_ready_to_claim_seconds", "How long an item was ready before it was claimed.", buckets=LONG, registry=r
+        )
+        self.forgotten = Counter(
+            "tgs_forgotten_rows", "Rows of the ledger that were removed for their age, by table.", ["table"], registry=r
         )
         self.invariant_breaches = Counter(
             "tgs_invariant_breaches", "Run-time assertions that failed; anything but 0 is a defect.", registry=r

@@ -19,7 +19,7 @@ import structlog
 
 from bot.domain.commanded import Spoken, overheard
 from bot.domain.facts import IssueFacts
-from bot.domain.intents import Intent
+from bot.domain.intents import FORGOTTEN_AFTER, Intent
 from bot.domain.labels import PROPOSED, READY
 from bot.domain.model import IssueKey, RepoKey
 from bot.domain.repository import RepoRecord
@@ -91,6 +91,8 @@ class Resync:
                 keys |= _news(found.labelled, tx.resting(repo.key), repo.key, now)
             for spoken in found.spoken:
                 # What was written before anybody listened is nobody's command.
+                if spoken.created_at < now - FORGOTTEN_AFTER:
+                    continue
                 if repo.listening_since is None or spoken.edited or spoken.created_at >= repo.listening_since:
                     keys |= _hear(tx, spoken)
             for key in sorted(keys):

@@ -77,6 +77,10 @@ class QueueKind(StrEnum):
     PROCRASTINATE = "procrastinate"
 
 
+LEAST_HISTORY_DAYS = 30
+"""Acts of an item, and commands, are remembered as long as that; its details must not go before them."""
+
+
 class Settings(_Base):
     """The settings of the server. Each field's environment name is `TGS_` and the field's name in capitals."""
 
@@ -123,6 +127,13 @@ class Settings(_Base):
         allow_inf_nan=False,
         description="US dollars that the agents of all repositories together may spend in one day (UTC).",
     )
+    keep_history_days: int = Field(
+        default=400,
+        ge=0,
+        le=36_500,
+        description="Days for which the details of an item are kept after its end: its history, its attempts, what was "
+        "said; 0 for ever, otherwise 30 at least.",
+    )
     disabled: bool = Field(default=False, description="Stops all starts and writes; deliveries are still stored.")
     write_spacing_seconds: float = Field(
         default=1.0, ge=0, le=60, description="Least time between two writes to GitHub in one installation, in seconds."
@@ -137,6 +148,13 @@ class Settings(_Base):
     def _no_empty_secret(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if not all(secret.get_secret_value() for secret in value):
             raise ValueError("a secret may not be empty")
+        return value
+
+    @field_validator("keep_history_days")
+    @classmethod
+    def _long_enough(cls, value: int) -> int:
+        if 0 < value < LEAST_HISTORY_DAYS:
+            raise ValueError(f"must be 0 (for ever) or at least {LEAST_HISTORY_DAYS}")
         return value
 
     @field_validator("github_api_url", "github_graphql_url", "github_url", "oidc_issuer", "public_url")

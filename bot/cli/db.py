@@ -136,12 +136,15 @@ def verify(url: Url = None, as_json: AsJson = False) -> None:
     text = f"{found.lines} lines of history fit together."
     if found.older:
         text += f" {found.older} are from before they were linked."
+    if found.removed:
+        text += f" {found.removed} before them are not kept any more."
     if found.broken:
         shown = ", ".join(str(number) for number in found.broken[:10])
         text = f"{len(found.broken)} of {found.lines} lines do not fit what stands before them: {shown}."
     text = "\n".join([text, *(f"{line}." for line in unexplained)])
     facts = {
         "lines": found.lines, "older": found.older, "broken": list(found.broken), "unexplained": list(unexplained),
+        "removed": found.removed,
     }  # fmt: skip
     typer.echo(json.dumps(facts) if as_json else text)
     if found.broken or unexplained:

@@ -1,6 +1,6 @@
 """What the history of an item says it is now. Pure.
 
-Promise: `replay` of an item's whole history gives the state, the fence and the live attempt that the ledger has stored;
+Promise: `replay` of an item's history gives the state, the fence and the live attempt that the ledger has stored;
 where it does not, one of the two was changed by other hands. Each line must begin where the one before ended, and each
 event must be one that the transition table allows there.
 """
@@ -21,6 +21,17 @@ EXTERNAL: Final = "external"
 """Somebody else's claim was seen."""
 ENDED: Final = f"attempt.{AttemptPhase.ENDED.value}"
 _EVENTS: Final = frozenset(event.value for event in ItemEvent)
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Where the lines that are kept begin: what an item was by those before, which were removed for their age."""
+
+    state: str | None = None
+    fence: int = 0
+
+
+NOTHING_BEFORE: Final = Beginning()
 
 
 class Line(Protocol):
@@ -53,9 +64,9 @@ class Told:
     flaws: list[str] = field(default_factory=list)
 
 
-def replay(lines: Iterable[Line]) -> Told:
-    """What an item is by its history alone; `lines` are all of it, oldest first."""
-    told = Told()
+def replay(lines: Iterable[Line], beginning: Beginning = NOTHING_BEFORE) -> Told:
+    """What an item is by its history alone; `lines` are all of it from the beginning on, oldest first."""
+    told = Told(state=beginning.state, fence=beginning.fence)
     for place, line in enumerate(lines, start=1):
         flaw = _flaw(told, line)
         if flaw is not None:

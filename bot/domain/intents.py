@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from bot.domain.model import IssueKey, Person
 
 API_INTENT = "api:"
 """How the ids of commands begin that came over the API."""
+
+
+FORGOTTEN_AFTER = timedelta(days=30)
+"""Commands that were carried out are kept this long. What is older and found in a list is not looked at again: nobody
+could tell whether it ran."""
 
 
 class IntentSource(StrEnum):

@@ -23,6 +23,9 @@ from bot.domain.review import NO_CHECKS_AFTER
 FIRST_WORDS = timedelta(seconds=5)
 """A scheduling pass follows an approval at once; if it has not spoken by then, the status is written without it."""
 
+SHOWN_AFTER_THE_END = timedelta(days=30)
+"""Of an item that ended longer ago nothing is news: a stray comment on it does not have its status comment edited."""
+
 PUT_BACKS = 1
 """How often a person's change of a state label is undone per state before the bot leaves it alone."""
 
@@ -70,6 +73,8 @@ def project(draft: Draft, policy: Policy) -> None:
         draft.change(projection=replace(draft.item.projection, state_label=wanted) if draft.item else None)
     if _queue_speaks_first(draft):
         draft.at(item.since + FIRST_WORDS)
+        return
+    if item.terminal and draft.now - item.since > SHOWN_AFTER_THE_END:
         return
     draft.visible.append(Status(draft.facts.key, draft.urgent, _checks_to_show(draft), explain(draft, policy)))
 

@@ -2,7 +2,8 @@
 
 Promise: a line that was changed, inserted or taken out of the middle afterwards is found by `verify`, whoever did it
 and however. What is cut off at the end cannot be seen from here; compare with a backup. Lines from before there was a
-chain carry none and are passed over.
+chain carry none and are passed over. Where a history was removed for its age, the hash of its last line is kept and the
+next one follows on it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sqlalchemy import Connection, select
 
 from bot.domain.timestamps import iso
 from bot.store.database import database_of
-from bot.store.tables import events
+from bot.store.tables import cuts, events
 
 BATCH: Final = 1_000
 """Lines read at once."""
@@ -27,11 +28,15 @@ _MORE: Final = ("fence", "policy_hash")
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was looked at: lines with a chain, lines from before, and the ids of lines that do not fit."""
+    """What was looked at: lines with a chain, lines from before, and the ids of lines that do not fit.
+
+    `removed`: lines that are not kept any more.
+    """
 
     lines: int
     older: int
     broken: tuple[int, ...]
+    removed: int = 0
 
 
 def link(before: str | None, line: Mapping[str, Any]) -> str:
@@ -60,7 +65,12 @@ def verify_at(url: str) -> Verified:
 def verify(connection: Connection) -> Verified:
     """Reads the whole history once, oldest first."""
     newest: dict[tuple[int, int, int | None], str | None] = {}
-    lines = older = 0
+    ends: dict[tuple[int, int, int | None], int] = {}
+    lines = older = removed = 0
+    for cut in connection.execute(select(cuts)):
+        key = (cut.installation, cut.repo, cut.number or None)
+        newest[key], ends[key] = cut.chain, cut.up_to
+        removed += cut.lines
     broken: list[int] = []
     after = 0
     while rows := connection.execute(
@@ -75,8 +85,8 @@ def verify(connection: Connection) -> Verified:
                     broken.append(row.id)
                 continue
             lines += 1
-            if row.chain != link(newest.get(key), row._asdict()):
+            if row.id <= ends.get(key, 0) or row.chain != link(newest.get(key), row._asdict()):
                 broken.append(row.id)
             newest[key] = row.chain
         after = rows[-1].id
-    return Verified(lines, older, tuple(broken))
+    return Verified(lines, older, tuple(broken), removed)

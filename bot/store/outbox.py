@@ -11,7 +11,7 @@ from bot.domain.model import AttemptId, InstallationId, IssueKey, Key, RepoId, R
 from bot.protocols.ledger import Audit, OutboxRow
 from bot.store.chain import link
 from bot.store.dialect import insert_new
-from bot.store.tables import events, outbox
+from bot.store.tables import cuts, events, outbox
 from bot.store.verbs import Verbs, in_repo
 
 
@@ -113,8 +113,15 @@ class HistoryVerbs(Verbs):
             "policy_hash": line.policy_hash,
             "detail": None if line.detail is None else dict(line.detail),
         }
-        before = self.connection.execute(newest).scalar_one_or_none()
+        found = self.connection.execute(newest).one_or_none()
+        before = found.chain if found is not None else self._cut_chain(line.key)
         self.connection.execute(events.insert().values(**values, chain=link(before, values)))
+
+    def _cut_chain(self, key: Key) -> str | None:
+        """The hash of the last line that was removed, if that was all of a history."""
+        number = key.number if isinstance(key, IssueKey) else 0
+        query = select(cuts.c.chain).where(in_repo(cuts, key), cuts.c.number == number)
+        return self.connection.execute(query).scalar_one_or_none()
 
     def history(self, key: Key, limit: int = 100) -> list[Audit]:
         """The newest `limit` lines written under exactly this key, oldest first."""

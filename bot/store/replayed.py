@@ -1,17 +1,20 @@
 """Whether what is stored about the items is what their history leads to.
 
-Promise: every item is compared with a replay of its whole history (`bot/domain/history.py`), so that a record that was
+Promise: every item is compared with a replay of its whole history (`bot/domain/history.py`), from where it was removed
+for its age on, so that a record that was
 changed past the bot is found, and a history that was cut off at its end too, where that changed anything.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, and_, select
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, select
 
 from bot.domain.attempt import AttemptPhase
-from bot.domain.history import differences, replay
+from bot.domain.history import NOTHING_BEFORE, Beginning, differences, replay
 from bot.store.database import database_of
-from bot.store.tables import attempts, events, installations, items, repos
+from bot.store.tables import attempts, cuts, events, installations, items, repos
 
 
 def unexplained_at(url: str) -> tuple[str, ...]:
@@ -53,6 +56,17 @@ def unexplained(connection: Connection) -> tuple[str, ...]:
                 attempts.c.phase != AttemptPhase.ENDED,
             )
         ).scalars()
+        cut = connection.execute(
+            select(cuts).where(
+                cuts.c.installation == item.installation, cuts.c.repo == item.repo, cuts.c.number == item.number
+            )
+        ).one_or_none()
+        told = replay(lines, beginning_of(cut))
         name = f"{item.full_name or f'repository {item.repo}'}#{item.number}"
-        found += [f"{name}: {text}" for text in differences(replay(lines), item.state.value, item.fence, live)]
+        found += [f"{name}: {text}" for text in differences(told, item.state.value, item.fence, live)]
     return tuple(found)
+
+
+def beginning_of(cut: Row[Any] | None) -> Beginning:
+    """What an item was where its history was cut."""
+    return NOTHING_BEFORE if cut is None else Beginning(cut.state, cut.fence)

@@ -292,6 +292,7 @@ def test_environment_names_are_the_documented_ones() -> None:
         *("TGS_GITHUB_GRAPHQL_URL", "TGS_GITHUB_URL", "TGS_OIDC_ISSUER", "TGS_DATABASE_URL", "TGS_DATA_DIR"),
         *("TGS_HOST", "TGS_PORT", "TGS_PUBLIC_URL", "TGS_ALLOWED_ACCOUNTS", "TGS_DISABLED"),
         *("TGS_WRITE_SPACING_SECONDS", "TGS_LOG_FORMAT", "TGS_LOG_LEVEL", "TGS_QUEUE", "TGS_BUDGET_PER_DAY"),
+        "TGS_KEEP_HISTORY_DAYS",
         *("TGS_SERVER_URL", "TGS_TOKEN", "GH_TOKEN"),
     }
 

@@ -12,6 +12,7 @@ from bot.store.tables.base import METADATA
 from bot.store.tables.intake import deliveries, file_parts, keys, meta, touches, turns
 from bot.store.tables.work import (
     attempts,
+    cuts,
     events,
     incidents,
     installations,
@@ -45,6 +46,7 @@ __all__ = [
     "bundles",
     "carried",
     "conversations",
+    "cuts",
     "deliveries",
     "events",
     "file_parts",

@@ -368,6 +368,15 @@ outbox = Table(
     Column("done_at", UtcTime),
     Column("result", Text),
     Column("tries", Integer, nullable=False),
+    # What is planned and not done is looked for at every look.
+    Index(
+        "ix_outbox_open",
+        "installation",
+        "repo",
+        "number",
+        sqlite_where=text("done_at IS NULL"),
+        postgresql_where=text("done_at IS NULL"),
+    ),
 )
 
 events = Table(
@@ -391,6 +400,23 @@ events = Table(
     Index("ix_events_key", "installation", "repo", "number"),
     # Followers read on from the last id they saw.
     Index("ix_events_stream", "installation", "repo", "id"),
+)
+
+# Up to which line the history of an item, or of a repository (number 0), was removed for its age, and what those lines
+# came to. Without such a row nothing of a history can be deleted (a trigger, in the migration).
+cuts = Table(
+    "cuts",
+    METADATA,
+    *tenant(),
+    Column("number", BigInteger, nullable=False, autoincrement=False),
+    Column("up_to", BigInteger, nullable=False),
+    Column("lines", BigInteger, nullable=False),
+    # The hash of the last of them; the next line follows on it.
+    Column("chain", String),
+    Column("state", String),
+    Column("fence", BigInteger, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("installation", "repo", "number"),
 )
 
 thought_blobs = Table(
