@@ -124,6 +124,10 @@ def render(command: Command) -> str:
 # --- where commands may stand
 
 
+_MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+"""Made once: making it costs more than reading a comment with it."""
+
+
 def _command_lines(lines: list[str]) -> Iterator[int]:
     candidates = [index for index, line in enumerate(lines) if _CANDIDATE.match(line)]
     if not candidates:
@@ -131,10 +135,9 @@ def _command_lines(lines: list[str]) -> Iterator[int]:
     marked = [line.replace(_OPEN, " ").replace(_CLOSE, " ") for line in lines]
     for index in candidates:
         marked[index] = _CANDIDATE.sub(f"\\g<indent>{_OPEN}{index}{_CLOSE}", marked[index], count=1)
-    markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     html = OpenTags()
     in_paragraph = False
-    for token in markdown.parse("\n".join(marked)):
+    for token in _MARKDOWN.parse("\n".join(marked)):
         if token.type == "html_block":
             html.feed(token.content)
         elif token.type == "paragraph_open":

@@ -12,6 +12,7 @@ import textwrap
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Union, get_args, get_origin
 
 import yaml
@@ -46,8 +47,9 @@ class PolicyResult:
         return self.errors + self.warnings
 
 
+@lru_cache(maxsize=32)
 def parse_policy(text: str) -> PolicyResult:
-    """Reads a policy file. An empty file means all defaults."""
+    """Reads a policy file. An empty file means all defaults. The newest are remembered: most looks see one of them."""
     source = read_yaml(text, max_chars=MAX_POLICY_CHARS)
     if not isinstance(source, YamlText):
         return PolicyResult(None, tuple(_invalid(fault) for fault in source))

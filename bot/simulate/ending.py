@@ -80,6 +80,7 @@ def _commands(history: History) -> list[tuple[str, object, str]]:
     hub = history.hub
     for row in history.disk.rows("SELECT id, number, verb FROM intents WHERE settled_at IS NULL"):
         found.append(("answered", row["id"], f"the command {row['verb']} on #{row['number']} is still open"))
+    listening = _listens_since(history)
     known = {row["comment_id"] for row in history.disk.rows("SELECT comment_id FROM intents")}
     for comment in history.people.commands:
         issue = hub.issues[comment.number]
@@ -89,7 +90,7 @@ def _commands(history: History) -> list[tuple[str, object, str]]:
         if lost_at is not None and (comment.created_at - START).total_seconds() < lost_at + LISTENS_AFTER:
             continue
         if comment.id not in known:
-            if (comment.created_at - START).total_seconds() > LISTENS_AFTER:
+            if (comment.created_at - START).total_seconds() > listening:
                 found.append(("lost", comment.id, f"“{comment.body}” on #{comment.number} was never heard"))
             continue
         reacted = any(by == BOT.id for by, _ in comment.reactions)
@@ -98,6 +99,12 @@ def _commands(history: History) -> list[tuple[str, object, str]]:
         if not reacted and not replied:
             found.append(("answered", comment.id, f"“{comment.body}” on #{comment.number} was not answered"))
     return found
+
+
+def _listens_since(history: History) -> float:
+    """When the bot says it began to listen, which must be soon; in seconds. What was said before that is nobody's."""
+    said = [row["listening_since"] for row in history.disk.rows("SELECT listening_since FROM repos")]
+    return min([LISTENS_AFTER, *(float(at) / 1e6 - START.timestamp() for at in said if at is not None)])
 
 
 def _on_gone(history: History, number: int) -> bool:

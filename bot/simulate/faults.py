@@ -49,13 +49,13 @@ ORDINARY: Mapping[Fault, float] = {
     Fault.TIMEOUT_AFTER: 0.03,
     Fault.NAMELESS_RUN: 0.1,
     Fault.STALE_READ: 0.06,
-    Fault.DROPPED_ASSIGNEE: 0.1,
+    Fault.DROPPED_ASSIGNEE: 0.35,
     Fault.ANSWER_LOST: 0.03,
-    Fault.WORKER_CRASH: 0.16,
-    Fault.WORKER_SILENT: 0.1,
-    Fault.WORKER_ZOMBIE: 0.1,
-    Fault.NO_RUNNER: 0.14,
-    Fault.STUBBORN_RUN: 0.5,
+    Fault.WORKER_CRASH: 0.2,
+    Fault.WORKER_SILENT: 0.2,
+    Fault.WORKER_ZOMBIE: 0.16,
+    Fault.NO_RUNNER: 0.16,
+    Fault.STUBBORN_RUN: 0.7,
 }
 """The chance of each kind at each occasion, in a history with all of them. Kinds that are missing come by plan."""
 

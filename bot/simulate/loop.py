@@ -8,8 +8,10 @@ the seeded delays of the model. Timers of the same moment run in the order in wh
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from heapq import heappop
 from typing import Any, NoReturn, cast
 
 
@@ -17,30 +19,17 @@ class Stuck(RuntimeError):
     """Nothing is ready and no timer is set: somebody waits for what never comes."""
 
 
-class _Jump:
-    """What the loop takes for its selector: instead of waiting, time passes."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
-
-    def select(self, timeout: float | None) -> list[object]:
-        if timeout is None:
-            raise Stuck("nothing will ever happen again")
-        if timeout > 0:
-            self._loop.jump(timeout)
-        return []
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-
 class VirtualLoop(asyncio.BaseEventLoop):
     """`on_task` is told each new task, so that the model knows which process it belongs to."""
+
+    # What asyncio's loop has and does not tell type checkers of.
+    _ready: deque[Any]
+    _scheduled: list[Any]
+    _stopping: bool
 
     def __init__(self, on_task: Callable[[asyncio.Task[Any], Context | None], None]) -> None:
         super().__init__()
         self._virtual = 0.0
-        self._selector = _Jump(self)
         self._clock_resolution = 1e-6
         self._on_task = on_task
         self._count = 0
@@ -50,10 +39,32 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Virtual seconds since the beginning."""
         return self._virtual
 
-    def jump(self, seconds: float) -> None:
-        """Time passes up to the next timer, exactly."""
-        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
-        self._virtual = max(self._virtual, timers[0].when()) if timers else self._virtual + seconds
+    def _run_once(self) -> None:
+        """A turn, as asyncio's own but without a selector: what is ready; if nothing is, a jump to the next timer."""
+        timers, ready = self._scheduled, self._ready
+        while timers and timers[0]._cancelled:
+            heappop(timers)._scheduled = False
+        if not ready and not self._stopping:
+            if not timers:
+                raise Stuck("nothing will ever happen again")
+            self._virtual = max(self._virtual, timers[0]._when)
+        end = self._virtual + self._clock_resolution
+        while timers and timers[0]._when < end:
+            handle = heappop(timers)
+            handle._scheduled = False
+            ready.append(handle)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As asyncio's, which looks first whether the loop is closed, and for debugging."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
 
     def _make(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **more: Any) -> asyncio.Task[Any]:
         # A name of our own: asyncio's counter goes on over all histories of this process.
@@ -62,9 +73,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         task = asyncio.Task(coro, loop=loop, **more)
         self._on_task(task, more.get("context"))
         return task
-
-    def _process_events(self, event_list: list[object]) -> None:
-        """There are none."""
 
     def _write_to_self(self) -> None:
         """Nobody else could wake us."""

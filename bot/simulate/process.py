@@ -43,10 +43,15 @@ class SimClock:
     """A wall clock over the virtual time of the running loop, off by `skew`."""
 
     def __init__(self, skew: timedelta = timedelta(0)) -> None:
-        self.skew = skew
+        self._start = START + skew
+        self._at = 0.0
+        self._now = self._start
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=asyncio.get_running_loop().time()) + self.skew
+        at = asyncio.get_running_loop().time()
+        if at != self._at:
+            self._at, self._now = at, self._start + timedelta(seconds=at)
+        return self._now
 
 
 class SimIds:
@@ -130,7 +135,7 @@ class Process:
         SEEN.set(commit)
 
     def database_refuses(self) -> bool:
-        return asyncio.get_running_loop().time() < self.refuses_until
+        return self.refuses_until > 0 and asyncio.get_running_loop().time() < self.refuses_until
 
     # --- tasks
 

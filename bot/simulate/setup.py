@@ -31,6 +31,7 @@ class Size:
     brisk: float
 
 
+TINY = Size((1,), (0, 1, 2, 3), (30.0, 4 * 60.0), (1,), 45.0, 0.1, 0.9)
 SMALL = Size((1,), (1, 2, 3, 5), (3 * 60.0, 14 * 60.0), (1,), 90.0, 0.3, 0.6)
 MEDIUM = Size((1, 1, 2), (4, 8, 12), (12 * 60.0, 40 * 60.0), (1, 2), 240.0, 0.6, 0.4)
 BIG = Size((1, 1, 2, 3), (4, 10, 18), (20 * 60.0, 100 * 60.0), (1, 2), 15 * 60.0, 1.0, 0.0)
@@ -77,7 +78,7 @@ class Setup:
 def setup_of(seed: int, scale: float | None = None, size: Size | None = None) -> Setup:
     """The history of a seed; with `size` one of that size."""
     rng = Random(f"setup {seed}")
-    drawn = rng.choices([SMALL, MEDIUM, BIG], [85, 12, 3])[0]
+    drawn = rng.choices([TINY, SMALL, MEDIUM, BIG], [70, 21, 7, 2])[0]
     size = size or drawn
     plans = rng.random() < 0.35
     workers = rng.choices(["actions", "pull", "pull_first"], [7, 1, 2])[0]
@@ -95,7 +96,7 @@ def setup_of(seed: int, scale: float | None = None, size: Size | None = None) ->
         often=often,
         settle=size.settle,
         plenty=1.0 if size is BIG else 0.5,
-        replicas=1 if rng.random() < 0.8 else 2,
+        replicas=1 if rng.random() < 0.85 else 2,
         pace=size.pace,
         brisk=rng.random() < size.brisk,
     )

@@ -25,6 +25,10 @@ LONGEST_NAP = 20.0
 """Seconds between two looks for what nobody told of. Production looks far more often, which only costs time here."""
 
 
+SHORTEST_NAP = 1.0
+"""Seconds between two such looks while something is due: mostly it is running."""
+
+
 class Switchboard:
     """The jobs of all processes; it outlives them, as the database does."""
 
@@ -72,7 +76,9 @@ class Switchboard:
     def cast_out(self, process: Process) -> None:
         """It gave no sign of life for too long: what it runs is for others."""
         self._members.pop(process, None)
-        self._running = {key: owner for key, owner in self._running.items() if owner is not process}
+        for key in self.runs(process):
+            del self._running[key]
+            self._waiting.setdefault(key, 0)
         self._tell()
 
     def _tell(self) -> None:
@@ -116,7 +122,6 @@ class SharedQueue:
 
     def _told(self) -> None:
         self._offered.set()
-        self._hinted.set()
 
     async def _fetch(self, handler: Handler) -> None:
         """Takes jobs. Returns when this process was cast out and has noticed it: its runs are nobody's then."""
@@ -175,7 +180,7 @@ class SharedQueue:
                     await self._rows.remind(forgotten)
                 soonest = await self._rows.next_due()
                 wait = LONGEST_NAP if soonest is None else (soonest - self._now()).total_seconds()
-                pause = min(max(wait, 0.5), LONGEST_NAP)
+                pause = min(max(wait, SHORTEST_NAP), LONGEST_NAP)
             except Exception as error:  # noqa: BLE001 - the database is away
                 self._on_error(None, error)
                 await asyncio.sleep(DATABASE_PAUSE)

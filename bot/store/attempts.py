@@ -30,6 +30,12 @@ _DISPATCHES = (
     .select_from(attempts)
     .where(in_given_repo(attempts), attempts.c.dispatched_at >= bindparam("since"))
 )
+_AT_WORK = (
+    select(attempts.c.installation, attempts.c.repo)
+    .where(LIVE)
+    .distinct()
+    .order_by(attempts.c.installation, attempts.c.repo)
+)
 _LOCKS = select(locks).where(in_given_repo(locks)).order_by(locks.c.path, locks.c.number)
 
 # The word that a `workflow_run.completed` webhook leaves on its touch and on the attempt that owns the run.
@@ -164,8 +170,7 @@ class AttemptVerbs(Verbs):
 
     def repos_at_work(self) -> list[RepoKey]:
         """The repositories in which an attempt is alive."""
-        query = select(attempts.c.installation, attempts.c.repo).where(LIVE).distinct()
-        rows = self.connection.execute(query.order_by(attempts.c.installation, attempts.c.repo))
+        rows = self.connection.execute(_AT_WORK)
         return [RepoKey(InstallationId(row.installation), RepoId(row.repo)) for row in rows]
 
     def live_attempts_of(self, token: str) -> list[Attempt]:

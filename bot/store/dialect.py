@@ -6,7 +6,7 @@ Both databases understand the SQL that comes out; SQLAlchemy only keeps the cons
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from sqlalchemy import Connection, Dialect, Select, Table
@@ -54,6 +54,17 @@ def insert_new(connection: Connection, table: Table, values: Values) -> bool:
     Unlike a caught constraint error this leaves a PostgreSQL transaction usable.
     """
     return connection.execute(_INSERT_NEW[connection.dialect.name, table.name], dict(values)).rowcount == 1
+
+
+AnyInsert = sqlite.Insert | postgresql.Insert
+
+
+def inserts(table: Table, made: Callable[[AnyInsert], Insert]) -> Mapping[str, Insert]:
+    """An INSERT that says what to do on a conflict, by the name of the dialect.
+
+    To be made once: whatever is made for each execution is understood anew by SQLAlchemy each time.
+    """
+    return {"sqlite": made(sqlite.insert(table)), "postgresql": made(postgresql.insert(table))}
 
 
 _DIALECTS: Mapping[str, Dialect] = {

@@ -141,5 +141,4 @@ class SharedKeyRows(StoreKeyRows):
 
     async def next_due(self) -> datetime | None:
         """The soonest time at which a key is due."""
-        rows = await self._store.read(lambda ledger: ledger.key_rows(None))
-        return min((row.next_due_at for row in rows if row.next_due_at is not None), default=None)
+        return await self._store.read(lambda ledger: ledger.soonest_due())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -54,15 +55,16 @@ class _Statements:
     touch: QuickInsert
     repo: QuickInsert
 
-    @classmethod
-    def compiled(cls, dialect: Dialect) -> _Statements:
+    @staticmethod
+    @lru_cache(maxsize=2)
+    def compiled(dialect: Dialect) -> _Statements:
         delivery = insert_for(dialect, deliveries).values(
             guid="", event="", action="", installation=0, received_at=0, routed_at=0, body=b""
         )
         touch = insert_for(dialect, touches).values(
             delivery=0, kind="issue", installation=0, repo=0, value="", number=0, hint=""
         )
-        return cls(
+        return _Statements(
             delivery=QuickInsert(delivery.on_conflict_do_nothing().returning(deliveries.c.id), dialect),
             touch=QuickInsert(touch, dialect),
             repo=_see_repo(dialect),
@@ -108,7 +110,6 @@ class SqlInbox:
     def __init__(self, store: Writes, nudge: Callable[[], None] | None = None) -> None:
         self._store = store
         self._nudge = nudge
-        self._statements: _Statements | None = None
         self._arrived: list[_Arrived] = []
         self._storing: asyncio.Task[None] | None = None
 
@@ -166,9 +167,7 @@ class SqlInbox:
 
     def _unit(self, ledger: SqlLedger, some: Sequence[_Arrived]) -> list[bool]:
         """Whether each was new."""
-        if self._statements is None:  # the writer is one thread: no race
-            self._statements = _Statements.compiled(ledger.connection.dialect)
-        statements, cursor = self._statements, driver_cursor(ledger.connection)
+        statements, cursor = _Statements.compiled(ledger.connection.dialect), driver_cursor(ledger.connection)
         now = to_micros(ledger.clock.now())
         rows = [{**one.row, "received_at": now, "routed_at": None if one.to_route else now} for one in some]
         stored = statements.delivery.each(cursor, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, bindparam, func, select, update
 
 from bot.domain.intents import Intent
 from bot.domain.model import IssueKey, RepoKey
@@ -13,6 +13,8 @@ from bot.store.dialect import insert_for, insert_new
 from bot.store.items import issue_key_of
 from bot.store.tables import intents, replies
 from bot.store.verbs import Verbs, given, in_given_repo, of_given_issue, of_issue
+
+_BY_ID = select(intents).where(intents.c.id == bindparam("of"))
 
 
 def intent_values(intent: Intent) -> dict[str, Any]:
@@ -94,7 +96,7 @@ class IntentVerbs(Verbs):
         return self.connection.execute(statement).rowcount == 1
 
     def intent(self, id_: str) -> tuple[Intent, str | None, str | None] | None:
-        row = self.connection.execute(select(intents).where(intents.c.id == id_)).one_or_none()
+        row = self.connection.execute(_BY_ID, {"of": id_}).one_or_none()
         return None if row is None else (intent_of(row), row.outcome, row.answer)
 
     def retry_intent(self, id_: str) -> None:

@@ -121,6 +121,8 @@ def _finish(*, timed: bool) -> Executable:
 
 # Every run of a key ends with one of these, and the queue looks at the rows twice a minute.
 _ALL_ROWS, _DUE_ROWS = _rows_due(everything=True), _rows_due(everything=False)
+_SOME_ROWS, _SOME_DUE_ROWS = _ALL_ROWS.limit(bindparam("most")), _DUE_ROWS.limit(bindparam("most"))
+_SOONEST = select(func.min(keys.c.next_due_at))
 _FINISH_AT_REST, _FINISH_WITH_TIME = _finish(timed=False), _finish(timed=True)
 
 
@@ -128,6 +130,19 @@ _ROW = select(keys).where(keys.c.key == bindparam("name"))
 _TOUCHED = select(keys.c.touched_at).where(keys.c.key == bindparam("name"))
 _TOUCH = update(keys).where(keys.c.key == bindparam("name")).values(touched_at=bindparam("now", type_=UtcTime))
 _EPOCH = select(keys.c.epoch).where(keys.c.key == bindparam("name"))
+_BEGIN = (
+    update(keys)
+    .where(keys.c.key == bindparam("of"))
+    .values(
+        epoch=keys.c.epoch + 1,
+        ran_by=bindparam("process"),
+        touched_at=case(
+            (keys.c.ran_by.is_distinct_from(bindparam("process")), bindparam("now", type_=UtcTime)),
+            else_=keys.c.touched_at,
+        ),
+    )
+    .returning(*keys.c)
+)
 
 
 class KeyVerbs(Verbs):
@@ -163,15 +178,8 @@ class KeyVerbs(Verbs):
         row = self.key_row(key)
         if row is None or not row.due(self.clock.now()):
             return row
-        elsewhere = keys.c.ran_by.is_distinct_from(process)
-        now = literal(self.clock.now(), UtcTime)
-        statement = (
-            update(keys)
-            .where(keys.c.key == key)
-            .values(epoch=keys.c.epoch + 1, ran_by=process, touched_at=case((elsewhere, now), else_=keys.c.touched_at))
-            .returning(*keys.c)
-        )
-        return row_of(self.connection.execute(statement).one())
+        values = {"of": key, "process": process, "now": self.clock.now()}
+        return row_of(self.connection.execute(_BEGIN, values).one())
 
     def epoch(self, key: str) -> int | None:
         """The epoch of the newest run of the key."""
@@ -179,9 +187,16 @@ class KeyVerbs(Verbs):
 
     def key_rows(self, until: datetime | None, limit: int | None = None) -> list[KeyRow]:
         """Rows that are due at `until`; with None all rows that have anything to do, now or later."""
-        rows = _ALL_ROWS if until is None else _DUE_ROWS
-        found = self.connection.execute(rows if limit is None else rows.limit(limit), {"until": until})
-        return [row_of(row) for row in found]
+        if limit is None:
+            rows = self.connection.execute(_ALL_ROWS if until is None else _DUE_ROWS, {"until": until})
+        else:
+            some = _SOME_ROWS if until is None else _SOME_DUE_ROWS
+            rows = self.connection.execute(some, {"until": until, "most": limit})
+        return [row_of(row) for row in rows]
+
+    def soonest_due(self) -> datetime | None:
+        """The soonest time at which a key is due, past or future; None: no key has one."""
+        return self.connection.execute(_SOONEST).scalar_one_or_none()
 
     def finish_key(self, key: str, rev: int, next_due_at: datetime | None) -> KeyRow | None:
         """A run that began at `rev` is done. Marked meanwhile: the sooner due time stays, so it runs once more."""

@@ -8,7 +8,7 @@ Nothing in it survives; a bot that serves people never opens it.
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -66,6 +66,14 @@ READS: dict[str, tuple[tuple[str, ...], str]] = {
     "open_intents": (("intents",), "number"),
     "outbox": (("outbox",), ""),
     "repo": (("repos",), ""),
+    "repos_at_work": (("attempts",), ""),
+    "spent_since": (("spending",), ""),
+    "turn_last_done": (("turns",), ""),
+    "count_in_review": (("items",), ""),
+    "count_mirrored": (("items",), ""),
+    "epoch": (("keys",), "key"),
+    "soonest_due": (("keys",), ""),
+    "unsettled": (("items",), ""),
     "repos": (("repos",), ""),
     "session_of": (("sessions",), ""),
     "sessions": (("sessions",), ""),
@@ -138,7 +146,7 @@ class _Memory:
     """What was read, as long as nothing of it was written since. The triggers say what was written, and when."""
 
     def __init__(self) -> None:
-        self.versions: Counter[tuple[str, object]] = Counter()
+        self.versions: defaultdict[tuple[str, object], int] = defaultdict(int)
         self.known: dict[tuple[object, ...], tuple[int, Any]] = {}
 
     def clear(self) -> None:
@@ -160,18 +168,24 @@ def _remembering(name: str, tables: tuple[str, ...], column: str) -> Callable[..
     plain = getattr(SqlLedger, name)
 
     def look(self: QuickLedger, *args: Any, **more: Any) -> Any:
-        asked = (name, *map(_hashable, args), *more.keys(), *map(_hashable, more.values()))
+        memory = self.memory
         row: object = ""
         if column == "number":
             row = args[0].number
         elif column == "key":
             row = str(args[0])
-        versions = self.memory.versions
-        version = sum(versions[table, row] for table in tables)
-        found = self.memory.known.get(asked)
+        version = 0
+        for table in tables:
+            version += memory.versions[table, row]
+        asked: tuple[object, ...] = (name, *args, *more.items()) if more else (name, *args)
+        try:
+            found = memory.known.get(asked)
+        except TypeError:
+            asked = (name, *map(_hashable, args), *((word, _hashable(value)) for word, value in more.items()))
+            found = memory.known.get(asked)
         if found is None or found[0] != version:
             found = (version, plain(self, *args, **more))
-            self.memory.known[asked] = found
+            memory.known[asked] = found
         value = found[1]
         return list(value) if isinstance(value, list) else dict(value) if isinstance(value, dict) else value
 
@@ -222,14 +236,15 @@ class MemoryLedger:
         """
         ledger = QuickLedger(self._connection, clock)
         ledger.memory = self._memory
-        self.driver.execute("BEGIN")
         try:
             value = unit(ledger)
             self._may_have(write=write)
-            self.driver.execute("COMMIT")
+            if self.driver.in_transaction:
+                self.driver.execute("COMMIT")
             return value, ledger, tuple(self._changes)
         except BaseException:
-            self.driver.execute("ROLLBACK")
+            if self.driver.in_transaction:
+                self.driver.execute("ROLLBACK")
             self._memory.known.clear()
             raise
         finally:

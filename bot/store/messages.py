@@ -10,10 +10,18 @@ from sqlalchemy import Row, delete, func, select, update
 
 from bot.domain.model import InstallationId, IssueKey, RepoId, RepoKey
 from bot.domain.talk import Message, MessageType, SenderType
-from bot.store.dialect import insert_for, insert_new
+from bot.store.dialect import insert_new, inserts
 from bot.store.stream import next_of
 from bot.store.tables import conversations, messages
-from bot.store.verbs import Verbs, in_repo, of_issue
+from bot.store.verbs import Verbs, given, in_repo, of_given_issue, of_issue
+
+_MIRRORED = select(conversations.c.mirrored).where(of_given_issue(conversations))
+_SET_MIRRORED = inserts(
+    conversations,
+    lambda new: new.on_conflict_do_update(
+        index_elements=["installation", "repo", "number"], set_={"mirrored": new.excluded.mirrored}
+    ),
+)
 
 
 def _message_of(row: Row[Any]) -> Message:
@@ -114,15 +122,7 @@ class MessageVerbs(Verbs):
 
     def mirrored(self, key: IssueKey) -> int:
         """How many comments the issue had when all were mirrored; -1: look again."""
-        query = select(conversations.c.mirrored).where(of_issue(conversations, key))
-        return self.connection.execute(query).scalar_one_or_none() or 0
+        return self.connection.execute(_MIRRORED, given(key)).scalar_one_or_none() or 0
 
     def set_mirrored(self, key: IssueKey, count: int) -> None:
-        statement = insert_for(self.connection.dialect, conversations).values(
-            installation=key.installation, repo=key.repo, number=key.number, mirrored=count
-        )
-        self.connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["installation", "repo", "number"], set_={"mirrored": statement.excluded.mirrored}
-            )
-        )
+        self.connection.execute(_SET_MIRRORED[self.connection.dialect.name], {**given(key), "mirrored": count})

@@ -5,37 +5,54 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Row, bindparam, delete, select, update
 
 from bot.domain.model import AttemptId, InstallationId, IssueKey, Key, RepoId, RepoKey
 from bot.protocols.ledger import Audit, OutboxRow
 from bot.store.chain import link
 from bot.store.dialect import insert_new
 from bot.store.tables import cuts, events, outbox
-from bot.store.verbs import Verbs, in_repo
+from bot.store.types import UtcTime
+from bot.store.verbs import Verbs, given, in_given_repo, in_repo, of_given_issue
+
+_OF = outbox.c.key == bindparam("of")
+_ONE = select(outbox).where(_OF)
+_UNSAID = (
+    select(outbox)
+    .where(
+        of_given_issue(outbox),
+        outbox.c.kind == "comment",
+        outbox.c.done_at.is_(None),
+        outbox.c.result.is_not(None),
+    )
+    .order_by(outbox.c.planned_at, outbox.c.key)
+)
+_DONE = (
+    update(outbox)
+    .where(_OF, outbox.c.done_at.is_(None))
+    .values(done_at=bindparam("at", type_=UtcTime), result=bindparam("said"))
+)
+_RETRY = (
+    update(outbox)
+    .where(_OF, outbox.c.done_at.is_(None))
+    .values(tries=outbox.c.tries + 1, planned_at=bindparam("at", type_=UtcTime))
+)
+_NEWEST = select(events.c.chain).order_by(events.c.id.desc()).limit(1)
+_NEWEST_OF_ISSUE = _NEWEST.where(of_given_issue(events))
+_NEWEST_OF_REPO = _NEWEST.where(in_given_repo(events), events.c.number.is_(None))
+_LINE = events.insert()
 
 
 class OutboxVerbs(Verbs):
     """The verbs of `bot.protocols.ledger.Ledger` about planned acts."""
 
     def outbox(self, key: str) -> OutboxRow | None:
-        row = self.connection.execute(select(outbox).where(outbox.c.key == key)).one_or_none()
+        row = self.connection.execute(_ONE, {"of": key}).one_or_none()
         return None if row is None else _row(row)
 
     def unsaid(self, key: IssueKey) -> list[OutboxRow]:
         """Comments that were planned with their words and are not written yet, oldest first."""
-        rows = self.connection.execute(
-            select(outbox)
-            .where(
-                *in_repo(outbox, key.repo_key),
-                outbox.c.number == key.number,
-                outbox.c.kind == "comment",
-                outbox.c.done_at.is_(None),
-                outbox.c.result.is_not(None),
-            )
-            .order_by(outbox.c.planned_at, outbox.c.key)
-        )
-        return [_row(row) for row in rows]
+        return [_row(row) for row in self.connection.execute(_UNSAID, given(key))]
 
     def plan(self, row: OutboxRow) -> bool:
         return insert_new(
@@ -57,17 +74,11 @@ class OutboxVerbs(Verbs):
 
     def outbox_done(self, key: str, result: str, at: datetime) -> None:
         """Notes what came of it; the first result stays."""
-        self.connection.execute(
-            update(outbox).where(outbox.c.key == key, outbox.c.done_at.is_(None)).values(done_at=at, result=result)
-        )
+        self.connection.execute(_DONE, {"of": key, "at": at, "said": result})
 
     def outbox_retry(self, key: str) -> None:
         """Counts one more try of an act that is not done; its trace may be late anew, so the wait begins again."""
-        self.connection.execute(
-            update(outbox)
-            .where(outbox.c.key == key, outbox.c.done_at.is_(None))
-            .values(tries=outbox.c.tries + 1, planned_at=self.clock.now())
-        )
+        self.connection.execute(_RETRY, {"of": key, "at": self.clock.now()})
 
     def outbox_drop(self, key: str) -> None:
         """Forgets a planned act; one that is done is never forgotten, one with its words is kept as never tried."""
@@ -96,8 +107,7 @@ class HistoryVerbs(Verbs):
 
     def audit(self, line: Audit) -> None:
         self.news.add(RepoKey(line.key.installation, line.key.repo))
-        number = events.c.number == line.key.number if isinstance(line.key, IssueKey) else events.c.number.is_(None)
-        newest = select(events.c.chain).where(in_repo(events, line.key), number).order_by(events.c.id.desc()).limit(1)
+        newest = _NEWEST_OF_ISSUE if isinstance(line.key, IssueKey) else _NEWEST_OF_REPO
         values = {
             "at": line.at,
             "installation": line.key.installation,
@@ -113,9 +123,9 @@ class HistoryVerbs(Verbs):
             "policy_hash": line.policy_hash,
             "detail": None if line.detail is None else dict(line.detail),
         }
-        found = self.connection.execute(newest).one_or_none()
+        found = self.connection.execute(newest, given(line.key)).one_or_none()
         before = found.chain if found is not None else self._cut_chain(line.key)
-        self.connection.execute(events.insert().values(**values, chain=link(before, values)))
+        self.connection.execute(_LINE, {**values, "chain": link(before, values)})
 
     def _cut_chain(self, key: Key) -> str | None:
         """The hash of the last line that was removed, if that was all of a history."""

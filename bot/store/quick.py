@@ -1,8 +1,9 @@
 """SQLAlchemy's statements straight on SQLite's cursor, for the simulation: the same SQL and values, less around.
 
 Promise: a statement does and returns what it does on SQLAlchemy's own connection; what is out of the ordinary
-(expanding lists, defaults made in Python, many rows at once, an error of the driver) is left to that connection. The
-text and the conversion of values are SQLAlchemy's own; only the objects around each single execution are left out.
+(defaults made in Python, many rows at once, an error of the driver) is left to that connection. The text and the
+conversion of values are SQLAlchemy's own; only the objects around each single execution are left out. A transaction
+begins with the first statement that writes: nobody else uses the database, so reads need none.
 """
 
 from __future__ import annotations
@@ -59,25 +60,18 @@ class QuickResult:
         return QuickResult([row[0] for row in self._rows], self.rowcount)
 
 
-class _Prepared:
-    """One compiled text: where its values come from, and how they are converted on the way there and back."""
+Source = tuple[str | int | None, Any, int | None, Convert]
+"""Where a value comes from: given by name, in the statement by place, or (None) always the same; which element of it,
+if it is a list; and how it is converted."""
 
-    def __init__(self, compiled: Any, given: Sequence[str]) -> None:
-        self.text: str = compiled.string
-        place = {}
-        for index, known in enumerate(compiled.cache_key[1]):
-            for bind in compiled._cache_key_bind_match[0][known]:
-                place[bind] = index
-        self._from: list[tuple[str | int | None, Any, Convert]] = []
-        for name in compiled.positiontup or ():
-            bind, convert = compiled.binds[name], compiled._bind_processors.get(name)
-            if bind.key in given:
-                self._from.append((bind.key, None, convert))
-            elif name in given:
-                self._from.append((name, None, convert))
-            else:
-                # What the compiler itself adds (an offset beside a limit) is always the same.
-                self._from.append((place.get(bind), bind.value, convert))
+
+class _Prepared:
+    """One text to run: where its values come from, and how they are converted on the way there and back."""
+
+    def __init__(self, compiled: Any, text: str, sources: Sequence[Source]) -> None:
+        self.text = text
+        self.writes = not text.startswith("SELECT")
+        self._from = sources
         dialect = compiled.dialect
         self._names = [entry[0] for entry in compiled._result_columns or ()]
         found = [entry[3]._cached_result_processor(dialect, None) for entry in compiled._result_columns or ()]
@@ -90,14 +84,10 @@ class _Prepared:
 
     def values(self, given: Mapping[str, Any], extracted: Sequence[Any]) -> list[Any]:
         values = []
-        for source, constant, convert in self._from:
-            if source is None:
-                value = constant
-            elif isinstance(source, str):
-                value = given[source]
-            else:
-                bind = extracted[source]
-                value = bind.value if bind.callable is None else bind.effective_value
+        for source, constant, place, convert in self._from:
+            value = constant if source is None else _value(source, given, extracted)
+            if place is not None:
+                value = value[place]
             values.append(value if convert is None else convert(value))
         return values
 
@@ -116,6 +106,56 @@ class _Prepared:
         return rows
 
 
+def _value(source: str | int, given: Mapping[str, Any], extracted: Sequence[Any]) -> Any:
+    if isinstance(source, str):
+        return given[source]
+    bind = extracted[source]
+    return bind.value if bind.callable is None else bind.effective_value
+
+
+class _Statement:
+    """One compiled statement, and its texts: with lists in it there is one for each combination of their lengths."""
+
+    def __init__(self, compiled: Any, given: Sequence[str]) -> None:
+        self._compiled = compiled
+        place = {}
+        for index, known in enumerate(compiled.cache_key[1]):
+            for bind in compiled._cache_key_bind_match[0][known]:
+                place[bind] = index
+        self._sources: dict[str, Source] = {}
+        self._lists: list[str | int] = []
+        for name in compiled.positiontup or ():
+            bind, convert = compiled.binds[name], compiled._bind_processors.get(name)
+            # What the compiler itself adds (an offset beside a limit) is always the same.
+            source = bind.key if bind.key in given else name if name in given else place.get(bind)
+            self._sources[name] = (source, bind.value, None, convert)
+            if source is not None and bind in compiled.post_compile_params:
+                self._lists.append(source)
+        self._texts: dict[tuple[int, ...], _Prepared] = {}
+        if not self._lists:
+            self._texts[()] = _Prepared(
+                compiled, compiled.string, [self._sources[n] for n in compiled.positiontup or ()]
+            )
+
+    def prepared(self, given: Mapping[str, Any], extracted: Sequence[Any]) -> _Prepared:
+        """The text for these values."""
+        lengths = tuple(len(_value(source, given, extracted)) for source in self._lists) if self._lists else ()
+        found = self._texts.get(lengths)
+        if found is None:
+            found = self._texts[lengths] = self._expanded(given, extracted)
+        return found
+
+    def _expanded(self, given: Mapping[str, Any], extracted: Sequence[Any]) -> _Prepared:
+        compiled = self._compiled
+        parameters = compiled.construct_params(dict(given), extracted_parameters=extracted, escape_names=False)
+        state = compiled._process_parameters_for_postcompile(parameters)
+        sources = dict(self._sources)
+        for name, elements in state.parameter_expansion.items():
+            source, constant, _, convert = sources[name]
+            sources.update((element, (source, constant, at, convert)) for at, element in enumerate(elements))
+        return _Prepared(compiled, state.statement, [sources[name] for name in state.positiontup])
+
+
 class QuickConnection:
     """Looks like `Connection` to the verbs; whatever it does not know is the real one's."""
 
@@ -124,8 +164,8 @@ class QuickConnection:
         self._driver = driver
         self.dialect = plain.dialect
         self._compiled: dict[Any, Any] = {}
-        self._prepared: dict[tuple[Any, ...], _Prepared | None] = {}
-        self._known: WeakKeyDictionary[Any, dict[tuple[str, ...], tuple[_Prepared | None, Any]]] = WeakKeyDictionary()
+        self._prepared: dict[tuple[Any, ...], _Statement | None] = {}
+        self._known: WeakKeyDictionary[Any, dict[tuple[str, ...], tuple[_Statement | None, Any]]] = WeakKeyDictionary()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._plain, name)
@@ -133,24 +173,40 @@ class QuickConnection:
     def execute(self, statement: Any, parameters: Any = None) -> Any:
         """As `Connection.execute`."""
         if parameters is not None and not isinstance(parameters, dict):
-            return self._plain.execute(statement, parameters)
+            return self._usual(statement, parameters)
         given: dict[str, Any] = parameters or {}
-        prepared, extracted = self._find(statement, tuple(given))
-        if prepared is None:
-            return self._plain.execute(statement, parameters)
+        known, extracted = self._find(statement, tuple(given))
+        if known is None:
+            return self._usual(statement, parameters)
+        prepared = known.prepared(given, extracted)
         values = prepared.values(given, extracted)
+        if prepared.writes:
+            self.begin()
         try:
             cursor = self._driver.execute(prepared.text, values)
             found = cursor.fetchall()
         except sqlite3.Error:
             # Said again on the real connection, so that the error is SQLAlchemy's; SQLite has undone the statement.
-            return self._plain.execute(statement, parameters)
+            return self._usual(statement, parameters)
         return QuickResult(prepared.rows(found), cursor.rowcount)
 
-    def _find(self, statement: Any, names: tuple[str, ...]) -> tuple[_Prepared | None, Any]:
-        """Statements that are made once and given their values are found at once, others by what they say."""
-        if not names:
-            return self._look_up(statement, names)
+    def begin(self) -> None:
+        """What is written from here on is written together."""
+        if not self._driver.in_transaction:
+            self._driver.execute("BEGIN")
+
+    @property
+    def connection(self) -> Any:
+        """The driver's connection, for those that write past SQLAlchemy."""
+        self.begin()
+        return self._plain.connection
+
+    def _usual(self, statement: Any, parameters: Any) -> Any:
+        self.begin()
+        return self._plain.execute(statement, parameters)
+
+    def _find(self, statement: Any, names: tuple[str, ...]) -> tuple[_Statement | None, Any]:
+        """Statements that are made once are found at once, others by what they say."""
         known = self._known.get(statement)
         if known is None:
             known = self._known[statement] = {}
@@ -159,7 +215,7 @@ class QuickConnection:
             found = known[names] = self._look_up(statement, names)
         return found
 
-    def _look_up(self, statement: Any, names: tuple[str, ...]) -> tuple[_Prepared | None, Any]:
+    def _look_up(self, statement: Any, names: tuple[str, ...]) -> tuple[_Statement | None, Any]:
         cache_key = statement._generate_cache_key()
         if cache_key is None or cache_key[2] is not None:
             return None, ()
@@ -170,19 +226,19 @@ class QuickConnection:
             self._prepared[key] = self._prepare(statement, sorted(names))
             return self._prepared[key], cache_key[1]
 
-    def _prepare(self, statement: Any, names: list[str]) -> _Prepared | None:
+    def _prepare(self, statement: Any, names: list[str]) -> _Statement | None:
         compiled, *_ = statement._compile_w_cache(
             self.dialect, compiled_cache=self._compiled, column_keys=names, for_executemany=False
         )
         usual = (
             compiled.positional
             and not compiled.literal_execute_params
-            and not compiled.post_compile_params
+            and not any(bind.type._is_tuple_type for bind in compiled.post_compile_params)
             and not (compiled.insert_prefetch or compiled.update_prefetch)
             and not compiled.implicit_returning
             and (compiled._ordered_columns or not compiled._result_columns)
         )
-        return _Prepared(compiled, names) if usual else None
+        return _Statement(compiled, names) if usual else None
 
 
 def quick(plain: Connection, driver: sqlite3.Connection) -> Connection:

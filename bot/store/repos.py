@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, bindparam, func, select
 
 from bot.domain.model import InstallationId, RepoId, RepoKey
 from bot.domain.repository import RepoRecord
@@ -14,6 +14,12 @@ from bot.store.tables import items, repos, thought_blobs
 from bot.store.verbs import Verbs, given, in_given_repo, in_repo, update_changed
 
 _ALL_REPOS = select(repos).order_by(repos.c.installation, repos.c.repo)
+_REPOS_OF = _ALL_REPOS.where(repos.c.installation == bindparam("of"))
+_MIRRORED_SINCE = (
+    select(func.count())
+    .select_from(items)
+    .where(in_given_repo(items), items.c.thought_dir.is_not(None), items.c.created_at >= bindparam("since"))
+)
 
 
 def repo_values(repo: RepoRecord) -> dict[str, Any]:
@@ -98,10 +104,8 @@ class RepoVerbs(Verbs):
 
     def repos(self, installation: InstallationId | None = None) -> list[RepoRecord]:
         """All repositories, or one installation's, by key."""
-        query = _ALL_REPOS
-        if installation is not None:
-            query = query.where(repos.c.installation == installation)
-        return [repo_of(row) for row in self.connection.execute(query)]
+        query, place = (_ALL_REPOS, None) if installation is None else (_REPOS_OF, {"of": installation})
+        return [repo_of(row) for row in self.connection.execute(query, place)]
 
     def repo_by_name(self, full_name: str) -> RepoRecord | None:
         """The repository of that name, letter case ignored as GitHub does. Names can be reused: active and the
@@ -152,9 +156,4 @@ class RepoVerbs(Verbs):
 
     def count_mirrored(self, repo: RepoKey, since: datetime) -> int:
         """Items made from thoughts since then."""
-        query = (
-            select(func.count())
-            .select_from(items)
-            .where(in_repo(items, repo), items.c.thought_dir.is_not(None), items.c.created_at >= since)
-        )
-        return self.connection.execute(query).scalar_one()
+        return self.connection.execute(_MIRRORED_SINCE, {**given(repo), "since": since}).scalar_one()

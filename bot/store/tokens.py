@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from bot.domain.model import AttemptId
 from bot.store.dialect import insert_new
@@ -13,6 +13,8 @@ from bot.store.tables import jtis, tokens
 from bot.store.verbs import Verbs
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+
+_UNUSED = select(tokens).where(tokens.c.sha256 == bindparam("of"), tokens.c.used_at.is_(None))
 
 
 class TokenVerbs(Verbs):
@@ -30,8 +32,7 @@ class TokenVerbs(Verbs):
 
     def token(self, sha256: str) -> tuple[str, AttemptId, int, datetime] | None:
         """(purpose, attempt, fence, end of life) of a token that was not consumed. The caller checks the time."""
-        query = select(tokens).where(tokens.c.sha256 == sha256, tokens.c.used_at.is_(None))
-        row = self.connection.execute(query).one_or_none()
+        row = self.connection.execute(_UNUSED, {"of": sha256}).one_or_none()
         return None if row is None else (row.purpose, AttemptId(row.attempt), row.fence, row.expires_at)
 
     def use_token(self, sha256: str) -> bool:

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import bindparam, func, or_, select
 
-from bot.store.dialect import insert_for
+from bot.store.dialect import inserts
 from bot.store.tables import turns
+from bot.store.types import UtcTime
 from bot.store.verbs import Verbs
+
+_TAKE = inserts(
+    turns,
+    lambda new: new.on_conflict_do_update(
+        index_elements=["name"],
+        set_={"holder": new.excluded.holder, "until": new.excluded.until},
+        where=or_(turns.c.holder == new.excluded.holder, turns.c.until <= bindparam("now", type_=UtcTime)),
+    ),
+)
+_DONE = inserts(
+    turns, lambda new: new.on_conflict_do_update(index_elements=["name"], set_={"done_at": new.excluded.done_at})
+)
+_LAST_DONE = select(func.max(turns.c.done_at)).where(turns.c.name == bindparam("of"))
 
 
 class TurnVerbs(Verbs):
@@ -16,23 +30,14 @@ class TurnVerbs(Verbs):
 
     def take_turn(self, name: str, holder: str, until: datetime) -> bool:
         """Whether it is this holder's turn now; then it is until `until`, unless another one is in the middle."""
-        values = {"name": name, "holder": holder, "until": until}
-        statement = insert_for(self.connection.dialect, turns).values(**values)
-        statement = statement.on_conflict_do_update(
-            index_elements=["name"],
-            set_={"holder": holder, "until": statement.excluded.until},
-            where=or_(turns.c.holder == holder, turns.c.until <= self.clock.now()),
-        )
-        return self.connection.execute(statement).rowcount == 1
+        values = {"name": name, "holder": holder, "until": until, "now": self.clock.now()}
+        return self.connection.execute(_TAKE[self.connection.dialect.name], values).rowcount == 1
 
     def turn_done(self, name: str, at: datetime) -> None:
         """Notes that it was done, by whomever."""
-        statement = insert_for(self.connection.dialect, turns).values(name=name, holder="", until=at, done_at=at)
-        self.connection.execute(
-            statement.on_conflict_do_update(index_elements=["name"], set_={"done_at": statement.excluded.done_at})
-        )
+        values = {"name": name, "holder": "", "until": at, "done_at": at}
+        self.connection.execute(_DONE[self.connection.dialect.name], values)
 
     def turn_last_done(self, name: str) -> datetime | None:
         """When it was last done; None: never."""
-        query = select(func.max(turns.c.done_at)).where(turns.c.name == name)
-        return self.connection.execute(query).scalar_one_or_none()
+        return self.connection.execute(_LAST_DONE, {"of": name}).scalar_one_or_none()

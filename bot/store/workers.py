@@ -14,6 +14,7 @@ from bot.store.tables import worker_tokens, workers
 from bot.store.tokens import SHA256
 from bot.store.verbs import Verbs
 
+_TOKEN = select(worker_tokens).where(worker_tokens.c.sha256 == bindparam("of"))
 _WORKERS = (
     select(workers)
     .where(workers.c.installation == bindparam("installation"))
@@ -80,7 +81,7 @@ class WorkerVerbs(Verbs):
 
     def worker_token(self, sha256: str) -> WorkerToken | None:
         """The token of this sum, whether good or not. The caller checks."""
-        row = self.connection.execute(select(worker_tokens).where(worker_tokens.c.sha256 == sha256)).one_or_none()
+        row = self.connection.execute(_TOKEN, {"of": sha256}).one_or_none()
         return None if row is None else _token_of(row)
 
     def worker_token_by_id(self, installation: InstallationId, id_: str) -> WorkerToken | None:
