@@ -22,16 +22,16 @@ $(BIN)/python:
 
 # Stamps make a second `make` quick; they are redone when a lock or the project file changes.
 $(VENV)/.runtime: requirements/runtime.lock pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	scripts/install.sh $(VENV) --require-hashes -r requirements/runtime.lock
+	scripts/install.sh $(VENV) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	scripts/install.sh $(VENV) --require-hashes -r requirements/dev.lock
 	@touch $@
 
 $(VENV)/.agent: requirements/agent.lock $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/agent.lock
+	scripts/install.sh $(VENV) --require-hashes -r requirements/agent.lock
 	@touch $@
 
 install: $(VENV)/.runtime ## Install the product into .venv

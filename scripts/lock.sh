@@ -11,3 +11,6 @@ lock --extra postgresql -o requirements/runtime.lock
 lock --extra postgresql --group dev -c requirements/runtime.lock -o requirements/dev.lock
 # What the tests of the real agent need on top: never in the image.
 lock --extra postgresql --extra claude --group dev -c requirements/dev.lock -o requirements/agent.lock
+# What installs them.
+uv pip compile --group pyproject.toml:install --universal --python-version 3.11 \
+  --generate-hashes --no-header --no-emit-index-url --no-annotate --quiet -o requirements/uv.lock
