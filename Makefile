@@ -7,12 +7,13 @@ PYTEST_ARGS ?=
 SEEDS ?= 100
 SIMULATE_ARGS ?=
 BENCH_ARGS ?=
+EFFORT ?= more
 
 # Tests of hostile agents give the agent a user id of its own: as root, or in a user namespace where this machine can.
 AS_ROOT = $(shell test "$$(id -u)" = 0 || { unshare --map-root-user --map-auto true 2>/dev/null && echo unshare --map-root-user --map-auto; })
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-postgresql simulate test-agent redteam eval lint check bench build run lock install install-dev clean
+.PHONY: help demo test test-more test-postgresql simulate test-agent redteam eval lint check bench build run lock install install-dev clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +47,9 @@ run: install ## Start the bot (settings from the environment, see docs/operating
 test: install-dev ## Run all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
+test-more: install-dev ## Play longer what `make test` plays a sample of (EFFORT=all: everything, which takes hours)
+	TGS_EFFORT=$(EFFORT) $(BIN)/python -m pytest -n auto --dist worksteal -m more $(PYTEST_ARGS)
+
 test-postgresql: install-dev ## Play all scenarios on PostgreSQL (minutes; SQLite is what `make test` plays)
 	TGS_TEST_DATABASE=postgresql $(BIN)/python -m pytest -q -n 2 --dist worksteal $(PYTEST_ARGS) tests/scenarios
 
@@ -65,7 +69,7 @@ lint: install-dev ## Style, types, layers, workflow files
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_generated.py
 
-check: test test-agent lint ## Everything that must hold before a change lands
+check: test test-more test-agent lint ## Everything that must hold before a change lands
 
 simulate: install ## Play histories against a model of GitHub (SEEDS=100, or SIMULATE_ARGS="--seconds 60")
 	$(BIN)/tgs simulate --seeds $(SEEDS) $(SIMULATE_ARGS)

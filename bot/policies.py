@@ -13,10 +13,10 @@ PARSED_KEPT = 512
 
 
 @lru_cache(maxsize=PARSED_KEPT)
-def _parsed(text: str) -> Policy:
-    return parse_policy(text).policy or Policy.default()
+def _parsed(text: str | None) -> Policy:
+    return (text is not None and parse_policy(text).policy) or Policy.default()
 
 
 def policy_of(repo: RepoRecord) -> Policy:
     """The last good policy of the repository, or the default when it has no file."""
-    return Policy.default() if repo.policy_text is None else _parsed(repo.policy_text)
+    return _parsed(repo.policy_text)

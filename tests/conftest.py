@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from bot.github import auth
 from tests import world
 from tests.databases import PostgresqlServer, postgresql_server
+from tests.effort import EFFORT, Effort
 from tests.redteam.report import PROPERTY, summary
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory, where the system has one
@@ -43,6 +44,14 @@ def pytest_xdist_auto_num_workers() -> int | None:
         return None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores + 1, MOST_WORKERS)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A sample leaves out what is played with more effort only."""
+    if EFFORT is Effort.SAMPLE:
+        left_out = [item for item in items if any(mark.kwargs.get("only") for mark in item.iter_markers("more"))]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_collection_finish() -> None:

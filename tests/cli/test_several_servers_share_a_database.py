@@ -1,13 +1,12 @@
 """Two real `tgs serve` on one PostgreSQL database behind a balancer: one is killed, one is stopped, work goes on.
 
-Every item ends done, with one run and one pull request. `TGS_SERVERS_ALL=1` plays more rounds with more items.
+Every item ends done, with one run and one pull request. More effort plays more rounds with more items.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
 from collections import Counter
@@ -22,12 +21,12 @@ from bot.localhub.actions_model import Run
 from bot.localhub.core import Account, App, Hub, Repository
 from tests.cli.town import Server, Town
 from tests.databases import PostgresqlServer
+from tests.effort import EFFORT, Effort, by_effort
 from tests.run_by_hand import RunByHand
 from tests.world import free_port
 
-ALL = bool(os.environ.get("TGS_SERVERS_ALL"))
 ROUNDS = 4
-ITEMS = 4 if ALL else 2
+ITEMS = by_effort(2, 4, 4)
 PATIENCE = 120.0
 LOOK = 0.1
 FRESH = "mint "
@@ -240,7 +239,7 @@ async def test_one_may_be_killed_and_one_restarted_while_everything_is_worked_on
             await kill()
             await cluster.stop(ports.pop())  # the one that was started again goes on alone
 
-        if ALL:
+        if EFFORT is not Effort.SAMPLE:
             for _ in range(ROUNDS):
                 done += await while_working(stage, "While one is killed", kill)
                 done += await while_working(stage, "While one after the other is restarted", restart)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -14,11 +13,12 @@ from bot.demo.project import ANOTHER_FOLDER, ANOTHER_PLAN, ISSUE_TITLE, greeting
 from bot.demo.stage import SHORT_SPREAD, QuickIds
 from bot.domain.attempt_end import jitter
 from tests.demo.performance import COMMAND, environment, on_a_terminal, processes_of
+from tests.effort import EFFORT, Effort
 
 LIMIT = 120
 """Seconds that the whole play may take; it takes about forty on an idle machine."""
 
-WHOLE_STORY = bool(os.environ.get("TGS_DEMO_ALL"))
+WHOLE_STORY = EFFORT is Effort.ALL
 """Whether the whole story is played on a pipe too, and not on a terminal alone."""
 
 ISSUE_ALONE = "import bot.demo.play as play; play.thoughts = dict; play.ITEMS = 1; "
@@ -94,9 +94,10 @@ def became(text: str) -> list[tuple[str, str, str]]:
     return sorted((title, state, attempts) for title, state, _, attempts in rows)
 
 
+@pytest.mark.more(only=True)
 @pytest.mark.timeout(LIMIT + 30)
 def test_once_on_a_pipe_it_ends_by_itself_when_all_work_is_done(tmp_path: Path) -> None:
-    """The quick run plays the labelled issue alone, without the five plans; `TGS_DEMO_ALL=1` the whole story."""
+    """The labelled issue alone, without the five plans, unless all effort is asked for."""
     command = COMMAND if WHOLE_STORY else [*COMMAND[:2], ISSUE_ALONE + COMMAND[2], *COMMAND[3:]]
     done = subprocess.run(
         [*command, "--once"], env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT

@@ -1,23 +1,24 @@
 """The claim protocol in every order of its steps, with a death at any of them: the shipped code, not a copy of it.
 
 What is explored, how large it is and what is left out stands in `docs/claims.md`; the figures there are these.
-`TGS_EXPLORE_ALL=1` explores the large settings as well (a minute or two).
+More effort explores the large settings as well (a minute or two).
 """
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.effort import by_effort, more
 from tests.exploration.claimers import Claims, Setting
 from tests.exploration.explorer import Explored, Explorer
 from tests.exploration.world import Defences
 
 PAGE = Path(__file__).parents[2] / "docs" / "claims.md"
-ALL = "TGS_EXPLORE_ALL"
+
+pytestmark = more
 
 QUICK: dict[str, Setting] = {
     "Three deployments, one item, until it is held": Setting(3, 1, own_ledgers=True, late_requests=False, ends=False),
@@ -44,7 +45,7 @@ LARGE: dict[str, Setting] = {
     ),
 }
 
-PLAYED = QUICK | (LARGE if os.environ.get(ALL) else {})
+PLAYED = QUICK | by_effort({}, LARGE, LARGE)
 
 
 def explored(setting: Setting) -> Explored:

@@ -6,7 +6,6 @@ Truth is kept outside of the queue; a wake-up is lost if a key's last run saw le
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from pathlib import Path
 
@@ -14,12 +13,13 @@ import pytest
 
 from bot.queue.api import Result
 from tests.databases import PostgresqlServer
+from tests.effort import by_effort, more
 from tests.queue.drivers import Driver, FastClock, Opened, between_processes, in_memory
 from tests.store.support import url_of
 
 EVENTS = 2_000
-QUICK = 400
-"""Events on PostgreSQL in the quick run; `TGS_QUEUE_ALL=1` plays all."""
+QUICK = 300
+"""Events on PostgreSQL in a sample."""
 KEYS = 50
 FAILURES = 0.1
 PATIENCE = 60.0
@@ -27,13 +27,16 @@ PATIENCE = 60.0
 AT_ONCE = 25
 """Marks under way at once, as a busy intake has them."""
 
-pytestmark = pytest.mark.parametrize(
-    "driver",
-    [
-        pytest.param(in_memory, id="in memory on SQLite"),
-        pytest.param(between_processes, id="procrastinate on PostgreSQL"),
-    ],
-)
+pytestmark = [
+    more,
+    pytest.mark.parametrize(
+        "driver",
+        [
+            pytest.param(in_memory, id="in memory on SQLite"),
+            pytest.param(between_processes, id="procrastinate on PostgreSQL"),
+        ],
+    ),
+]
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ class World:
 
 
 def events_of(driver: Driver) -> int:
-    return EVENTS if driver is in_memory or os.environ.get("TGS_QUEUE_ALL") else QUICK
+    return EVENTS if driver is in_memory else by_effort(QUICK, EVENTS, EVENTS)
 
 
 async def mark_all(opened: Opened, keys: list[str]) -> None:

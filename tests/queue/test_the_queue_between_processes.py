@@ -1,13 +1,12 @@
 """Two processes on one queue, of which one is killed or stands still in the middle of its runs.
 
 Nothing is lost, what the dead one ran runs again soon, and one that wakes up too late changes nothing: neither in the
-ledger nor, where an act must happen once, outside of it. `TGS_QUEUE_ALL=1` plays all 2,000 events.
+ledger nor, where an act must happen once, outside of it. A sample is a part of the 2,000 events.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import subprocess
@@ -24,16 +23,19 @@ import psycopg
 from bot.domain.model import IssueKey
 from bot.store.ledger import SqlLedger
 from tests.databases import PostgresqlServer
+from tests.effort import by_effort, more
 from tests.queue.drivers import DEAD_AFTER, FastClock, Opened, between_processes
 from tests.store.support import REPO
 
 ROOT = Path(__file__).parents[2]
-EVENTS = 2_000 if os.environ.get("TGS_QUEUE_ALL") else 300
-ROUNDS = 4 if os.environ.get("TGS_QUEUE_ALL") else 1
+EVENTS = by_effort(200, 2_000, 2_000)
+ROUNDS = by_effort(1, 4, 4)
 KEYS = 50
 IN_THE_MIDDLE = 5
 PATIENCE = 60.0
 LOOK = 0.05
+
+pytestmark = more
 
 
 @dataclass

@@ -2,32 +2,33 @@
 
 Each story is played once without a fault, and every request to GitHub and every commit of the store is noted. Then it
 is played again for a choice of moments before and after those, ending the process there and starting a new one on the
-same files. The choice holds every kind of effect, before and after, and spreads over the rest; `TGS_CRASH_ALL=1`
-takes every moment.
+same files. A sample holds every kind of effect, and the process ends before it or after it in turn; more effort takes
+both and spreads over the rest, all effort takes every moment.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.effort import EFFORT, Effort, by_effort, more
 from tests.robustness.crashing import KINDS, Moment, Power
 from tests.robustness.lives import STORIES, life_of, told
 
-EVERY_MOMENT = bool(os.environ.get("TGS_CRASH_ALL"))
-"""Whether the whole list is played and not a choice; that takes far longer."""
-
-LIMIT_S = 3_600 if EVERY_MOMENT else 120
+LIMIT_S = by_effort(120, 300, 3_600)
 """Seconds for one part of a story: what every test has, unless it plays the whole list."""
 
 SLICES = 4
 """Parts of each story's choice, so that several processes share the work."""
 
-SPREAD = 2
+SPREAD = by_effort(0, 8, 0)
 """Moments of each story beside those that the kinds of effect need."""
+
+SIDES = ("before", "after")
+
+pytestmark = more
 
 
 async def played(folder: Path, story: str, off_at: Moment | None) -> tuple[dict[str, Any], Power]:
@@ -61,18 +62,23 @@ def earlier(story: str) -> list[str]:
 def chosen(moments: list[Moment], told_before: list[list[Moment]]) -> list[Moment]:
     """The first moment of each kind before and after that no earlier story has, and others evenly spread.
 
-    All of them if that is wished.
+    In a sample it is before or after, in turn; with all effort it is every moment.
     """
-    if EVERY_MOMENT:
+    if EFFORT is Effort.ALL:
         return moments
     known = {(moment.when, kind) for story in told_before for moment in story for kind in moment.kinds}
     first: dict[tuple[str, str], int] = {}
     for number, moment in enumerate(moments):
         for kind in sorted(moment.kinds):
-            if (moment.when, kind) not in known:
+            if (moment.when, kind) not in known and moment.when in sides(kind):
                 first.setdefault((moment.when, kind), number)
     spread = {round(i * (len(moments) - 1) / (SPREAD - 1)) for i in range(SPREAD)}
     return [moments[number] for number in sorted({*first.values(), *spread})]
+
+
+def sides(kind: str) -> tuple[str, ...]:
+    """When a process ends at an effect of this kind."""
+    return (SIDES[sorted(KINDS).index(kind) % 2],) if EFFORT is Effort.SAMPLE else SIDES
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a dead process closes no connection
@@ -104,10 +110,11 @@ async def test_an_item_ends_as_if_nothing_had_happened(
 async def test_every_kind_of_effect_is_a_moment_at_which_the_process_ends(
     tmp_path: Path, recordings: dict[str, tuple[dict[str, Any], list[Moment]]]
 ) -> None:
-    reached: dict[str, set[str]] = {"before": set(), "after": set()}
+    reached: dict[str, set[str]] = {side: set() for side in SIDES}
     for story in STORIES:
         _, moments = await recorded(recordings, tmp_path / story, story)
         before = [recordings[name][1] for name in earlier(story)]
         for moment in chosen(moments, before):
             reached[moment.when] |= moment.kinds
-    assert reached == {"before": KINDS, "after": KINDS}
+    assert reached["before"] | reached["after"] == KINDS
+    assert all({kind for kind in KINDS if side in sides(kind)} <= reached[side] for side in SIDES)

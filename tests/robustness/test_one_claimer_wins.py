@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -22,15 +21,18 @@ from bot.protocols.ledger import DuplicateLiveAttempt, Ledger
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import prepare
 from bot.store.sqlite import connect
+from tests.effort import by_effort, more
 from tests.run_by_hand import RunByHand
 from tests.scenarios.steps import dispatched, queued
 from tests.store.support import ISSUE, START, StillClock, a_repo, an_item, ask, fresh_store, tell, url_of
 from tests.world import World, new_world
 
+pytestmark = more
+
 CLAIMERS = 50
 
-ROUNDS = 1_000 if os.environ.get("TGS_CRASH_ALL") else 100
-"""Rounds take 30 ms of computing each; all of them are for the long run. The store's tests hold the index to 1,000."""
+ROUNDS = by_effort(50, 1_000, 1_000)
+"""Rounds take 30 ms of computing each."""
 
 RUNS = 20
 

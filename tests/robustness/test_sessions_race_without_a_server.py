@@ -1,8 +1,8 @@
 """Eight processes without a server want one item: exactly one has it, and the others are told who.
 
 All are sessions of one person, so GitHub cannot tell them apart by their account. The processes are real, stay alive
-over all rounds, and meet a local GitHub over HTTP; in each they are let go at the same moment. `TGS_RACE_ALL=1` plays
-200 rounds. At the end the comparison is switched off, to show that it is what decides.
+over all rounds, and meet a local GitHub over HTTP; in each they are let go at the same moment. A sample plays a few
+of 200 rounds. At the end the comparison is switched off, to show that it is what decides.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ import pytest
 from bot.localhub.core import Actor, ActorKind, Hub, Repository, Role
 from bot.localhub.limits import Quota
 from bot.localhub.runner import ManualRunner
+from tests.effort import by_effort, more
 
 RACERS = 8
-ROUNDS = 200 if os.environ.get("TGS_RACE_ALL") else 4
-"""A round takes 0.3 s on two cores; the quick run shows that it works, the long one is for confidence."""
-BLIND_ROUNDS = 2
+ROUNDS = by_effort(2, 20, 200)
+"""A round takes 0.3 s of two cores, and with the starts of the processes more."""
+BLIND_ROUNDS = by_effort(1, 2, 2)
 """Without the guard nearly every round has several winners."""
 
 NO_LIMITS = Quota(10**9, 10**9, 10**9, 10**9, 10**9)
 
-pytestmark = pytest.mark.timeout(600 if os.environ.get("TGS_RACE_ALL") else 120)
+pytestmark = [more, pytest.mark.timeout(by_effort(120, 120, 900))]
 
 
 class Racer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from bot.domain.model import FailureReason
 from bot.localhub import merging
 from bot.localhub.actions_model import Conclusion
 from bot.localhub.faults import FaultKind
+from tests.effort import by_effort, more
 from tests.scenarios.steps import (
     DAY,
     HOUR,
@@ -227,9 +227,9 @@ ALIKE = {"just labelled", "claimed", "running", "bundle handed in"}
 """Moments of one and the same life, which without a loss ends as the one of `dispatched`."""
 
 CHOICE = ["claimed", "running", "bundle handed in", "checks are red", "paused"]
-"""The moments of the quick run; `TGS_CRASH_ALL=1` plays all."""
+"""The moments of a sample."""
 
-PLAYED = list(MOMENTS) if os.environ.get("TGS_CRASH_ALL") else CHOICE
+PLAYED = by_effort(CHOICE, list(MOMENTS), list(MOMENTS))
 
 FAULTLESS: dict[str, dict[str, Any]] = {}
 
@@ -246,6 +246,7 @@ async def outcome(tmp: Path, moment: str, *, lost: bool) -> dict[str, Any]:
         return found
 
 
+@more
 @pytest.mark.parametrize("moment", PLAYED)
 async def test_the_outcome_is_that_of_a_ledger_that_was_never_lost(tmp_path: Path, moment: str) -> None:
     life = "dispatched" if moment in ALIKE else moment

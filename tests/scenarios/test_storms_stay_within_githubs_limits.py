@@ -1,11 +1,10 @@
 """Many items at once, a GitHub that counts, a GitHub that is away: nothing is lost and nothing is overrun.
 
-`TGS_STORM_ALL=1` lets two hundred issues become ready at once; the quick run takes fewer of the same.
+Two hundred issues become ready at once; a sample takes fewer of the same.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -19,15 +18,18 @@ from bot.github.pace import BURST, POINTS_PER_SECOND
 from bot.localhub.faults import Fault, FaultKind
 from bot.localhub.limits import Quota
 from bot.localhub.reqlog import LogEntry
+from tests.effort import by_effort, more
 from tests.scenarios.steps import scene
 from tests.world import World
 
-ISSUES = 200 if os.environ.get("TGS_STORM_ALL") else 12
+ISSUES = by_effort(12, 40, 200)
 AWAY = min(ISSUES, 60)
 """During an outage: here each try takes its time after the other, and more would never be at rest."""
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
+pytestmark = more
+
 POLICY = "max_parallel: 3\nassignee: none\n"
 
 

@@ -5,12 +5,11 @@ A simulation that finds nothing has shown nothing until this holds.
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from bot.simulate.history import play
 from bot.simulate.setup import setup_of
+from tests.effort import by_effort, more
 from tests.simulation.controls import CONTROLS
 
 QUICK = (
@@ -19,13 +18,14 @@ QUICK = (
     "a delivery under another id is another command",
     "GitHub is answered before the commit",
 )
-CHOSEN = tuple(CONTROLS) if os.environ.get("TGS_SIMULATE_MORE") else QUICK
-"""The quick run takes those that are found within a second; `TGS_SIMULATE_MORE=1` takes all."""
+CHOSEN = by_effort(QUICK, tuple(CONTROLS), tuple(CONTROLS))
+"""A sample takes those that are found within a second."""
 
 MOST = 2_000
 """Histories within which the violation must be found; most are found in the first ones."""
 
 
+@more
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CHOSEN)
 def test_it_is_found_when(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
@@ -21,6 +20,7 @@ from bot.simulate.faults import Fault
 from bot.simulate.setup import Setup
 from bot.simulate.things import MARIA
 from handlers import REGISTRY
+from tests.effort import by_effort, more
 from tests.simulation.stage import Stage, staged
 
 POST = (Fault.WEBHOOK_DELAYED, Fault.WEBHOOK_DUPLICATED, Fault.WEBHOOK_VANISHED, Fault.WEBHOOK_FAILED)
@@ -28,9 +28,10 @@ POLICY = "max_parallel: 2\nassignee: none\nbudgets:\n  per_item: 1000\n  per_day
 APART = 75.0
 """Minutes between two acts: longer than every run, every delay of a webhook, and the look that finds a lost one."""
 
-# `TGS_SIMULATE_MORE=1` plays more of them.
-STORIES = 1 if not os.environ.get("TGS_SIMULATE_MORE") else 20
+STORIES = by_effort(1, 20, 200)
 MOST = 40
+
+pytestmark = more
 
 
 def story_of(seed: int) -> list[Callable[[Stage], None]]:

@@ -1,8 +1,7 @@
-"""What was acknowledged is on disk, however the process ends. `TGS_KILLS_ALL=1` kills twenty times."""
+"""What was acknowledged is on disk, however the process ends. More effort kills twenty times."""
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,12 +13,14 @@ import pytest
 from bot.store.engine import open_store
 from bot.store.router import Router
 from tests.databases import PostgresqlServer
+from tests.effort import by_effort, more
 from tests.store.support import CountedIds, StillClock, ask, url_of
 
 ROOT = Path(__file__).parents[2]
-ALL = bool(os.environ.get("TGS_KILLS_ALL"))
-KILLS = 20 if ALL else 3
-KILLS_OF_TWO = 20 if ALL else 1
+KILLS = by_effort(3, 20, 20)
+KILLS_OF_TWO = by_effort(1, 20, 20)
+
+pytestmark = more
 
 
 def victim(url: str, prefix: str, mode: str) -> subprocess.Popen[str]:

@@ -5,7 +5,6 @@ The library takes a second to read, so this is no part of a test module.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import requests
@@ -23,9 +22,10 @@ from schemathesis.specs.openapi.checks import (
 
 from bot.web.api.described import Caller, Row
 from tests.contract.api_answers import description
+from tests.effort import by_effort
 from tests.world import World
 
-EXAMPLES = int(os.environ.get("TGS_CONFORMANCE_EXAMPLES", "3"))
+EXAMPLES = by_effort(1, 10, 500)
 """Requests per operation."""
 
 CHECKS = [

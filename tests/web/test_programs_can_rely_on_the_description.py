@@ -1,7 +1,7 @@
 """Generated requests against a running bot: whatever is sent, the answer is one that the description knows.
 
-A handful of requests for each operation in the quick run; `TGS_CONFORMANCE_EXAMPLES=500` makes it a search. Requests
-come from the OpenAPI document alone, valid and invalid ones, with the credential of somebody who may.
+A request or two for each operation in a sample; with all effort it is a search. Requests come from the OpenAPI
+document alone, valid and invalid ones, with the credential of somebody who may.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from bot.domain.model import Person
 from bot.domain.workers import DEFAULT_TOKEN_LIFE
 from bot.web.api.described import Caller
 from bot.web.api.table import ROUTES
+from tests.effort import more
 from tests.world import World, new_world
 
 ROWS = sorted((row for row in ROUTES if row.in_api and not row.wire), key=lambda row: row.method == "DELETE")
@@ -48,6 +49,7 @@ async def credentials(world: World) -> dict[Caller, str]:
     return {Caller.PERSON: world.hub.user_token("olga"), Caller.WORKER: worker, Caller.ATTEMPT: run.token}
 
 
+@more
 async def test_every_answer_to_generated_requests_is_described(tmp_path: Path) -> None:
     from tests.web.generated import probe  # only the process that runs this test reads the library
 
