@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from bot.localhub.actions_model import Workflow, WorkflowState
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 FOLDER: Final = ".github/workflows"
 MAX_INPUT_CHARS: Final = 65_535  # of all inputs together, as GitHub documents
 MAX_INPUTS: Final = 25
+KEPT: Final = 128  # files read and checked, of all repositories; reading one takes milliseconds
 # A commit message with one of these starts neither push nor pull request workflows.
 SKIP_MARKS: Final = ("[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "[actions skip]")
 
@@ -46,7 +48,6 @@ class WorkflowFiles:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self._workflows: dict[tuple[int, str], Workflow] = {}
-        self._loaded: dict[tuple[str, str], Loaded] = {}
 
     def at(self, repo: Repository, commit: str) -> dict[str, Loaded]:
         """Path -> file (or what is wrong with it) of every workflow file of a commit."""
@@ -55,10 +56,7 @@ class WorkflowFiles:
         for row in bare.tree(folder.sha) if folder and folder.type == "tree" else []:
             if row.type == "blob" and row.path.endswith((".yml", ".yaml")):
                 path = f"{FOLDER}/{row.path}"
-                key = (path, row.sha)
-                if key not in self._loaded:
-                    self._loaded[key] = _load(path, bare.blob(row.sha))
-                found[path] = self._loaded[key]
+                found[path] = _load(path, bare.blob(row.sha))
         return found
 
     def record(self, repo: Repository, path: str) -> Workflow:
@@ -243,6 +241,7 @@ def _typed(spec: InputSpec, text: str) -> InputValue:
             return text
 
 
+@lru_cache(maxsize=KEPT)
 def _load(path: str, data: bytes) -> Loaded:
     try:
         return load_workflow(path, data.decode("utf-8"), ACTION_INPUTS)

@@ -13,7 +13,7 @@ from bot.domain.bundle import ContextBundle
 from bot.worker.adapters.command import OWN_REASONS, ResultFile
 from tests.docs.pages import ROOT, Block, blocks
 from tests.worker.support import BASE_FILES, Origin, context, git, make_origin
-from tests.worker.test_commands_of_the_jobs import Ran, tgs
+from tests.worker.test_commands_of_the_jobs import Ran, tgs_here
 
 FAKE = """\
 cat > from-stdin.json
@@ -55,7 +55,7 @@ async def exec_(
     file = tmp_path / "context.json"
     file.write_text(bundle.model_dump_json())
     args = ("exec", "--context", str(file), "--adapter", adapter, "--work", str(origin.source), "--allow-unisolated")
-    return await tgs("agent", *args, env={"GITHUB_TOKEN": "ghp_must-not-pass-0123456789", **env}, cwd=tmp_path), bundle
+    return await tgs_here("agent", *args, env={"GITHUB_TOKEN": "ghp_must-not-pass-0123456789", **env}), bundle
 
 
 @pytest.mark.parametrize(("adapter", "command"), WAYS.values(), ids=WAYS.keys())
@@ -122,9 +122,9 @@ async def test_a_name_that_is_neither_is_wrong_use(name: str, tmp_path: Path) ->
     bundle = context(origin, agent={"adapter": name or "nothing"})
     file = tmp_path / "context.json"
     file.write_text(bundle.model_dump_json())
-    ran = await tgs(
+    ran = await tgs_here(
         "agent", "exec", "--context", str(file), "--work", str(origin.source), *(("--adapter", name) if name else ()),
-        env={}, cwd=tmp_path,
+        env={},
     )  # fmt: skip
     assert ran.code == 2, ran
     assert "command, scripted" in ran.err

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,24 @@ async def tgs(module: str, *args: str, env: Mapping[str, str], cwd: Path) -> Ran
     async with asyncio.timeout(LIMIT):
         out, err = await process.communicate()
     return Ran(process.returncode or 0, out.decode(), err.decode())
+
+
+async def tgs_here(module: str, *args: str, env: Mapping[str, str]) -> Ran:
+    """The same in this process, which is ten times quicker: for what needs no signal and shows no command line."""
+
+    def call() -> Ran:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+            given = {"PATH": os.environ["PATH"], **env}
+            for name in {*os.environ} - {*given}:
+                patch.delenv(name)
+            for name, value in given.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as end:
+                import_module(f"bot.cli.{module}").app(list(args))
+        return Ran(int(end.value.code or 0), out.getvalue(), err.getvalue())
+
+    return await asyncio.to_thread(call)
 
 
 async def start(module: str, *args: str, env: Mapping[str, str], cwd: Path) -> asyncio.subprocess.Process:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.worker.depot import WORKER_TOKEN, Depot, credentials, depot
 from tests.worker.support import LIMIT, Origin, make_origin
-from tests.worker.test_commands_of_the_jobs import Ran, start
+from tests.worker.test_commands_of_the_jobs import Ran, start, tgs_here
 from tests.worker.test_machines_pull_work import UNTIL_ALL, at_work, seen
 
 RUN = ("worker", "run", "--repo", "acme/shop")
@@ -97,7 +97,6 @@ MISUSE = {
     "no token": (("--once",), {"TGS_TOKEN": ""}, "There is no worker token"),
     "another kind of token": (("--once",), {"TGS_TOKEN": "ghp_something-else-0123456789"}, "begin with tgw_"),
     "a token's file that is not there": (("--once",), {"TGS_TOKEN_FILE": "/nowhere"}, "cannot be read"),
-    "a folder that cannot be made": (("--once",), {"TGS_WORKER_DIR": "/proc/none"}, "cannot be used"),
     "neither mode outside a run": ((), {}, "--once or --watch"),
 }
 
@@ -107,10 +106,17 @@ async def test_wrong_use_is_exit_code_2_with_the_remedy(
     args: tuple[str, ...], change: dict[str, str], words: str, bot: Depot, tmp_path: Path
 ) -> None:
     line = ("worker", "run") if change.pop("drop", "") else RUN
-    ran = await tgs(*line, *args, env=env(bot, tmp_path) | change, cwd=tmp_path)
+    ran = await tgs_here("main", *line, *args, env=env(bot, tmp_path) | change)
     assert ran.code == 2, ran
     assert words in ran.err
     assert "something-else" not in ran.err
+    assert bot.calls == []
+
+
+async def test_a_folder_that_cannot_be_made_is_wrong_use(bot: Depot, tmp_path: Path) -> None:
+    ran = await tgs(*RUN, "--once", env=env(bot, tmp_path, TGS_WORKER_DIR="/proc/none"), cwd=tmp_path)
+    assert ran.code == 2, ran
+    assert "cannot be used" in ran.err
     assert bot.calls == []
 
 
