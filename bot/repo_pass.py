@@ -131,7 +131,8 @@ class RepoPass:
         if head is not None and not repo.archived:
             repo, decision = await self._mirror(repo, head, policy, now)
             listed = decision.listed
-            wake += [decision.wake_at] if decision.wake_at is not None else []
+            tried = {action.thought.dir for action in decision.actions if isinstance(action, CreateIssue)}
+            wake += [at for at in (decision.wake_at, await self._mirror_acts.settle(repo, tried)) if at is not None]
         if not repo.archived:
             set_up_at = await self._set_up.show(repo, listed, policy)
             wake += [set_up_at] if set_up_at is not None else []

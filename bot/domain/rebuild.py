@@ -1,7 +1,8 @@
 """A lost ledger's records, from what GitHub shows: facts of one issue in, item and attempts out, with reasons. Pure.
 
-Promises: labels are adopted as they are, for there is no last projection to judge them by; what was approved counts
-only if the text is still the approved one, else the usual rules look who edited it. A run that is alive keeps its
+Promises: labels are adopted as they are, for there is no last projection to judge them by, but that a label which a
+person set makes nothing done; what was approved counts only if the text is still the approved one, else the usual rules
+look who edited it. A run that is alive keeps its
 item: its attempt comes back as *suspect* and is settled by the run, never started again blindly. Fences and numbers go
 on above everything that GitHub shows, so nothing of the lost ledger's time can pass for what comes now.
 
@@ -107,6 +108,9 @@ def rebuild(seen: Sighting, repo: RepoRecord, policy: Policy, now: datetime) -> 
 
 def _state(seen: Sighting, repo: RepoRecord, why: list[Because]) -> ItemState | None:
     shown = labels.states_shown(seen.issue.labels)
+    if ItemState.DONE in shown and _set_by_a_person(seen, labels.state_label(ItemState.DONE)):
+        why.append(Because.EVENTS)
+        shown = tuple(state for state in shown if state is not ItemState.DONE)
     memory = seen.memory
     if len(shown) == 1:
         why.append(Because.LABEL)
@@ -122,6 +126,11 @@ def _state(seen: Sighting, repo: RepoRecord, why: list[Because]) -> ItemState | 
     if any(alive(run) for run in seen.runs):
         return ItemState.IN_PROGRESS
     return None
+
+
+def _set_by_a_person(seen: Sighting, label: str) -> bool:
+    event = newest(seen.events, label, added=True)
+    return event is not None and event.actor is not None and not event.actor.is_bot
 
 
 def _unlabelled(seen: Sighting, repo: RepoRecord, why: list[Because]) -> ItemState:

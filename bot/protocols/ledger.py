@@ -296,6 +296,10 @@ class Ledger(WorkerLedger, Protocol):
         """Forgets a planned act that provably did not happen; one planned with its words counts as never tried."""
         ...
 
+    def planned(self, repo: RepoKey, kind: str) -> list[OutboxRow]:
+        """Acts of this kind that belong to no issue yet, and of which it is not known what came."""
+        ...
+
     def unsaid(self, key: IssueKey) -> list[OutboxRow]:
         """Comments on this issue or pull request that were planned with their words and are not written yet."""
         ...

@@ -74,7 +74,8 @@ class Oracle(Watcher):
         self._stops: dict[int, float] = {}
         self._dispatched: list[float] = []
         self._last_event = 0
-        self._event_rows: dict[int, dict[str, Any]] = {}
+        self._rightly_done: set[int] = set()
+        """Issues whose item is done as it must be; a lost database changes nothing about that."""
         self.policy: dict[str, Any] = {}
         self.lost_at: float | None = None
         """When the database was lost, if it was."""
@@ -201,24 +202,30 @@ class Oracle(Watcher):
             states[number] = (first, after["state"])
             if after["state"] == "done":
                 self._done(number, after)
+            elif before is not None:
+                self._rightly_done.discard(number)
 
     def _done(self, number: int, row: dict[str, Any]) -> None:
         """I5: merged, built on the default branch, or a person's word."""
+        if self._has_reason(number, row) or number in self._rightly_done:
+            self._rightly_done.add(number)
+        else:
+            self.broken("I5", number, f"#{number} is done without a merge or a person's word")
+
+    def _has_reason(self, number: int, row: dict[str, Any]) -> bool:
         pull = json.loads(row["pull"]) if row["pull"] else None
         if pull is not None and pull["number"] in self.hub.pulls and self.hub.pulls[pull["number"]].now.merged:
-            return
+            return True
         main = self.hub.commits[self.hub.branches["main"].now or ""]
         if row["thought_dir"] and f"{row['thought_dir']}/implementation.md" in main:
-            return
+            return True
         last = max(
             (a for a in self._attempts.values() if a["number"] == number), key=lambda a: a["fence"], default=None
         )
         report = json.loads(last["report"]) if last is not None and last["report"] else {}
-        if report.get("no_code") and last is not None and last["worker_kind"] == "interactive":
-            return
-        if last is not None and last["worker_kind"] == "external":
-            return
-        self.broken("I5", number, f"#{number} is done without a merge or a person's word")
+        if last is None:
+            return False
+        return last["worker_kind"] == "external" or bool(report.get("no_code") and last["worker_kind"] == "interactive")
 
     def _event(self, change: Change, lines: list[dict[str, Any]]) -> None:
         if change.before is not None or change.after is None:

@@ -65,6 +65,7 @@ READS: dict[str, tuple[tuple[str, ...], str]] = {
     "mirrored": (("conversations",), "number"),
     "open_intents": (("intents",), "number"),
     "outbox": (("outbox",), ""),
+    "planned": (("outbox",), ""),
     "repo": (("repos",), ""),
     "repos_at_work": (("attempts",), ""),
     "spent_since": (("spending",), ""),

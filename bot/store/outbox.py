@@ -27,6 +27,9 @@ _UNSAID = (
     )
     .order_by(outbox.c.planned_at, outbox.c.key)
 )
+_PLANNED = select(outbox).where(
+    in_given_repo(outbox), outbox.c.number.is_(None), outbox.c.done_at.is_(None), outbox.c.kind == bindparam("of_kind")
+)
 _DONE = (
     update(outbox)
     .where(_OF, outbox.c.done_at.is_(None))
@@ -53,6 +56,10 @@ class OutboxVerbs(Verbs):
     def unsaid(self, key: IssueKey) -> list[OutboxRow]:
         """Comments that were planned with their words and are not written yet, oldest first."""
         return [_row(row) for row in self.connection.execute(_UNSAID, given(key))]
+
+    def planned(self, repo: RepoKey, kind: str) -> list[OutboxRow]:
+        """Acts of this kind that belong to no issue and are not done, in no order."""
+        return [_row(row) for row in self.connection.execute(_PLANNED, {**given(repo), "of_kind": kind})]
 
     def plan(self, row: OutboxRow) -> bool:
         return insert_new(

@@ -6,6 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
 
 from bot.domain.effects import Save, Say
 from bot.domain.notes import NoteCode, note
@@ -14,9 +18,9 @@ from bot.queue.memory import MemoryQueue
 from bot.resync import Resync
 from bot.saving import write_save
 from bot.simulate.replica import Replica
-from bot.simulate.things import BOT, KEY, MAIN, MARIA
+from bot.simulate.things import BOT, KEY, MAIN, MARIA, ModelIssue
 from bot.store.keyrows import KeyRow
-from tests.simulation.stage import staged
+from tests.simulation.stage import Stage, staged
 
 
 def test_a_database_that_is_away_for_a_moment_does_not_end_the_sweep() -> None:
@@ -119,3 +123,45 @@ def test_a_command_that_came_before_it_was_known_what_there_is_is_carried_out_th
         stage.does(lambda: stage.hub.commit(MAIN, {"README.md": "# Hello\n"}, MARIA))
         stage.passes(minutes=2)
         assert [comment.author for comment in stage.hub.issues[number].comments[1:]] == [BOT]
+
+
+def loses_its_database(stage: Stage) -> None:
+    stage.loop.run_until_complete(stage.history._lose_ledger())
+    stage.passes(minutes=3)
+
+
+def test_what_is_done_by_a_persons_word_is_done_when_the_database_was_lost() -> None:
+    with staged("workers: pull\n") as stage:
+        number = stage.does(lambda: stage.hub.open_issue("Thing", "It should.", MARIA, ["tgs:ready"])).number
+        stage.passes(minutes=1)
+        stage.history.site.rng = Random(1)  # with it the session says that no code is needed
+        stage.does(lambda: stage.history._session(MARIA, number))
+        for _ in range(60):
+            stage.passes(minutes=0.5)
+            if stage.state(number) == "done":
+                break
+        loses_its_database(stage)
+        assert stage.state(number) == "done"
+
+
+def test_an_issue_that_was_opened_just_before_a_crash_is_an_item_though_its_plan_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with staged("mirror:\n  enabled: true\n  auto_ready: true\n") as stage:
+        opens, plan = stage.hub.open_issue, "tgs/thoughts/000001-plan"
+
+        def opens_it_and_dies(*what: Any) -> ModelIssue:
+            stage.bot.process.kill()
+            return opens(*what)
+
+        monkeypatch.setattr(stage.hub, "open_issue", opens_it_and_dies)
+        there: dict[str, str | None] = {f"{plan}/plan.md": "# Plan\n", f"{plan}/research.md": "# Research\n"}
+        stage.does(lambda: stage.hub.commit(MAIN, there, MARIA))
+        stage.passes(minutes=1)
+        number = max(stage.hub.issues)
+        assert "tgs:ready" in stage.hub.issues[number].now.labels
+        stage.does(lambda: stage.hub.commit(MAIN, dict.fromkeys(there), MARIA))
+        stage.does(stage.history.start_bot)
+        stage.passes(minutes=5)
+        assert stage.state(number) == "cancelled"
+        assert stage.hub.issues[number].now.labels == {"tgs:cancelled"}

@@ -115,8 +115,12 @@ def memory(state: ItemState = ItemState.IN_PROGRESS, *, attempt: Attempt | None 
     return found
 
 
+def labelled(name: str, actor: Person, *, added: bool = True) -> LabelEvent:
+    return LabelEvent(1, name, added, actor, NOW - timedelta(hours=2))
+
+
 def ready_event(actor: Person, *, added: bool = True) -> LabelEvent:
-    return LabelEvent(1, "tgs:ready", added, actor, NOW - timedelta(hours=2))
+    return labelled("tgs:ready", actor, added=added)
 
 
 PULL = PullFacts(
@@ -136,6 +140,21 @@ def test_an_issue_without_any_trace_is_no_item() -> None:
 
 STATES: dict[str, tuple[Sighting, ItemState, Because]] = {
     "one label": (Sighting(issue("tgs:failed")), ItemState.FAILED, Because.LABEL),
+    "done, as we showed it": (
+        Sighting(issue("tgs:done"), events=(labelled("tgs:done", BOT),)),
+        ItemState.DONE,
+        Because.LABEL,
+    ),
+    "done, says a person's label; what we remember counts": (
+        Sighting(issue("tgs:done"), memory=memory(ItemState.FAILED), events=(labelled("tgs:done", ANN),)),
+        ItemState.FAILED,
+        Because.MEMORY,
+    ),
+    "done, says a person's label beside another one": (
+        Sighting(issue("tgs:done", "tgs:proposed"), events=(labelled("tgs:done", ANN),)),
+        ItemState.PROPOSED,
+        Because.LABEL,
+    ),
     "several labels, and a memory of one": (
         Sighting(issue("tgs:failed", "tgs:in-review"), memory=memory(ItemState.FAILED)),
         ItemState.FAILED,
