@@ -138,6 +138,9 @@ class Metrics:
             "tgs_last_delivery_timestamp_seconds", "When the last delivery was stored (Unix time).", registry=r
         )
 
+        # The series that were used: looking one up by its labels costs more than counting.
+        self._answered: dict[tuple[str, DeliveryOutcome], tuple[Counter, Histogram]] = {}
+
         # queue
         self.waiting_keys = Gauge("tgs_waiting_keys", "Keys that are marked and not yet looked at.", registry=r)
         self.oldest_waiting = Gauge(
@@ -187,6 +190,16 @@ class Metrics:
         self.invariant_breaches = Counter(
             "tgs_invariant_breaches", "Run-time assertions that failed; anything but 0 is a defect.", registry=r
         )
+
+    def delivery_answered(self, event: str, outcome: DeliveryOutcome, seconds: float) -> None:
+        """Counts one answered request to the webhook address; `seconds` since its first byte was read."""
+        found = self._answered.get((event, outcome))
+        if found is None:
+            found = self.deliveries.labels(event, outcome.value), self.delivery_seconds.labels(outcome.value)
+            self._answered[event, outcome] = found
+        counter, histogram = found
+        counter.inc()
+        histogram.observe(seconds)
 
     def attempt_ended(self, outcome: Outcome, reason: FailureReason | None, seconds: float) -> None:
         """Counts the end of an attempt; `seconds` since its claim."""

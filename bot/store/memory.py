@@ -119,7 +119,7 @@ def _sqlalchemy(driver: sqlite3.Connection) -> Connection:
 
 
 @cache
-def _migrated() -> tuple[bytes, dict[str, tuple[str, ...]]]:
+def _migrated() -> tuple[sqlite3.Connection, dict[str, tuple[str, ...]]]:
     """An empty ledger with the triggers, made by the real migrations; and the columns of the watched tables."""
     driver = _open()
     connection = _sqlalchemy(driver)
@@ -137,10 +137,8 @@ def _migrated() -> tuple[bytes, dict[str, tuple[str, ...]]]:
                 f"CREATE TRIGGER watch_{table}_{event} AFTER {event} ON {table} "
                 f"BEGIN SELECT watched('{table}', '{event}', {values}); END"
             )
-    image = driver.serialize()
     connection.close()
-    driver.close()
-    return image, columns
+    return driver, columns
 
 
 class _Memory:
@@ -205,7 +203,7 @@ class MemoryLedger:
     """`driver` is for raw looks; `run` is for units."""
 
     def __init__(self) -> None:
-        self._image, self._columns = _migrated()
+        self._empty, self._columns = _migrated()
         self.driver = _open()
         self.driver.create_function("watched", -1, self._watched)
         self._connection = quick(_sqlalchemy(self.driver), self.driver)
@@ -217,7 +215,8 @@ class MemoryLedger:
         """From here on it is a new database."""
         if self.driver.in_transaction:
             self.driver.execute("ROLLBACK")
-        self.driver.deserialize(self._image)
+        # `deserialize` would be quicker, and ends the process once a statement has read JSON (SQLite 3.40).
+        self._empty.backup(self.driver)
         self.driver.execute("PRAGMA foreign_keys=ON")
         self._changes.clear()
         self._memory.clear()

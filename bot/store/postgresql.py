@@ -109,8 +109,6 @@ class PostgresqlDatabase:
             connect_args={
                 "connect_timeout": CONNECT_SECONDS,
                 "application_name": "tgs",
-                # Statements are prepared by the server after some uses; behind a pooler that would break.
-                "prepare_threshold": None,
             },
         )
 

@@ -1,8 +1,8 @@
 """The threads that run units: one writer with group commit, a few readers.
 
-The writer takes up to `GROUP_LIMIT` waiting units, runs each in a savepoint of one transaction, commits once and only
-then answers. A unit that raises is rolled back alone and its caller gets the exception; a commit that fails fails all
-callers of the group and the writer goes on. Threads are daemons: none keeps the process alive.
+The writer takes up to `GROUP_LIMIT` waiting units, runs each in a savepoint of one transaction (one alone needs none),
+commits once and only then answers. A unit that raises is rolled back alone and its caller gets the exception; a commit
+that fails fails all callers of the group and the writer goes on. Threads are daemons: none keeps the process alive.
 
 Groups of several processes on one database follow each other as units of one group do: beginning a transaction waits
 for the right to write, and a process that stops in the middle of one loses it after some seconds.
@@ -217,7 +217,13 @@ class Writer(UnitThread):
     def _transact(self, jobs: list[Job], told: Told) -> list[Outcome]:
         self.mend()
         self.driver.execute(self.database.begin_write)
-        outcomes = [self._savepoint(job, told) for job in jobs]
+        if len(jobs) == 1:
+            outcomes = [self._checked(jobs[0], told)]
+            if outcomes[0].error is not None:
+                self.driver.execute("ROLLBACK")
+                return outcomes
+        else:
+            outcomes = [self._savepoint(job, told) for job in jobs]
         if self.also is not None and (told.marked or told.news or told.revoke):
             self.also(self.driver, told)
         if self.before_commit is not None:
@@ -231,15 +237,20 @@ class Writer(UnitThread):
 
     def _savepoint(self, job: Job, told: Told) -> Outcome:
         self.driver.execute("SAVEPOINT unit")
+        outcome = self._checked(job, told)
+        if outcome.error is not None:
+            self.driver.execute("ROLLBACK TO unit")
+        self.driver.execute("RELEASE unit")
+        return outcome
+
+    def _checked(self, job: Job, told: Told) -> Outcome:
+        """Raises what loses the whole group."""
         outcome = self.run_unit(job, told)
         if outcome.error is not None and self.database.again(outcome.error):
             raise outcome.error
         if not self.database.in_transaction(self.driver):
             # SQLite ends the whole transaction by itself on a full disk or an I/O error: the group is lost.
             raise StoreUnavailable("the database ended the transaction") from outcome.error
-        if outcome.error is not None:
-            self.driver.execute("ROLLBACK TO unit")
-        self.driver.execute("RELEASE unit")
         return outcome
 
     def _abandon(self) -> None:

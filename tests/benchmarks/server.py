@@ -23,6 +23,7 @@ import structlog
 from aiohttp import web
 from pydantic import SecretStr
 
+from bot.cli.serve import loop_factory
 from bot.clock import RandomIds, SystemClock
 from bot.domain.intake import Intake
 from bot.metrics import Metrics
@@ -30,6 +31,7 @@ from bot.protocols.ledger import Inbox
 from bot.store.engine import open_store
 from bot.store.inbox import SqlInbox
 from bot.store.migrate import prepare
+from bot.web.api.problems import problems
 from bot.web.webhook import MAX_BODY, Webhook
 
 SECRET = "the secret of one benchmark"
@@ -95,7 +97,7 @@ async def routes_of(kind: Kind, place: str) -> AsyncIterator[list[web.RouteDef]]
 async def serve(kind: Kind, place: str) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(QUIET))
     async with routes_of(kind, place) as routes:
-        app = web.Application(client_max_size=MAX_BODY)
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[] if kind is Kind.BARE else [problems])
         app.add_routes(routes)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
@@ -114,4 +116,5 @@ def _used() -> float:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Kind(sys.argv[1]), sys.argv[2]))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(serve(Kind(sys.argv[1]), sys.argv[2]))

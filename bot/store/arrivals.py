@@ -1,0 +1,288 @@
+"""What deliveries leave in the ledger: rows of the deliveries and of what they point at, repositories, intents, changes
+of installations; of many deliveries at once in few statements.
+
+This is the hot path, so its statements are compiled once and run on the driver's cursor. A delivery that is known
+changes nothing at all; an intent whose natural key is known (the same comment under another delivery id) is ignored.
+A delivery that asks for nothing is stored as routed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    String,
+    and_,
+    bindparam,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
+
+from bot.domain.intake import InstallationChange, Intake, SeenRepo, Touch, TouchKind
+from bot.domain.model import InstallationId, RepoKey
+from bot.store.dialect import (
+    DIALECTS,
+    Cursor,
+    Given,
+    QuickRows,
+    QuickWrite,
+    driver_cursor,
+    insert_for,
+    insert_new,
+)
+from bot.store.intents import intent_values
+from bot.store.ledger import SqlLedger
+from bot.store.tables import deliveries, installations, intents, repos, touches
+from bot.store.types import to_micros
+
+# Touch kinds whose value is a number; the router joins on integers.
+_NUMBERED = frozenset({TouchKind.ISSUE, TouchKind.RUN, TouchKind.PULL})
+
+_ID = select(deliveries.c.id).where(deliveries.c.guid == bindparam("of"))
+
+# The largest integer both databases hold.
+_MAX_BIGINT = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One verified delivery, and what its payload was turned into."""
+
+    guid: str
+    event: str
+    action: str | None
+    intake: Intake
+    body: bytes | None
+
+    @property
+    def to_route(self) -> bool:
+        return bool(self.intake.touches or self.intake.intents or self.intake.installation)
+
+
+def store_arrivals(ledger: SqlLedger, some: Sequence[Arrival]) -> list[bool]:
+    """Writes them in the running transaction; whether each was new."""
+    return _arrivals(ledger.connection.dialect.name).store(ledger, some)
+
+
+class _Arrivals:
+    """Writes deliveries into one kind of database (`sqlite` or `postgresql`)."""
+
+    def __init__(self, name: str) -> None:
+        self._known = _known(name)
+        self._deliveries = _deliveries(name)
+        self._touches = _touches(name)
+        self._repos = _repos(name)
+        self._body = QuickWrite(
+            update(deliveries).where(deliveries.c.guid == bindparam("of")).values(body=bindparam("body")), name
+        )
+
+    def store(self, ledger: SqlLedger, some: Sequence[Arrival]) -> list[bool]:
+        cursor = driver_cursor(ledger.connection)
+        known = {guid for (guid,) in self._known.all(cursor, [(one.guid,) for one in some])}
+        fresh: dict[str, Arrival] = {}
+        new = []
+        for one in some:
+            new.append(one.guid not in known and one.guid not in fresh)
+            if new[-1]:
+                fresh[one.guid] = one
+        self._write(cursor, to_micros(ledger.clock.now()), fresh.values())
+        self._carry_over(ledger, cursor, fresh.values())
+        return new
+
+    def _write(self, cursor: Cursor, now: int, fresh: Collection[Arrival]) -> None:
+        """The deliveries and what they point at."""
+        self._deliveries.run(
+            cursor,
+            [
+                (one.guid, one.event, one.action, _installation(one.intake), now, None if one.to_route else now)
+                for one in fresh
+            ],
+        )
+        self._touches.run(cursor, [_touched(one.guid, touch) for one in fresh for touch in one.intake.touches])
+        self._body.many(cursor, [{"of": one.guid, "body": one.body} for one in fresh if one.body is not None])
+
+    def _carry_over(self, ledger: SqlLedger, cursor: Cursor, fresh: Iterable[Arrival]) -> None:
+        """What else the deliveries say."""
+        seen: list[SeenRepo] = []
+        for one in fresh:
+            change = one.intake.installation
+            if change is not None:
+                # What came before it was seen before it.
+                self._see(cursor, seen)
+                change_installation(ledger, change)
+                seen = [*change.repos_added]
+            seen += one.intake.repos
+            for intent in one.intake.intents:
+                id_ = ledger.connection.execute(_ID, {"of": one.guid}).scalar_one()
+                insert_new(ledger.connection, intents, {**intent_values(intent), "delivery": id_})
+        self._see(cursor, seen)
+
+    def _see(self, cursor: Cursor, seen: Iterable[SeenRepo]) -> None:
+        told: dict[RepoKey, list[SeenRepo]] = {}
+        for repo in seen:
+            of_one = told.setdefault(repo.key, [])
+            if repo not in of_one[-1:]:
+                of_one.append(repo)
+        while told:
+            # One statement changes a row once; what was said of it later is said again.
+            self._repos.run(cursor, [_seen(of_one[0]) for of_one in told.values()])
+            told = {key: of_one[1:] for key, of_one in told.items() if of_one[1:]}
+
+
+@lru_cache(maxsize=2)
+def _arrivals(name: str) -> _Arrivals:
+    return _Arrivals(name)
+
+
+def _installation(intake: Intake) -> InstallationId | None:
+    if intake.installation is not None:
+        return intake.installation.installation
+    if intake.touches:
+        return intake.touches[0].installation
+    if intake.repos:
+        return intake.repos[0].key.installation
+    return intake.intents[0].key.installation if intake.intents else None
+
+
+def _touched(guid: str, touch: Touch) -> tuple[Any, ...]:
+    return (guid, touch.kind, touch.installation, touch.repo, touch.value, _number(touch), touch.hint)
+
+
+def _number(touch: Touch) -> int | None:
+    if touch.kind not in _NUMBERED or not (touch.value.isascii() and touch.value.isdigit()):
+        return None
+    number = int(touch.value)
+    return number if number <= _MAX_BIGINT else None
+
+
+def _seen(repo: SeenRepo) -> tuple[Any, ...]:
+    key = repo.key
+    return (
+        key.installation,
+        key.repo,
+        repo.full_name,
+        repo.owner_id,
+        repo.private,
+        repo.default_branch or None,
+        repo.archived,
+    )
+
+
+def _known(name: str) -> QuickRows:
+    given = Given(name, {"guid": String()})
+    guids = select(given["guid"]).select_from(given.rows)
+    return QuickRows(select(deliveries.c.guid).where(deliveries.c.guid.in_(guids)), name)
+
+
+def _deliveries(name: str) -> QuickRows:
+    columns = ("guid", "event", "action", "installation", "received_at", "routed_at")
+    given = Given(name, {column: deliveries.c[column].type for column in columns})
+    rows = select(*given.columns.values())
+    return QuickRows(insert_for(DIALECTS[name], deliveries).from_select(columns, rows), name)
+
+
+def _touches(name: str) -> QuickRows:
+    columns = ("kind", "installation", "repo", "value", "number", "hint")
+    given = Given(name, {"guid": String()} | {column: touches.c[column].type for column in columns})
+    rows = select(deliveries.c.id, *(given[column] for column in columns)).join_from(
+        given.rows, deliveries, deliveries.c.guid == given["guid"]
+    )
+    return QuickRows(insert_for(DIALECTS[name], touches).from_select(("delivery", *columns), rows), name)
+
+
+def _repos(name: str) -> QuickRows:
+    """Inserts repositories that are new, with the state and permissions of their installation; of a known one only what
+    the payload says otherwise is changed. A repository that was taken out stays out when a late webhook mentions it.
+    """
+    columns = ("installation", "repo", "full_name", "owner_id", "private", "default_branch", "archived")
+    given = Given(name, {column: repos.c[column].type for column in columns})
+    said = {column: given[column] for column in columns} | {
+        "default_branch": func.coalesce(given["default_branch"], repos.c.default_branch, literal_column("''")),
+        "archived": func.coalesce(given["archived"], repos.c.archived, false()),
+    }
+    at_first = {
+        "revision": literal_column("0"),
+        "active": func.coalesce(installations.c.active, true()),
+        "permissions": func.coalesce(installations.c.permissions, literal_column("'[]'")),
+        "policy_hash": literal_column("''"),
+        "policy_problems": literal_column("'[]'"),
+        "preflight_ok": false(),
+        "preflight_problems": literal_column("'[]'"),
+        "mirror_decided": false(),
+    }
+    facts = [column for column in columns if column not in ("installation", "repo")]
+    rows = (
+        select(*said.values(), *at_first.values())
+        .select_from(given.rows)
+        .outerjoin(repos, and_(repos.c.installation == given["installation"], repos.c.repo == given["repo"]))
+        .outerjoin(installations, installations.c.installation == given["installation"])
+        .where(or_(repos.c.repo.is_(None), *(repos.c[fact] != said[fact] for fact in facts)))
+    )
+    statement = insert_for(DIALECTS[name], repos).from_select((*said, *at_first), rows)
+    new = {fact: statement.excluded[fact] for fact in facts}
+    return QuickRows(
+        statement.on_conflict_do_update(
+            index_elements=["installation", "repo"],
+            set_={**new, "revision": repos.c.revision + literal_column("1")},
+        ),
+        name,
+    )
+
+
+def _bring_back(ledger: SqlLedger, change: InstallationChange) -> None:
+    """Repositories that were added to the installation after they had been taken out of it."""
+    for repo in change.repos_added:
+        ledger.connection.execute(
+            update(repos)
+            .where(
+                repos.c.installation == repo.key.installation,
+                repos.c.repo == repo.key.repo,
+                repos.c.removed_at.is_not(None),
+            )
+            .values(active=True, removed_at=None, revision=repos.c.revision + 1)
+        )
+
+
+def change_installation(ledger: SqlLedger, change: InstallationChange) -> None:
+    """Remembers the installation and carries its state over to its repositories, all in the running transaction."""
+    connection = ledger.connection
+    now = ledger.clock.now()
+    active = change.active and not change.removed
+    facts: dict[str, Any] = {
+        "account_id": change.account_id,
+        "account_login": change.account_login,
+        "active": active,
+        "removed_at": now if change.removed else None,
+    }
+    if change.permissions is not None:
+        facts["permissions"] = change.permissions
+    statement = insert_for(connection.dialect, installations).values(
+        installation=change.installation, **{"permissions": (), **facts}
+    )
+    connection.execute(statement.on_conflict_do_update(index_elements=["installation"], set_=facts))
+    for repo_id in change.repos_removed:
+        connection.execute(
+            update(repos)
+            .where(repos.c.installation == change.installation, repos.c.repo == repo_id, repos.c.removed_at.is_(None))
+            .values(active=False, removed_at=now, revision=repos.c.revision + 1)
+        )
+    if active:
+        _bring_back(ledger, change)
+    current: dict[str, Any] = {"active": active}
+    if change.permissions is not None:
+        current["permissions"] = change.permissions
+    listed = repos.c.removed_at.is_(None)
+    differs = or_(*(repos.c[name] != value for name, value in current.items()))
+    connection.execute(
+        update(repos)
+        .where(repos.c.installation == change.installation, listed, differs)
+        .values(**current, revision=repos.c.revision + 1)
+    )
