@@ -259,7 +259,7 @@ class RepoPass:
         if not policy.mirror.enabled and not thoughts:
             return repo, MirrorDecision()
         undecided = frozenset(() if repo.mirror_decided else repo.thoughts_at_installation or ())
-        texts = await self._thoughts.read(repo.key, thoughts, frozenset())
+        texts = await self._thoughts.read(repo.key, thoughts, frozenset(), whole=True)
         items = await self._store.read(lambda tx: tx.items(repo.key))
         counted = await self._store.read(lambda tx: tx.count_mirrored(repo.key, now - MIRROR_WINDOW))
         decision = MirrorDecision()

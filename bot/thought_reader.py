@@ -45,9 +45,17 @@ class ThoughtReader:
             found.extend(replace(entry, path=f"{folder.path}/{entry.path}") for entry in entries)
         return found
 
-    async def read(self, key: RepoKey, thoughts: Sequence[Thought], wanted: frozenset[str]) -> list[ThoughtText]:
-        """The thoughts with the front matter that is known; plans in `wanted` are fetched if they are new."""
+    async def read(
+        self, key: RepoKey, thoughts: Sequence[Thought], wanted: frozenset[str], *, whole: bool = False
+    ) -> list[ThoughtText]:
+        """The thoughts with the front matter that is known; plans in `wanted` are fetched if they are new.
+
+        `whole`: there are no others, so what is remembered of plans as they once were is forgotten.
+        """
         known = await self._store.read(lambda tx: tx.thought_blobs(key))
+        gone = known.keys() - {thought.plan_sha for thought in thoughts} if whole else ()
+        if gone:
+            await self._store.write(lambda tx: tx.drop_thought_blobs(key, gone))
         texts: list[ThoughtText] = []
         for thought in thoughts:
             text = known.get(thought.plan_sha)

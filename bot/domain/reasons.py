@@ -110,8 +110,12 @@ PARAMS: Final = MappingProxyType(
 )
 """The parameters of each reason, in order. Every one may be left out or empty; the sentence then says less."""
 
+SAME: Final = 128
+"""Reasons that are remembered. A queue waits for a few things; each run and time that is named makes one of its own,
+and thousands of those would fill the memory over weeks."""
 
-@lru_cache(maxsize=4_096, typed=True)
+
+@lru_cache(maxsize=SAME, typed=True)
 def waiting(code: ReasonCode, **params: object) -> Waiting:
     """A reason as the ledger stores it. Times become ISO 8601 in UTC. Raises ValueError for an unknown parameter.
 

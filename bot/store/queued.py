@@ -24,8 +24,8 @@ from bot.store.verbs import Verbs, given, in_given_repo
 CHUNK = 500
 """Numbers in one statement: below every limit on the parameters of a statement."""
 
-TEXTS = 2_000
-"""Stored reasons whose records are remembered: most of a queue waits for the same."""
+TEXTS = 128
+"""Stored reasons whose records are remembered: most of a queue waits for the same, and the rest is read quickly."""
 
 _TO_START = (ItemState.READY.value, ItemState.IN_PROGRESS.value)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, select
+from sqlalchemy import Row, bindparam, delete, func, select
 
 from bot.domain.model import InstallationId, RepoId, RepoKey
 from bot.domain.repository import RepoRecord
@@ -13,6 +14,7 @@ from bot.store.dialect import insert_new
 from bot.store.tables import items, repos, thought_blobs
 from bot.store.verbs import Verbs, given, in_given_repo, in_repo, update_changed
 
+_FORGET_BLOB = delete(thought_blobs).where(in_given_repo(thought_blobs), thought_blobs.c.sha == bindparam("sha_of"))
 _ALL_REPOS = select(repos).order_by(repos.c.installation, repos.c.repo)
 _REPOS_OF = _ALL_REPOS.where(repos.c.installation == bindparam("of"))
 _MIRRORED_SINCE = (
@@ -153,6 +155,11 @@ class RepoVerbs(Verbs):
             thought_blobs,
             {"installation": repo.installation, "repo": repo.repo, "sha": sha, "text": text},
         )
+
+    def drop_thought_blobs(self, repo: RepoKey, shas: Collection[str]) -> None:
+        """Forgets texts of plans that are no longer there."""
+        for sha in sorted(shas):
+            self.connection.execute(_FORGET_BLOB, {**given(repo), "sha_of": sha})
 
     def count_mirrored(self, repo: RepoKey, since: datetime) -> int:
         """Items made from thoughts since then."""

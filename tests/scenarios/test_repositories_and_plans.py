@@ -307,6 +307,8 @@ async def test_with_auto_ready_a_changed_plan_is_approved_by_policy_again(tmp_pa
         assert item.snapshot is not None
         assert item.thought is not None
         assert item.snapshot.plan_sha == item.thought.plan_sha
+        remembered = await world.parts.store.read(lambda tx: tx.thought_blobs(world.repo_key))
+        assert sorted(remembered.values()) == ["# Another plan\n", "# Plan for one\n"], "not the one that it was"
         assert first
         world.bot_said(number)
 
