@@ -22,6 +22,19 @@ class Held(Protocol):
         ...
 
 
+class BesideWriter(Protocol):
+    """A thread that puts in order what the writer leaves behind."""
+
+    def start(self) -> None: ...
+    def committed(self) -> None:
+        """The writer has committed. Called by its thread."""
+        ...
+
+    def close(self) -> None:
+        """Ends it, after the writer has ended."""
+        ...
+
+
 class Database(Protocol):
     """One database. `shown` is its name for people, without a password."""
 
@@ -81,6 +94,10 @@ class Database(Protocol):
         ...
 
     def connect(self, *, read_only: bool = False) -> Connection: ...
+    def checkpoints(self) -> BesideWriter | None:
+        """What brings committed changes to their final place, where that is not done by the database itself."""
+        ...
+
     def in_transaction(self, driver: Any) -> bool: ...
     def broken(self, driver: Any) -> bool:
         """Whether the connection is of no more use."""

@@ -91,11 +91,14 @@ class SqlStore:
             self.database, self.clock, self._writes, before_commit=before_commit, after_commit=after_commit
         )
         self._writer.listener = self._tell
+        self._writer.beside = self.database.checkpoints()
         self._readers = [
             Reader(f"store-reader-{index}", self.database, self.clock, self._reads) for index in range(readers)
         ]
         for thread in (self._writer, *self._readers):
             thread.start()
+        if self._writer.beside is not None:
+            self._writer.beside.start()
 
     @property
     def commits(self) -> int:
@@ -162,6 +165,8 @@ class SqlStore:
         self._reads.put(None)
         for thread in (self._writer, *self._readers):
             thread.join(CLOSE_SECONDS)
+        if self._writer.beside is not None:
+            self._writer.beside.close()
         drain_closed(self._writes)
         drain_closed(self._reads)
         self._lock.release()

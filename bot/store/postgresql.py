@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from bot.errors import SettingsError
 from bot.protocols.clock import Clock
-from bot.store.database import Held
+from bot.store.database import BesideWriter, Held
 
 CONNECT_SECONDS = 10
 """A database that does not answer within this is down; the caller tries again by its own rules."""
@@ -164,6 +164,10 @@ class PostgresqlDatabase:
         from bot.store.wakeups import drop
 
         drop(driver)
+
+    def checkpoints(self) -> BesideWriter | None:
+        """The server does that by itself."""
+        return None
 
     def in_transaction(self, driver: Any) -> bool:
         from psycopg.pq import TransactionStatus

@@ -22,12 +22,15 @@ from sqlalchemy.pool import NullPool
 from bot.errors import SettingsError
 from bot.protocols.clock import Clock
 from bot.store.backup import backup_file
-from bot.store.database import Held, refuse_unknown
+from bot.store.database import BesideWriter, Held, refuse_unknown
 from bot.store.errors import StoreDamaged
 from bot.store.filelock import InstanceLock
 
 # Another process (a backup, `tgs db current`) holds a lock for a moment only; beyond this something is wrong.
 BUSY_TIMEOUT_MS = 5_000
+
+# Pages of the log, 32 MiB, beyond which a commit brings them into the file itself, if nobody else did.
+LONGEST_LOG = 8_000
 
 # Some hundred statements are built, and updates in as many forms as columns change together.
 STATEMENTS = 2_000
@@ -80,12 +83,18 @@ def _driver(path: Path, mode: str) -> sqlite3.Connection:
             driver.execute("PRAGMA journal_mode=WAL")
             # A 2xx promises that the row survives a power cut; NORMAL does not keep that promise in WAL mode.
             driver.execute("PRAGMA synchronous=FULL")
+            driver.execute(f"PRAGMA wal_autocheckpoint={LONGEST_LOG}")
             # What is deleted (webhook bodies, tokens) is overwritten, not only unlinked.
             driver.execute("PRAGMA secure_delete=ON")
     except BaseException:
         driver.close()
         raise
     return driver
+
+
+def open_driver(path: Path) -> sqlite3.Connection:
+    """The driver's connection without what SQLAlchemy puts around it."""
+    return _driver(path, "rw")
 
 
 _wanted: ContextVar[tuple[Path, bool]] = ContextVar("wanted")
@@ -189,6 +198,11 @@ class SqliteDatabase:
 
     def connect(self, *, read_only: bool = False) -> Connection:
         return connect(self.path, read_only=read_only)
+
+    def checkpoints(self) -> BesideWriter | None:
+        from bot.store.checkpoints import Checkpoints
+
+        return Checkpoints(self.path)
 
     def in_transaction(self, driver: Any) -> bool:
         return bool(driver.in_transaction)

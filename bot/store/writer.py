@@ -26,7 +26,7 @@ from typing import Any
 from bot.domain.model import AttemptId, RepoKey
 from bot.errors import SettingsError
 from bot.protocols.clock import Clock
-from bot.store.database import Database
+from bot.store.database import BesideWriter, Database
 from bot.store.errors import StoreClosed, StoreUnavailable
 from bot.store.ledger import SqlLedger
 from bot.store.verbs import Marked
@@ -170,6 +170,7 @@ class Writer(UnitThread):
         super().__init__("store-writer", database, clock, inbox)
         self.listener: Listener | None = None
         self.also: Together | None = None
+        self.beside: BesideWriter | None = None
         self.before_commit = before_commit
         self.after_commit = after_commit
         self.commits = 0
@@ -231,6 +232,8 @@ class Writer(UnitThread):
         self.driver.execute("COMMIT")
         self.commits += 1
         self.units += len(jobs)
+        if self.beside is not None:
+            self.beside.committed()
         if self.after_commit is not None:
             self.after_commit()
         return outcomes

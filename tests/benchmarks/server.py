@@ -23,7 +23,7 @@ import structlog
 from aiohttp import web
 from pydantic import SecretStr
 
-from bot.cli.serve import loop_factory
+from bot.cli.serve import loop_factory, settle
 from bot.clock import RandomIds, SystemClock
 from bot.domain.intake import Intake
 from bot.metrics import Metrics
@@ -102,6 +102,7 @@ async def serve(kind: Kind, place: str) -> None:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
+        settle()
         before = _used()
         sys.stdout.write(f"{runner.addresses[0][1]}\n")
         sys.stdout.flush()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from sqlalchemy import text
 
 from bot.errors import SettingsError
+from bot.store.checkpoints import EVERY
 from bot.store.engine import SqlStore, open_store
 from bot.store.errors import SchemaOutdated, StoreClosed, StoreDamaged, StoreUnavailable
 from bot.store.ledger import SqlLedger
@@ -234,6 +236,20 @@ async def test_closing_commits_what_was_handed_in_and_refuses_what_comes_later(p
         await store.write(lambda tx: tx.repos())
     assert ask(path, "SELECT count(*) FROM repos") == [(1,)]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("store-")]
+
+
+async def test_what_was_committed_reaches_the_file_while_the_store_works(store: SqlStore, path: Path) -> None:
+    def brought() -> list[tuple[object, ...]]:
+        # It looks past the log; what is being written at this moment is no database.
+        with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as file, suppress(sqlite3.DatabaseError):
+            return file.execute("SELECT key FROM keys").fetchall()
+        return []
+
+    for _ in range(EVERY):
+        await store.write(lambda tx: tx.mark(ISSUE))
+    async with asyncio.timeout(10):
+        while brought() != [(str(ISSUE),)]:
+            await store.read(lambda tx: tx.repos())
 
 
 async def test_a_second_opener_is_told_file_and_process(store: SqlStore, path: Path) -> None:
