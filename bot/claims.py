@@ -65,6 +65,10 @@ def claim(
     item = tx.item(key)
     if item is None:
         return NotClaimed((waiting(ReasonCode.NOT_APPROVED),))
+    repo = tx.repo(key.repo_key)
+    if repo is not None and repo.rebuilt_at is None:
+        # Records are still coming back from GitHub; what else there is, is not known yet.
+        return NotClaimed((waiting(ReasonCode.NOT_TRACKED),))
     live = tx.live_attempt(key)
     if live is not None:
         return _taken(live)

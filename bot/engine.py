@@ -75,7 +75,10 @@ class Engine:
     acts: Acts
 
     async def rebuild(self) -> list[Report]:
-        """Rebuild the records of every repository that is served. Raises GitHubError."""
+        """Rebuild the records of every repository that is served; each report says whether GitHub stopped it.
+
+        Raises GitHubError when the repositories cannot be listed.
+        """
         await self.sweep.find()
         repos = await self.store.read(lambda tx: tx.repos())
         found = [await self.looks.rebuild(repo.key) for repo in repos]
@@ -137,6 +140,7 @@ def build_engine(
         sessions,
         Resync(github, store, clock),
         rebuilder,
+        kept,
     )
     bell = bell or Bell()
     proof = RunProof(store, github)

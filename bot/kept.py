@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from bot.domain.facts import IssueFacts, PullFacts
 from bot.domain.model import IssueKey
+from bot.resync import LIST_LAG
 
 F = TypeVar("F", IssueFacts, PullFacts)
 
@@ -23,6 +24,10 @@ KEPT = timedelta(minutes=10)
 SIZE = 2_000
 """Items whose facts are kept."""
 
+LISTED = 32_000_000
+"""Characters of issues that are kept from a list until their items are looked at: an ordinary queue of ten thousand,
+and not the longest texts that people can write in each."""
+
 
 class Kept:
     """The memory of one process."""
@@ -31,11 +36,32 @@ class Kept:
         # In the order of reading, so that the oldest stand in front.
         self._issues: dict[IssueKey, tuple[IssueFacts, datetime]] = {}
         self._pulls: dict[IssueKey, tuple[PullFacts, datetime]] = {}
+        self._listed: dict[IssueKey, tuple[IssueFacts, datetime]] = {}
 
     def issue(self, key: IssueKey, touched: datetime | None, now: datetime) -> IssueFacts | None:
         """The issue as it was read, if that is still good."""
+        listed = self._listed.pop(key, None)
+        if listed is not None and key not in self._issues:
+            self._issues[key] = listed
+            _forget(self._issues, now)
         known = self._issues.get(key)
         return known[0] if known is not None and _good(known[1], touched, now) else None
+
+    def unknown(self, keys: Iterable[IssueKey], now: datetime) -> int:
+        """How many of these would have to be read."""
+        return sum(key not in self._issues or now - self._issues[key][1] >= KEPT for key in keys)
+
+    def read_list(self, issues: Iterable[IssueFacts], at: datetime) -> None:
+        """A list of issues, to save reading them one by one when all are looked at soon.
+
+        Lists lag: such facts count as that much older, and what was changed just before is not taken from here.
+        """
+        self._listed = {}
+        room, good = LISTED, at - LIST_LAG
+        for issue in issues:
+            room -= len(issue.title) + len(issue.body)
+            if room >= 0 and issue.updated_at <= good:
+                self._listed[issue.key] = (issue, good)
 
     def pull(self, key: IssueKey, number: int, touched: datetime | None, now: datetime) -> PullFacts | None:
         """The item's pull request as it was read or opened, if that is still good."""
@@ -46,6 +72,7 @@ class Kept:
 
     def read_issue(self, key: IssueKey, issue: IssueFacts | None, at: datetime) -> None:
         self._issues.pop(key, None)
+        self._listed.pop(key, None)
         if issue is not None:
             self._issues[key] = (issue, at)
         _forget(self._issues, at)

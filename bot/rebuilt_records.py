@@ -1,7 +1,9 @@
-"""Enters what was found of a lost ledger into the new one, in one transaction.
+"""Enters what was found of a lost ledger into the new one, part by part, each in one transaction.
 
 Promises: records that are there are left alone; what was said or done before is noted as said and done, so that it is
-not repeated; commands of the time before are noted and not carried out. A crash in the middle leaves nothing.
+not repeated; commands of the time before are noted and not carried out. A crash leaves whole parts, and nobody works
+with them before all are there (`bot/records.py`, `bot/claims.py`). Items that stand on GitHub as they were shown last
+need no look of their own: the queue or somebody's change comes to them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,11 @@ from bot.domain.question_memory import RoundMemory
 from bot.domain.rebuild import Rebuilt
 from bot.domain.repository import RepoRecord
 from bot.domain.sighting import StatusComment
+from bot.errors import GitHubError
+from bot.protocols.github import Comment
 from bot.protocols.ledger import Audit, Ledger, LockRow, OutboxRow, Store
+from bot.resync import LIST_LAG
+from bot.talk import take
 
 LOST = "ledger_lost"
 """The outcome of a command of the time before."""
@@ -29,40 +35,67 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came back: per item its number, state and reasons; and commands that are not carried out."""
+    """What came back: per item its number, state and reasons; and commands that are not carried out.
+
+    `before` counts the items that an earlier call has brought back; `stopped` is why this one did not come to its end.
+    """
 
     repo: RepoRecord
     items: tuple[tuple[int, str, str], ...] = ()
     commands: tuple[tuple[int, str, str], ...] = ()
+    before: int = 0
+    stopped: GitHubError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The comments of one item: what we remembered, what we said, what people commanded."""
+    """The comments of one item: what we remembered, what we said, what people commanded. `all_of_it`: as they are."""
 
     memory: ItemMemory | None = None
     status: StatusComment | None = None
     said: tuple[tuple[str, IssueKey, int, datetime], ...] = ()
     commands: tuple[tuple[Intent, bool], ...] = ()
     rounds: tuple[tuple[RoundMemory, int, datetime], ...] = ()
+    all_of_it: tuple[Comment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One item: its records, and its comments."""
+    """One item: its records, its comments, and when its issue was changed last."""
 
     found: Rebuilt
     told: Told
+    changed_at: datetime
 
 
-async def keep(
-    store: Store, repo: RepoRecord, memory: RepoMemory, set_up: IssueFacts | None, found: list[Found], now: datetime
-) -> Report:
-    """Write all records of the repository in one transaction, and say what came back."""
+async def enter(store: Store, report: Report, found: list[Found], now: datetime) -> Report:
+    """Write the records of one part, and say with the parts before what came back."""
+    repo = report.repo
+
+    def write(tx: Ledger) -> list[Found]:
+        return [one for one in found if _enter(tx, repo, one, now)]
+
+    new = await store.write(write)
+    return replace(
+        report,
+        items=report.items + tuple((one.found.item.key.number, one.found.item.state.value, _why(one)) for one in new),
+        commands=report.commands
+        + tuple(
+            (intent.key.number, intent.actor.login, intent.verb)
+            for one in new
+            for intent, answered in one.told.commands
+            # What was written since we listen is carried out like any other command.
+            if not answered and (repo.listening_since is None or intent.created_at < repo.listening_since)
+        ),
+    )
+
+
+async def finish(store: Store, report: Report, memory: RepoMemory, set_up: IssueFacts | None, now: datetime) -> Report:
+    """All records are there: from here on they are worked with."""
+    repo = report.repo
     digest = shown_digest(as_written(set_up.body)) if set_up is not None else None
 
-    def write(tx: Ledger) -> tuple[RepoRecord, list[Found]]:
-        new = [one for one in found if _enter(tx, repo, one, now)]
+    def write(tx: Ledger) -> RepoRecord:
         # The record as it is now: a webhook may have changed it while GitHub was read.
         fresh = tx.repo(repo.key) or repo
         after = replace(fresh, rebuilt_at=now)
@@ -76,26 +109,18 @@ async def keep(
                 setup_hash=digest,
             )
         tx.save_repo(fresh, after)
-        for item in tx.items(repo.key):
-            tx.touch(item.key)
+        keys = [item.key for item in tx.items(repo.key)]
+        resting = tx.at_rest_since(keys, fresh.listening_since) if fresh.listening_since is not None else frozenset()
+        for key in keys:
+            if key not in resting:
+                tx.touch(key)
         for asked in tx.asked_on(repo.key):
             # Looked at before it was known what there is, it was left alone; nobody else comes back to it.
             tx.mark(asked)
-        return tx.repo(repo.key) or after, new
+        return tx.repo(repo.key) or after
 
-    saved, new = await store.write(write)
-    report = Report(
-        saved,
-        tuple((one.found.item.key.number, one.found.item.state.value, _why(one)) for one in new),
-        tuple(
-            (intent.key.number, intent.actor.login, intent.verb)
-            for one in new
-            for intent, answered in one.told.commands
-            # What was written since we listen is carried out like any other command.
-            if not answered and (saved.listening_since is None or intent.created_at < saved.listening_since)
-        ),
-    )
-    if found or set_up is not None:
+    report = replace(report, repo=await store.write(write))
+    if report.items or set_up is not None:
         log.warning(
             "ledger_rebuilt", repo=repo.full_name, items=len(report.items), commands_not_run=len(report.commands)
         )
@@ -128,6 +153,12 @@ def _enter(tx: Ledger, repo: RepoRecord, one: Found, now: datetime) -> bool:
             if answered:
                 tx.settle_intent(intent.id, LOST, now)
             tx.mark(intent.key)
+    touched = tx.touched_at(item.key)
+    if touched is None or touched < now:
+        # Nothing has pointed at the issue since it was read: its messages are these.
+        take(tx, item.key, list(one.told.all_of_it), repo.bot.id if repo.bot is not None else None)
+    if one.found.at_rest:
+        tx.rest(item.key, one.changed_at + LIST_LAG)
     tx.audit(
         Audit(
             at=now,

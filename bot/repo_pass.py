@@ -18,6 +18,7 @@ from bot.claims import NotClaimed
 from bot.domain.attempt import Worker, WorkerKind
 from bot.domain.attempting import RUN_WORKFLOW
 from bot.domain.front_matter import FrontMatterResult, Source, effective_spec
+from bot.domain.labels import READY
 from bot.domain.mirror import (
     CreateIssue,
     Implemented,
@@ -39,8 +40,9 @@ from bot.domain.repository import RepoRecord
 from bot.domain.schedule import NEAR, Told, place_told, schedule
 from bot.domain.survey import CHECK_AGAIN, ENVIRONMENTS, RepoChecks, check, checks_due, take_policy
 from bot.domain.thoughts import recognise
-from bot.errors import NotFound
+from bot.errors import GitHubError, NotFound
 from bot.incident_issues import IncidentIssues
+from bot.kept import Kept
 from bot.look import Look
 from bot.mirror_acts import MirrorActs
 from bot.policies import policy_of
@@ -70,6 +72,9 @@ REGULAR_FILES = frozenset({"100644", "100755"})
 TOLD_AT_ONCE = 200
 """Items that are told their place in one unit, so that webhooks do not wait behind a long queue."""
 
+GLANCE_FROM = 20
+"""So many single reads cost more than the lists of most queues."""
+
 READ_ROUNDS = 3
 """Plans are read only when a decision needs them; deciding again after reading settles in two rounds."""
 
@@ -92,6 +97,7 @@ class RepoPass:
         sessions: SessionService,
         resync: Resync,
         rebuilder: Rebuilder,
+        kept: Kept,
     ) -> None:
         self._github = github
         self._store = store
@@ -104,6 +110,7 @@ class RepoPass:
         self._sessions = sessions
         self._resync = resync
         self._rebuilder = rebuilder
+        self._kept = kept
         self._thoughts = ThoughtReader(github, store)
         self._views: LRUCache[RepoKey, tuple[RepoView, datetime]] = LRUCache(VIEWS_KEPT)
 
@@ -383,10 +390,21 @@ class RepoPass:
             if backlog.told.get(item.key.number) != (told := (reasons, place_told(place)))
         }
         numbers = list(news)
+        await self._glance(repo, numbers, now)
         for start in range(0, len(numbers), TOLD_AT_ONCE):
             some = {number: news[number] for number in numbers[start : start + TOLD_AT_ONCE]}
             await self._store.write(partial(_tell, repo=repo.key, told=some))
         return plan.wake_at
+
+    async def _glance(self, repo: RepoRecord, numbers: Sequence[int], now: datetime) -> None:
+        """Where many items are about to be looked at, their issues are read by lists and not one by one."""
+        keys = [IssueKey(repo.key.installation, repo.key.repo, number) for number in numbers]
+        if self._kept.unknown(keys, now) < GLANCE_FROM:
+            return
+        try:
+            self._kept.read_list(await self._github.issues_with_label(repo.key, READY), now)
+        except GitHubError as error:
+            log.info("not_glanced_at", repo=repo.full_name, error=str(error))
 
     async def _note_waiting(self, key: IssueKey, why: NotClaimed) -> None:
         """An item that could not be started after all is told why, as the first of the queue."""

@@ -1,7 +1,7 @@
 """`tgs db`: bring the ledger's schema up or down, say where it stands, copy it, make it anew from GitHub.
 
 Exit codes: 0 done, 1 history that was tampered with, 2 something a person must set right (bad URL, file in use,
-damaged, written by a newer version).
+damaged, written by a newer version), 7 GitHub stopped a rebuild, which a further call goes on with.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bot.cli.exits import Exit
 from bot.clock import SystemClock
-from bot.errors import SettingsError
+from bot.errors import GitHubError, RateLimited, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,7 +183,8 @@ def rebuild(
     """Make the ledger anew from what GitHub shows.
 
     It is asked with the App's credentials. For an empty database after a loss; `tgs serve` does the same by itself.
-    What is in the database already is left alone. Stop the server before.
+    What is in the database already is left alone, so a call that GitHub's limit has stopped is made again later and
+    goes on where it was. Stop the server before.
     """
     from bot.settings import load_settings
 
@@ -190,12 +193,13 @@ def rebuild(
         reports = asyncio.run(_rebuilt(settings))
     if as_json:
         typer.echo(json.dumps([_report(one) for one in reports]))
-        return
-    if not reports:
+    elif not reports:
         typer.echo("The App is installed on no repository that is served here.")
-    for one in reports:
+    for one in () if as_json else reports:
         for line in _lines(one):
             typer.echo(line)
+    if any(one.stopped is not None for one in reports):
+        raise typer.Exit(Exit.UPSTREAM)
 
 
 async def _rebuilt(settings: Settings) -> list[Report]:
@@ -218,13 +222,27 @@ def _report(found: Report) -> dict[str, object]:
         "repo": found.repo.full_name,
         "items": [{"number": number, "state": state, "from": why} for number, state, why in found.items],
         "commands_not_run": [{"number": number, "by": by, "command": verb} for number, by, verb in found.commands],
+        "before": found.before,
+        "stopped": None if found.stopped is None else str(found.stopped),
+        "again_after": None if (until := _until(found.stopped)) is None else until.isoformat(),
     }
 
 
 def _lines(found: Report) -> Iterator[str]:
     many = len(found.items)
-    yield f"{found.repo.full_name}: {many or 'no'} item{'' if many == 1 else 's'} rebuilt."
+    before = f", {found.before} were there" if found.before else ""
+    yield f"{found.repo.full_name}: {many or 'no'} item{'' if many == 1 else 's'} rebuilt{before}."
     for number, state, why in found.items:
         yield f"  #{number} {state} (from: {why})"
     for number, by, verb in found.commands:
         yield f"  #{number} not run: /tgs {verb} by {by}"
+    if found.stopped is not None:
+        until = _until(found.stopped)
+        again = "later" if until is None else f"after {until:%Y-%m-%d %H:%M} UTC"
+        yield f"  GitHub stopped it: {found.stopped}"
+        yield f"  What is rebuilt stays. Call it again {again}; it goes on where it was."
+
+
+def _until(error: GitHubError | None) -> datetime | None:
+    """When GitHub may be asked again, if it has said so."""
+    return error.until if isinstance(error, RateLimited) else None

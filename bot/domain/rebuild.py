@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, assert_never
 
 from bot.domain import labels
 from bot.domain.approval import newest
@@ -52,7 +52,10 @@ MID_LIFE = (ItemState.IN_REVIEW, ItemState.NEEDS_INPUT, ItemState.IN_PROGRESS)
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """The records of one item; at most one of the attempts is live. `dispatched`: its start is written down."""
+    """The records of one item; at most one of the attempts is live. `dispatched`: its start is written down.
+
+    `at_rest`: the item stands on GitHub as it was shown last, so nothing is to be done about it by itself.
+    """
 
     item: Item
     attempts: tuple[Attempt, ...] = ()
@@ -60,6 +63,7 @@ class Rebuilt:
     dispatched: AttemptId | None = None
     because: tuple[Because, ...] = ()
     questions: tuple[Question, ...] = ()
+    at_rest: bool = False
 
 
 def rebuild(seen: Sighting, repo: RepoRecord, policy: Policy, now: datetime) -> Rebuilt | None:
@@ -100,7 +104,49 @@ def rebuild(seen: Sighting, repo: RepoRecord, policy: Policy, now: datetime) -> 
     waits = state is ItemState.NEEDS_INPUT and policy.keep_locks
     holds = live is not None or waits or (state is ItemState.IN_REVIEW and pull is not None)
     attempts = (*past, *((live,) if live is not None else ()))
-    return Rebuilt(item, attempts, wanted_locks(item, policy) if holds else (), dispatched, tuple(why), questions)
+    locks = wanted_locks(item, policy) if holds else ()
+    rests = live is None and not questions and _at_rest(seen, item)
+    return Rebuilt(item, attempts, locks, dispatched, tuple(why), questions, rests)
+
+
+def asks_events(seen: Sighting) -> bool:
+    """Whether who set a label, and when, decides anything about this issue; else its events need not be read."""
+    memory, shown = seen.memory, labels.states_shown(seen.issue.labels)
+    if ItemState.DONE in shown and (shown != (ItemState.DONE,) or memory is None or memory.state is not ItemState.DONE):
+        return True  # a person's label makes nothing done
+    if memory is not None and memory.approved_at is not None:
+        # What was approved is remembered; only whether a label is gone by our own hand is not.
+        return memory.state is ItemState.READY and not shown
+    if memory is not None and not shown:
+        return memory.state is not ItemState.PROPOSED
+    if memory is None and not shown:
+        return any(alive(run) for run in seen.runs)
+    if shown in {(ItemState.PROPOSED,), (ItemState.DONE,)}:
+        return False  # not approved yet, or approved anew before anything more is done
+    # Ready without a memory is judged by its first look, which reads them.
+    return memory is not None or shown != (ItemState.READY,)
+
+
+def _at_rest(seen: Sighting, item: Item) -> bool:
+    """Whether a look at the item would find nothing to do: one label, the one of its state, as the status comment says
+    it, no other wish in labels, and an issue that is open or closed as it should be."""
+    memory, wanted = seen.memory, labels.state_label(item.state)
+    if memory is None or seen.status is None or memory.state is not item.state:
+        return False
+    wishes = {name for name in seen.issue.labels if labels.is_ours(name)} - {wanted} - item.accepted_labels
+    if wishes or item.projection.state_label != wanted:
+        return False
+    match item.state:
+        case ItemState.PROPOSED | ItemState.READY | ItemState.FAILED:
+            return seen.issue.open and item.pull is None
+        case ItemState.DONE:
+            return not seen.issue.open
+        case ItemState.CANCELLED:
+            return item.pull is None
+        case ItemState.IN_PROGRESS | ItemState.NEEDS_INPUT | ItemState.IN_REVIEW:
+            return False
+        case _:
+            assert_never(item.state)
 
 
 # --- state -------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ Promises: every verb raises the kinds of `bot.errors` only. The composition root
 gateway owns no task and needs no closing.
 
 The verbs are split by subject; each class builds on the one before: repositories, the App, issues, runs, pull
-requests, show, claim refs, the past.
+requests, show, claim refs, the past, much at once.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from bot.domain.model import RepoKey
 from bot.github.auth import PrivateKey
 from bot.github.calls import Origin
 from bot.github.clients import Clients
-from bot.github.gateway_past import PastVerbs
+from bot.github.gateway_bulk import BulkVerbs
 from bot.github.limits import WRITE_SPACING, Sleep
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub
 
 
-class Gateway(PastVerbs):
+class Gateway(BulkVerbs):
     """All verbs of `bot.protocols.github.GitHub`, and `usage()` for the metrics."""
 
 

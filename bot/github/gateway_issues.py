@@ -127,9 +127,18 @@ class IssueVerbs(AppVerbs):
             self._names.forget(repo)  # only the repository's name changed
         return Presence.UNREADABLE, None
 
-    async def issues_with_label(self, key: RepoKey, label: str) -> list[IssueFacts]:
-        """Open and closed issues with the label, without pull requests, oldest first."""
-        return await self._issues(key, {"labels": label, "state": "all", "sort": "created", "direction": "asc"})
+    async def issues_with_label(
+        self, key: RepoKey, label: str, closed_since: datetime | None = None
+    ) -> list[IssueFacts]:
+        """Open and closed issues with the label, without pull requests, oldest first. With `closed_since`, closed ones
+        only if they were changed at or after it, so that what was done long ago costs nothing."""
+        query: dict[str, str | int] = {"labels": label, "sort": "created", "direction": "asc"}
+        if closed_since is None:
+            return await self._issues(key, {**query, "state": "all"})
+        found = await self._issues(key, {**query, "state": "open"})
+        # What closes between the two is in both.
+        found += await self._issues(key, {**query, "state": "closed", "since": stamp(closed_since)})
+        return list({issue.key: issue for issue in found}.values())
 
     async def issues_by_bot(self, key: RepoKey, since: datetime | None = None) -> list[IssueFacts]:
         """Issues our bot opened, changed at or after `since`, oldest first."""

@@ -131,6 +131,16 @@ def _queries(request: Request, view: View) -> Json:
             raise not_found(f"Could not resolve to a Repository with the name '{full}'.")
         return view.repository(found)
 
+    def nodes(_info: Info, ids: list[str]) -> list[Json | ApiError]:
+        """Each by itself: one that is not there is null, with an error of its own."""
+        found: list[Json | ApiError] = []
+        for one in ids:
+            try:
+                found.append(view.show(view.resolve(one)))
+            except ApiError as error:
+                found.append(error)
+        return found
+
     def rate_limit(_info: Info, **_: object) -> Json:
         window = request.hub.limits.overview(request.actor)["graphql"]
         return {
@@ -145,7 +155,7 @@ def _queries(request: Request, view: View) -> Json:
     return {
         "repository": repository,
         "node": lambda _info, id: view.show(view.resolve(id)),  # noqa: A006 - the schema's name
-        "nodes": lambda _info, ids: [view.show(view.resolve(x)) for x in ids],
+        "nodes": nodes,
         "viewer": lambda _info: view.account(view.actor.user) | {"__typename": "User"},
         "rateLimit": rate_limit,
     }

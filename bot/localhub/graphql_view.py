@@ -14,6 +14,7 @@ from graphql import GraphQLResolveInfo
 
 from bot.localhub import present
 from bot.localhub.actor import Actor
+from bot.localhub.graphql_talk import in_order, pulls_of, reaction_groups
 from bot.localhub.http import not_found
 from bot.localhub.hub import Hub
 from bot.localhub.model import (
@@ -131,6 +132,7 @@ class View:
             "labels": self._connection_of(lambda: [self.label(x) for x in item.labels]),
             "assignees": self._connection_of(lambda: [self.account(x) for x in item.assignees]),
             "comments": self._connection_of(lambda: [self.comment(x) for x in item.comments]),
+            "reactionGroups": lambda _info: reaction_groups(CONTENT, item.reactions, self.actor.user),
         }
 
     def issue(self, item: Issue) -> Json:
@@ -189,7 +191,22 @@ class View:
             "baseRefName": base["ref"],
             "headRefName": head["ref"],
             "headRefOid": head["sha"],
+            "headRepository": lambda _info: self._side(head),
+            "baseRepository": lambda _info: self._side(base),
+            "mergeCommit": lambda _info: self._merge_commit(item, payload),
         }
+
+    def _side(self, side: Json) -> Json | None:
+        """The repository of one side, if it is there and the caller may see it."""
+        shown = side["repo"]
+        found = self.hub.repositories.get(shown["id"]) if isinstance(shown, dict) else None
+        return self.repository(found) if found is not None and self.actor.can_see(found) else None
+
+    async def _merge_commit(self, item: Issue, payload: Json) -> Json | None:
+        sha = payload.get("merge_commit_sha")
+        if item.merged_at is None or not isinstance(sha, str):
+            return None
+        return self.git_object(await self.hub.git.lookup(item.repo, sha))
 
     def comment(self, item: Comment) -> Json:
         """An IssueComment."""
@@ -197,6 +214,8 @@ class View:
             "__typename": "IssueComment",
             "id": item.node_id,
             "databaseId": item.id,
+            "fullDatabaseId": str(item.id),
+            "reactionGroups": lambda _info: reaction_groups(CONTENT, item.reactions, self.actor.user),
             "body": item.body,
             "lastEditedAt": present.time(item.edited[0]) if item.edited else None,
             "editor": self.account(item.edited[1]) if item.edited else None,
@@ -246,6 +265,9 @@ class View:
         def issues(_info: Info, **arguments: object) -> Json:
             return self._issues(repo, **arguments)  # type: ignore[arg-type]  # checked by the schema
 
+        def pulls(_info: Info, **arguments: object) -> Json:
+            return self._pulls(repo, **arguments)  # type: ignore[arg-type]  # checked by the schema
+
         def label(_info: Info, name: str) -> Json | None:
             found = repo.labels.get(name.lower())
             return None if found is None else self.label(found)
@@ -274,6 +296,7 @@ class View:
             "issue": issue,
             "issues": issues,
             "pullRequest": pull,
+            "pullRequests": pulls,
             "ref": ref,
             "object": git_object,
             "label": label,
@@ -306,15 +329,21 @@ class View:
             and (states is None or x.state.upper() in states)
             and (labels is None or any(x.label(name) for name in labels))
         ]
-        order = orderBy or {"field": "CREATED_AT", "direction": "ASC"}
-        keys: dict[str, Callable[[Issue], object]] = {
-            "CREATED_AT": lambda x: (x.created_at, x.number),
-            "UPDATED_AT": lambda x: (x.updated_at, x.number),
-            "COMMENTS": lambda x: (len(x.comments), x.number),
-        }
-        key = keys[order["field"]]
-        found.sort(key=key, reverse=order["direction"] == "DESC")  # type: ignore[arg-type]  # tuples of one kind
-        return connection([self.issue(x) for x in found], first, after)
+        return connection([self.issue(x) for x in in_order(found, orderBy)], first, after)
+
+    def _pulls(
+        self,
+        repo: Repository,
+        first: int | None = None,
+        after: str | None = None,
+        headRefName: str | None = None,  # noqa: N803 - the schema's name
+        states: list[str] | None = None,
+        orderBy: dict[str, str] | None = None,  # noqa: N803 - the schema's name
+    ) -> Json:
+        self.actor.require(repo, "pull_requests", "read", role=Role.READ)
+
+        found = in_order(pulls_of(repo, states, headRefName, lambda x: self.hub.pulls.of_issue(x).head_ref), orderBy)
+        return connection([self._pull(x) for x in found], first, after)
 
     async def _ref(self, repo: Repository, name: str) -> Json | None:
         self.actor.require(repo, "contents", "read")
@@ -363,7 +392,7 @@ class View:
             case Repository():
                 return self.actor.can_see(record)
             case Issue():
-                return self.actor.can_see(record.repo)
+                return record.transferred_to is None and self.actor.can_see(record.repo)
             case Comment():
                 return self.actor.can_see(record.issue.repo)
             case Label():

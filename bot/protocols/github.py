@@ -73,6 +73,14 @@ class Comment:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """A comment, and who changed its text last; None: nobody since it was written."""
+
+    comment: Comment
+    editor: Person | None
+
+
+@dataclass(frozen=True, slots=True)
 class Visible:
     """Changes of what people see, sent together in one request where GitHub allows it.
 
@@ -141,7 +149,12 @@ class GitHub(Protocol):
         ...
 
     async def issue(self, key: IssueKey) -> tuple[Presence, IssueFacts | None]: ...
-    async def issues_with_label(self, key: RepoKey, label: str) -> list[IssueFacts]: ...
+    async def issues_with_label(
+        self, key: RepoKey, label: str, closed_since: datetime | None = None
+    ) -> list[IssueFacts]:
+        """Open and closed issues with the label; of the closed ones, those changed at or after `closed_since`."""
+        ...
+
     async def issues_by_bot(self, key: RepoKey, since: datetime | None = None) -> list[IssueFacts]: ...
     async def label_events(self, key: IssueKey) -> list[LabelEvent]:
         """All label events, oldest first."""
@@ -236,6 +249,15 @@ class GitHub(Protocol):
     async def last_editors(self, key: RepoKey, nodes: Sequence[str]) -> dict[str, Person | None]:
         """By node id, who changed the text of an issue, pull request or comment last; None: nobody since it was
         written."""
+        ...
+
+    async def conversations(self, key: RepoKey, nodes: Sequence[str]) -> dict[str, list[Remark]]:
+        """By node id of an issue or pull request of this repository, all its comments, oldest first. What cannot be
+        read in one piece is left out."""
+        ...
+
+    async def pulls_of_branches(self, key: RepoKey, branches: Sequence[str]) -> dict[str, list[PullFacts]]:
+        """By branch, what `pulls_of_branch` gives. What cannot be read in one piece is left out."""
         ...
 
     # claim refs

@@ -349,6 +349,13 @@ class Ledger(WorkerLedger, Protocol):
         ...
 
     def touched_at(self, key: Key) -> datetime | None: ...
+    def rest(self, key: Key, touched: datetime) -> None:
+        """Notes of a key that nobody has marked yet that nothing is to be done, and when its issue changed last."""
+        ...
+
+    def at_rest_since(self, among: Collection[IssueKey], since: datetime) -> frozenset[IssueKey]:
+        """Those of these at which nothing has pointed from then on, and nothing is to be done."""
+        ...
 
     # bookmarks
     def bookmark(self, name: str) -> str | None:

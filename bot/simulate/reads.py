@@ -11,7 +11,7 @@ from bot.domain.facts import CiFacts, ContentEdit, IssueFacts, LabelEvent, Prese
 from bot.domain.model import InstallationId, IssueKey, Person, RepoKey, Role
 from bot.domain.redelivery import Delivery
 from bot.errors import NotFound
-from bot.protocols.github import Comment, RepoView, Tree, TreeEntry
+from bot.protocols.github import Comment, Remark, RepoView, Tree, TreeEntry
 from bot.simulate.things import (
     BOT,
     KEY,
@@ -125,10 +125,14 @@ class Reads(Way):
         self._watcher.reads_issue(self._process, key.number, facts)
         return presence, facts
 
-    async def issues_with_label(self, key: RepoKey, label: str) -> list[IssueFacts]:
-        return await self._read(
-            "issues_with_label", lambda at: [facts for facts in self._all(at) if label in facts.labels]
-        )
+    async def issues_with_label(
+        self, key: RepoKey, label: str, closed_since: datetime | None = None
+    ) -> list[IssueFacts]:
+        def look(at: datetime) -> list[IssueFacts]:
+            there = [facts for facts in self._all(at) if label in facts.labels]
+            return [x for x in there if x.open or closed_since is None or x.updated_at >= closed_since]
+
+        return await self._read("issues_with_label", look)
 
     async def issues_by_bot(self, key: RepoKey, since: datetime | None = None) -> list[IssueFacts]:
         def look(at: datetime) -> list[IssueFacts]:
@@ -192,6 +196,33 @@ class Reads(Way):
             return {node: texts.get(node) for node in nodes}
 
         return await self._read("last_editors", look)
+
+    async def conversations(self, key: RepoKey, nodes: Sequence[str]) -> dict[str, list[Remark]]:
+        """Some are left out, as on GitHub."""
+
+        def look(at: datetime) -> dict[str, list[Remark]]:
+            found: dict[str, list[Remark]] = {}
+            for number, issue in self._hub.issues.items():
+                node = issue.facts.now.node_id
+                if node in nodes and not issue.deleted and number % 3:
+                    there = [one for one in issue.comments if one.created_at <= at]
+                    found[node] = [
+                        Remark(comment_of(one), one.author if one.updated_at > one.created_at else None)
+                        for one in there
+                    ]
+            return found
+
+        return await self._read("conversations", look)
+
+    async def pulls_of_branches(self, key: RepoKey, branches: Sequence[str]) -> dict[str, list[PullFacts]]:
+        def look(at: datetime) -> dict[str, list[PullFacts]]:
+            there = [pull for pull in self._hub.pulls.values() if pull.began() <= at]
+            return {
+                name: [_computed(pull, at) for pull in reversed(there) if pull.now.head_ref == name]
+                for name in branches
+            }
+
+        return await self._read("pulls_of_branches", look)
 
     async def role(self, key: RepoKey, person: Person) -> Role:
         return await self._read("role", lambda _: self._hub.roles.get(person.id, Role.NONE))

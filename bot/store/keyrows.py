@@ -7,7 +7,7 @@ revisions different and the due time in the past: the key runs once more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -28,12 +28,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bot.domain.model import Key
+from bot.domain.model import IssueKey, Key
+from bot.store.dialect import insert_new
 from bot.store.tables import keys
 from bot.store.types import UtcTime
 from bot.store.verbs import Marked, Verbs
 
 T = TypeVar("T")
+
+CHUNK = 500
+"""Keys named in one statement: well below what the databases allow."""
 
 # An error's wording is a hint for the operator, not a log.
 ERROR_LENGTH = 500
@@ -129,6 +133,11 @@ _FINISH_AT_REST, _FINISH_WITH_TIME = _finish(timed=False), _finish(timed=True)
 _ROW = select(keys).where(keys.c.key == bindparam("name"))
 _TOUCHED = select(keys.c.touched_at).where(keys.c.key == bindparam("name"))
 _TOUCH = update(keys).where(keys.c.key == bindparam("name")).values(touched_at=bindparam("now", type_=UtcTime))
+_AT_REST = select(keys.c.key).where(
+    keys.c.key.in_(bindparam("names", expanding=True)),
+    keys.c.touched_at < bindparam("since", type_=UtcTime),
+    keys.c.wanted_rev == keys.c.seen_rev,
+)
 _EPOCH = select(keys.c.epoch).where(keys.c.key == bindparam("name"))
 _BEGIN = (
     update(keys)
@@ -137,7 +146,8 @@ _BEGIN = (
         epoch=keys.c.epoch + 1,
         ran_by=bindparam("process"),
         touched_at=case(
-            (keys.c.ran_by.is_distinct_from(bindparam("process")), bindparam("now", type_=UtcTime)),
+            # Nobody ran it yet: there is nothing of which this process could not know.
+            (and_(keys.c.ran_by.is_not(None), keys.c.ran_by != bindparam("process")), bindparam("now", type_=UtcTime)),
             else_=keys.c.touched_at,
         ),
     )
@@ -164,6 +174,20 @@ class KeyVerbs(Verbs):
     def touched_at(self, key: Key) -> datetime | None:
         """When something outside last pointed at the key; None: never."""
         return self.connection.execute(_TOUCHED, {"name": str(key)}).scalar_one_or_none()
+
+    def rest(self, key: Key, touched: datetime) -> None:
+        """Notes of a key that nobody has marked yet that nothing is to be done, and when its issue changed last."""
+        values = {"key": str(key), "wanted_rev": 0, "seen_rev": 0, "priority": 0, "attempts": 0, "touched_at": touched}
+        insert_new(self.connection, keys, values)
+
+    def at_rest_since(self, among: Collection[IssueKey], since: datetime) -> frozenset[IssueKey]:
+        """Those of these at which nothing has pointed from then on, and nothing is to be done."""
+        names = {str(key): key for key in among}
+        found: set[IssueKey] = set()
+        for start in range(0, len(names), CHUNK):
+            values = {"names": list(names)[start : start + CHUNK], "since": since}
+            found.update(names[name] for name in self.connection.execute(_AT_REST, values).scalars())
+        return frozenset(found)
 
     def key_row(self, key: str) -> KeyRow | None:
         row = self.connection.execute(_ROW, {"name": key}).one_or_none()

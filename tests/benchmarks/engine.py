@@ -28,6 +28,7 @@ from bot.domain.attempt import Worker, WorkerKind
 from bot.domain.locks import parse_lock
 from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, RepoId, RepoKey, WorkSpec
 from bot.domain.policy_model import Budgets, Policy
+from bot.domain.repository import RepoRecord
 from bot.domain.schedule import NEAR, Backlog, Told, place_told, schedule
 from bot.protocols.ledger import Ledger
 from bot.queue.api import Result
@@ -262,9 +263,13 @@ async def _fill(store: SqlStore) -> list[IssueKey]:
     repos = [RepoKey(InstallationId(1), RepoId(number)) for number in range(1, REPOS + 1)]
     keys = [IssueKey(repo.installation, repo.repo, number) for repo in repos for number in range(1, PER_REPO + 1)]
     for repo in repos:
-        await store.write(lambda tx, one=repo: tx.put_repo(a_repo(one, f"octo/widgets{one.repo}")))  # type: ignore[misc]
+        await store.write(lambda tx, one=repo: tx.put_repo(_known(one)))  # type: ignore[misc]
     await asyncio.gather(*(store.write(lambda tx, one=key: tx.insert_item(an_item(one))) for key in keys))  # type: ignore[misc]
     return keys
+
+
+def _known(repo: RepoKey) -> RepoRecord:
+    return replace(a_repo(repo, f"octo/widgets{repo.repo}"), rebuilt_at=NOW)
 
 
 async def _claim(store: SqlStore, key: IssueKey) -> bool:

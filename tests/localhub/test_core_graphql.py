@@ -217,3 +217,22 @@ async def test_pull_requests_are_labelable_and_leave_their_draft(w: World) -> No
     await w.hub.settle()
     assert "pull_request.labeled" in w.receiver.names()
     assert "pull_request.ready_for_review" in w.receiver.names()
+
+
+async def test_many_nodes_are_answered_one_by_one(w: World) -> None:
+    issue = opened(w)
+    comment = w.hub.comments.create(issue, "hello", w.hub.as_user("olive"))
+    w.hub.comments.react(comment, "eyes", w.hub.as_app(w.installation))
+    query = """query($ids: [ID!]!) { nodes(ids: $ids) { id ... on Issue { comments(first: 5) { nodes {
+      fullDatabaseId reactionGroups { content viewerHasReacted createdAt } } } } } }"""
+    answer = await w.graphql(query, ids=[issue.node_id, "I_gone"])
+    first, second = answer["data"]["nodes"]
+    assert second is None
+    [error] = answer["errors"]
+    assert (error["type"], error["path"]) == ("NOT_FOUND", ["nodes", 1])
+    [found] = first["comments"]["nodes"]
+    assert found["fullDatabaseId"] == str(comment.id)
+    groups = found["reactionGroups"]
+    assert len(groups) == 8
+    assert [x["content"] for x in groups if x["createdAt"]] == ["EYES"]
+    assert [x["content"] for x in groups if x["viewerHasReacted"]] == ["EYES"]

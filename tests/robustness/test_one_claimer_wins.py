@@ -66,7 +66,7 @@ async def test_of_fifty_claimers_one_wins_in_every_round_and_the_others_learn_wh
 ) -> None:
     clock = StillClock()
     async with fresh_store(tmp_path / "tgs.db", clock) as store:
-        await store.write(lambda tx: tx.put_repo(a_repo()))
+        await store.write(lambda tx: tx.put_repo(replace(a_repo(), rebuilt_at=START)))
         await store.write(lambda tx: tx.insert_item(an_item()))
         for turn in range(ROUNDS):
             names = [f"{turn}-{n}" for n in range(CLAIMERS)]
@@ -104,7 +104,7 @@ def two_claim(path: Path, *, without: tuple[str, ...], by_revision: bool) -> lis
         tell(path, f"DROP INDEX {index}")
     with connect(path) as setup:
         tx = SqlLedger(setup, clock)
-        tx.put_repo(a_repo())
+        tx.put_repo(replace(a_repo(), rebuilt_at=START))
         tx.insert_item(an_item())
     barrier = threading.Barrier(2, timeout=10)
     answers: list[Any] = []

@@ -15,6 +15,7 @@ import tests.world
 from bot.cli.main import run
 from bot.domain.attempt import AttemptPhase
 from bot.domain.model import FailureReason
+from bot.github import gateway_bulk
 from bot.localhub import merging
 from bot.localhub.actions_model import Conclusion
 from bot.localhub.faults import FaultKind
@@ -369,7 +370,12 @@ async def test_a_published_branch_whose_word_was_lost_becomes_its_pull_request(t
 # --- what is not believed ----------------------------------------------------------------------------
 
 
-async def test_a_memory_that_a_person_has_edited_is_not_believed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("many", [True, False], ids=["read with many others", "read by itself"])
+async def test_a_memory_that_a_person_has_edited_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    if not many:
+        monkeypatch.setattr(gateway_bulk, "CONVERSATIONS", "query($ids: [ID!]!) { nodes(ids: $ids) { id } }")
     async with scene(tmp_path) as world:
         number = await queued(world)
         await say(world, number, "/tgs priority 7")
@@ -476,13 +482,17 @@ async def test_an_operator_sees_what_comes_back_before_the_server_works_with_it(
         }.items():
             monkeypatch.setenv(f"TGS_{name}", str(value))
 
-        def call() -> None:
+        def call(code: int) -> str:
             with pytest.raises(SystemExit) as ended:
                 run(["db", "rebuild"])
-            assert ended.value.code == 0
+            assert ended.value.code == code
+            return capsys.readouterr().out
 
-        await asyncio.to_thread(call)
-        told = capsys.readouterr().out
+        world.hub.limits.quota.graphql_per_hour, plenty = 0, world.hub.limits.quota.graphql_per_hour
+        told = await asyncio.to_thread(call, 7)
+        assert "What is rebuilt stays. Call it again after 20" in told
+        world.hub.limits.quota.graphql_per_hour = plenty
+        told = await asyncio.to_thread(call, 0)
         assert f"#{number} in-progress (from: label, its run is alive)" in told
         assert f"#{number} not run: {unheard} by maria" in told
         await world.start_bot()
