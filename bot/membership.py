@@ -247,7 +247,7 @@ class Membership:
             )
         if thought.implementation:
             raise UserError(f"`{folder}` is built already: it has an `implementation.md`.")
-        items = await self._store.read(lambda tx: tx.items(repo.key))
+        items = await self._store.read(lambda tx: tx.items_of_thoughts(repo.key))
         there = {one.dir for one in found}
         for item in items:
             name = parse_dir(item.thought.dir) if item.thought is not None and not item.terminal else None

@@ -259,7 +259,8 @@ class RepoPass:
         tree = await self._thoughts.tree(repo.key, head)
         thoughts, problems = recognise(tree)
         if repo.thoughts_at_installation is None:
-            mirrored = await self._store.read(lambda tx: {i.thought.dir for i in tx.items(repo.key) if i.thought})
+            items = await self._store.read(lambda tx: tx.items_of_thoughts(repo.key))
+            mirrored = {item.thought.dir for item in items if item.thought}
             new = (thought.dir for thought in thoughts if not thought.implementation)
             there = tuple(sorted(name for name in new if name not in mirrored))
             repo = await self._save(repo, replace(repo, thoughts_at_installation=there))
@@ -267,7 +268,7 @@ class RepoPass:
             return repo, MirrorDecision()
         undecided = frozenset(() if repo.mirror_decided else repo.thoughts_at_installation or ())
         texts = await self._thoughts.read(repo.key, thoughts, frozenset(), whole=True)
-        items = await self._store.read(lambda tx: tx.items(repo.key))
+        items = await self._store.read(lambda tx: tx.items_of_thoughts(repo.key))
         counted = await self._store.read(lambda tx: tx.count_mirrored(repo.key, now - MIRROR_WINDOW))
         decision = MirrorDecision()
         for _ in range(READ_ROUNDS):

@@ -189,7 +189,7 @@ class RepositoryService:
         thoughts, problems = recognise(await self._thoughts.tree(repo.key, head))
         now = self._clock.now()
         items, counted = await self._store.read(
-            lambda tx: (tx.items(repo.key), tx.count_mirrored(repo.key, now - MIRROR_WINDOW))
+            lambda tx: (tx.items_of_thoughts(repo.key), tx.count_mirrored(repo.key, now - MIRROR_WINDOW))
         )
         mirrored = {item.thought.dir for item in items if item.thought is not None}
         undecided = frozenset(() if repo.mirror_decided else repo.thoughts_at_installation or ()) - mirrored

@@ -135,7 +135,7 @@ def mirror(
 ) -> MirrorDecision:
     """What to do about the thoughts of one commit.
 
-    `items` are all items of the repository, ended ones included. `decided`: a maintainer has said what shall happen to
+    `items` are all that are plans, ended ones included. `decided`: a maintainer has said what shall happen to
     thoughts. `counted_this_hour`: issues created for thoughts within the last hour.
     """
     if not policy.enabled:

@@ -14,6 +14,7 @@ from bot.store.verbs import Verbs, given, in_given_repo, in_repo, of_given_issue
 
 _ONE = select(items).where(of_given_issue(items))
 _ALL = select(items).where(in_given_repo(items)).order_by(items.c.number)
+_OF_THOUGHTS = _ALL.where(items.c.thought_dir.is_not(None))
 
 
 def item_values(item: Item) -> dict[str, Any]:
@@ -138,6 +139,10 @@ class ItemVerbs(Verbs):
         if states is not None:
             query = query.where(items.c.state.in_([ItemState(state) for state in states]))
         return [item_of(row) for row in self.connection.execute(query, given(repo))]
+
+    def items_of_thoughts(self, repo: RepoKey) -> list[Item]:
+        """Those of the repository's items that are plans, ended ones included, by number."""
+        return [item_of(row) for row in self.connection.execute(_OF_THOUGHTS, given(repo))]
 
     def item_of_thought(self, repo: RepoKey, thought_dir: str) -> Item | None:
         query = select(items).where(in_repo(items, repo), items.c.thought_dir == thought_dir)

@@ -55,6 +55,7 @@ READS: dict[str, tuple[tuple[str, ...], str]] = {
     "item_of_pull": (("items",), ""),
     "item_of_thought": (("items",), ""),
     "items": (("items",), ""),
+    "items_of_thoughts": (("items",), ""),
     "key_row": (("keys",), "key"),
     "last_attempt": (("attempts",), "number"),
     "live_attempt": (("attempts",), "number"),
