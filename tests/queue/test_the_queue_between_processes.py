@@ -28,8 +28,8 @@ from tests.queue.drivers import DEAD_AFTER, FastClock, Opened, between_processes
 from tests.store.support import REPO
 
 ROOT = Path(__file__).parents[2]
-EVENTS = by_effort(200, 2_000, 2_000)
-ROUNDS = by_effort(1, 4, 4)
+EVENTS = by_effort(200, 500, 2_000)
+ROUNDS = by_effort(1, 2, 4)
 KEYS = 50
 IN_THE_MIDDLE = 5
 PATIENCE = 60.0

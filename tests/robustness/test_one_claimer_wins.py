@@ -31,7 +31,7 @@ pytestmark = more
 
 CLAIMERS = 50
 
-ROUNDS = by_effort(50, 1_000, 1_000)
+ROUNDS = by_effort(50, 200, 1_000)
 """Rounds take 30 ms of computing each."""
 
 RUNS = 20

@@ -25,7 +25,7 @@ from bot.localhub.runner import ManualRunner
 from tests.effort import by_effort, more
 
 RACERS = 8
-ROUNDS = by_effort(2, 20, 200)
+ROUNDS = by_effort(2, 8, 200)
 """A round takes 0.3 s of two cores, and with the starts of the processes more."""
 BLIND_ROUNDS = by_effort(1, 2, 2)
 """Without the guard nearly every round has several winners."""

@@ -28,7 +28,7 @@ POLICY = "max_parallel: 2\nassignee: none\nbudgets:\n  per_item: 1000\n  per_day
 APART = 75.0
 """Minutes between two acts: longer than every run, every delay of a webhook, and the look that finds a lost one."""
 
-STORIES = by_effort(1, 20, 200)
+STORIES = by_effort(1, 6, 200)
 MOST = 40
 
 pytestmark = more

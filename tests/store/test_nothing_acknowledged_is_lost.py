@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 KILLS = by_effort(3, 20, 20)
 KILLS_OF_TWO = by_effort(1, 20, 20)
 
-pytestmark = more
+pytestmark = [more, pytest.mark.timeout(300)]
 
 
 def victim(url: str, prefix: str, mode: str) -> subprocess.Popen[str]:

@@ -25,7 +25,7 @@ from tests.contract.api_answers import description
 from tests.effort import by_effort
 from tests.world import World
 
-EXAMPLES = by_effort(1, 10, 500)
+EXAMPLES = by_effort(1, 5, 500)
 """Requests per operation."""
 
 CHECKS = [

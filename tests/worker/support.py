@@ -248,7 +248,12 @@ class FakeBot:
         process = await asyncio.create_subprocess_exec(
             "git", "http-backend", env=env, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
-        out, _ = await process.communicate(await request.read())
+        try:
+            out, _ = await process.communicate(await request.read())
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         head, _, payload = out.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
         status = int(headers.pop("Status", "200").split()[0])

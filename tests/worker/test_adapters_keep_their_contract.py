@@ -13,7 +13,7 @@ from bot.domain.bundle import ContextBundle
 from bot.worker.adapters.command import OWN_REASONS, ResultFile
 from tests.docs.pages import ROOT, Block, blocks
 from tests.worker.support import BASE_FILES, Origin, context, git, make_origin
-from tests.worker.test_commands_of_the_jobs import Ran, tgs_here
+from tests.worker.test_commands_of_the_jobs import Ran, tgs, tgs_here
 
 FAKE = """\
 cat > from-stdin.json
@@ -55,7 +55,7 @@ async def exec_(
     file = tmp_path / "context.json"
     file.write_text(bundle.model_dump_json())
     args = ("exec", "--context", str(file), "--adapter", adapter, "--work", str(origin.source), "--allow-unisolated")
-    return await tgs_here("agent", *args, env={"GITHUB_TOKEN": "ghp_must-not-pass-0123456789", **env}), bundle
+    return await tgs("agent", *args, env={"GITHUB_TOKEN": "ghp_must-not-pass-0123456789", **env}, cwd=tmp_path), bundle
 
 
 @pytest.mark.parametrize(("adapter", "command"), WAYS.values(), ids=WAYS.keys())

@@ -54,7 +54,7 @@ async def tgs(module: str, *args: str, env: Mapping[str, str], cwd: Path) -> Ran
 
 
 async def tgs_here(module: str, *args: str, env: Mapping[str, str]) -> Ran:
-    """The same in this process, which is ten times quicker: for what needs no signal and shows no command line."""
+    """The same in this process, which is ten times quicker: for what starts no process and waits for no signal."""
 
     def call() -> Ran:
         out, err = io.StringIO(), io.StringIO()
@@ -151,7 +151,7 @@ async def test_the_three_jobs_take_an_item_from_claim_to_branch(origin: Origin, 
 async def test_a_run_nobody_asked_for_ends_well_without_outputs(origin: Origin, tmp_path: Path) -> None:
     async with fake_bot(origin) as bot:
         bot.errors["activate"] = (204, "")
-        ran = await tgs("worker", "start", env=identity(bot) | {"GITHUB_OUTPUT": str(tmp_path / "o")}, cwd=tmp_path)
+        ran = await tgs_here("worker", "start", env=identity(bot) | {"GITHUB_OUTPUT": str(tmp_path / "o")})
     assert (ran.code, ran.out.strip(), read_outputs(tmp_path / "o")) == (0, "Nothing to do.", {})
 
 
@@ -168,7 +168,7 @@ async def test_the_bots_answer_decides_the_exit_code(
 ) -> None:
     async with fake_bot(origin) as bot:
         bot.errors["activate"] = error
-        ran = await tgs("worker", "start", env=identity(bot), cwd=tmp_path)
+        ran = await tgs_here("worker", "start", env=identity(bot))
     assert ran.code == code
     assert words in ran.err
     assert len(ran.err.splitlines()) == 1
@@ -199,7 +199,7 @@ async def test_wrong_use_is_exit_code_2_with_the_remedy(
     change: dict[str, str], words: str, origin: Origin, tmp_path: Path
 ) -> None:
     async with fake_bot(origin) as bot:
-        ran = await tgs("worker", "start", env=identity(bot) | change, cwd=tmp_path)
+        ran = await tgs_here("worker", "start", env=identity(bot) | change)
         assert bot.calls == []
     assert ran.code == 2
     assert words in ran.err
@@ -233,7 +233,7 @@ async def test_an_agent_can_be_tried_out_by_hand(origin: Origin, tmp_path: Path)
     file = tmp_path / "context.json"
     file.write_text(context(origin, agent=AGENT, allow_unisolated=False).model_dump_json())
     args = ("exec", "--context", str(file), "--adapter", "command", "--work", str(origin.source))
-    refused = await tgs("agent", *args, env={}, cwd=tmp_path)
+    refused = await tgs_here("agent", *args, env={})
     assert (refused.code, "--allow-unisolated" in refused.err) == (6, True)
     ran = await tgs("agent", *args, "--allow-unisolated", env={}, cwd=tmp_path)
     assert ran.code == 0, ran
@@ -248,7 +248,7 @@ async def test_an_agent_can_be_tried_out_by_hand(origin: Origin, tmp_path: Path)
 async def test_a_wrong_context_file_names_the_place(text: str, words: str, tmp_path: Path) -> None:
     file = tmp_path / "context.json"
     file.write_text(text)
-    ran = await tgs("agent", "exec", "--context", str(file), env={}, cwd=tmp_path)
+    ran = await tgs_here("agent", "exec", "--context", str(file), env={})
     assert ran.code == 2
     assert words in ran.err
 
@@ -259,11 +259,11 @@ async def test_a_run_that_was_started_to_publish_lets_no_agent_work(origin: Orig
             "TGS_CLAIM_ID": "claim-1", "TGS_PUBLISH_ONLY": "true", "GITHUB_OUTPUT": str(tmp_path / "o"),
         }  # fmt: skip
         bot.activation = {"publish_only": True, "bundle_digest": "a" * 64}
-        ran = await tgs("worker", "start", env=env, cwd=tmp_path)
+        ran = await tgs_here("worker", "start", env=env)
         assert ran.code == 0, ran
         outputs = read_outputs(tmp_path / "o")
         assert (outputs["publish_only"], outputs["bundle_digest"], "handoff" in outputs) == ("true", "a" * 64, False)
         (tmp_path / "o").unlink()
         bot.activation = {}
-        ran = await tgs("worker", "start", env=env, cwd=tmp_path)
+        ran = await tgs_here("worker", "start", env=env)
         assert (ran.code, read_outputs(tmp_path / "o")) == (5, {})
