@@ -311,6 +311,10 @@ class Ledger(WorkerLedger, Protocol):
     # history
     def audit(self, line: Audit) -> None: ...
     def history(self, key: Key, limit: int = 100) -> list[Audit]: ...
+    def history_removed(self, key: Key) -> int:
+        """How many lines under exactly this key were removed for their age."""
+        ...
+
     def events_after(
         self, repos: Sequence[RepoKey], after: int, limit: int, number: int | None = None
     ) -> list[Recorded]:

@@ -44,6 +44,7 @@ _NEWEST = select(events.c.chain).order_by(events.c.id.desc()).limit(1)
 _NEWEST_OF_ISSUE = _NEWEST.where(of_given_issue(events))
 _NEWEST_OF_REPO = _NEWEST.where(in_given_repo(events), events.c.number.is_(None))
 _LINE = events.insert()
+_CUT = select(cuts).where(of_given_issue(cuts))
 
 
 class OutboxVerbs(Verbs):
@@ -136,9 +137,16 @@ class HistoryVerbs(Verbs):
 
     def _cut_chain(self, key: Key) -> str | None:
         """The hash of the last line that was removed, if that was all of a history."""
+        row = self._cut(key)
+        return None if row is None else row.chain
+
+    def history_removed(self, key: Key) -> int:
+        row = self._cut(key)
+        return 0 if row is None else row.lines
+
+    def _cut(self, key: Key) -> Row[Any] | None:
         number = key.number if isinstance(key, IssueKey) else 0
-        query = select(cuts.c.chain).where(in_repo(cuts, key), cuts.c.number == number)
-        return self.connection.execute(query).scalar_one_or_none()
+        return self.connection.execute(_CUT, {**given(key), "number": number}).one_or_none()
 
     def history(self, key: Key, limit: int = 100) -> list[Audit]:
         """The newest `limit` lines written under exactly this key, oldest first."""

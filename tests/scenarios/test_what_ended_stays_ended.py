@@ -9,6 +9,7 @@ from bot.app import keep_house
 from bot.store.chain import verify_at
 from bot.store.replayed import unexplained_at
 from tests.scenarios.steps import in_review, merge_by_hand, ready, say, scene
+from tests.scenarios.test_people_over_http import ask
 from tests.world import World
 
 LONG = timedelta(days=402)
@@ -52,7 +53,8 @@ async def test_nobody_works_again_on_what_is_over_and_a_person_still_can(tmp_pat
         await long_after(world)
         url = f"sqlite:///{tmp_path / 'data' / 'tgs.db'}"
         assert verify_at(url).removed > 0
-        assert await world.parts.store.read(lambda tx: len(tx.history(world.key(done)))) == 0
+        history = (await ask(world, "GET", f"items/{done}/history")).body
+        assert (history["history"], history["removed"] > 0) == ([], True)
         assert await world.parts.store.read(lambda tx: len(tx.history(world.key(given_up)))) == 1, "the newest of all"
         for number in (done, given_up):
             world.comment(number, "Interesting, thanks!")

@@ -192,4 +192,7 @@ class HistoryLine(msgspec.Struct):
 
 
 class History(msgspec.Struct):
+    """Lines, oldest first. `removed`: older ones that are not kept any more."""
+
     history: list[HistoryLine]
+    removed: int = 0

@@ -161,8 +161,8 @@ class Items:
         _, repo = await self._callers.person_in(request)
         query = query_of(request, HistoryQuery)
         key = key_in(request, repo)
-        lines = await self._store.read(lambda tx: tx.history(key, query.limit))
-        return answer(History([history_line(line) for line in lines]))
+        lines, removed = await self._store.read(lambda tx: (tx.history(key, query.limit), tx.history_removed(key)))
+        return answer(History([history_line(line) for line in lines], removed))
 
     async def explain(self, request: web.Request) -> web.Response:
         _, repo = await self._callers.person_in(request)
