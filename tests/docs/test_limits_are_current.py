@@ -38,6 +38,7 @@ def test_every_metric_is_fed() -> None:
     )
     fed = {"attempts", "attempt_seconds"} if "metrics.attempt_ended(" in code else set()
     fed |= {"agent_turns", "agent_tokens", "agent_cost"} if "metrics.agent_used(" in code else set()
+    fed |= {"deliveries", "delivery_seconds"} if "metrics.delivery_answered(" in code else set()
     unfed = set()
     for attribute, metric in vars(Metrics()).items():
         if attribute in {"registry", "build"} or attribute.startswith("_"):
