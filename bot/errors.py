@@ -44,6 +44,10 @@ class Unavailable(GitHubError):
     """5xx, time-out or no connection: try again later."""
 
 
+class TooLong(Unavailable):
+    """A list is longer than any that we read: part of it would look like all of it."""
+
+
 class RateLimited(GitHubError):
     """A primary or secondary limit; nothing of this installation may be sent before `until`."""
 

@@ -19,19 +19,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import structlog
+
 from bot.domain import labels
 from bot.domain.attempting import RUN_WORKFLOW
 from bot.domain.branches import issue_of, prefix_of
 from bot.domain.claim_record import ClaimRef
+from bot.domain.commanded import Spoken
 from bot.domain.facts import IssueFacts, Presence, PullFacts
 from bot.domain.front_matter import Source, effective_spec, from_issue
 from bot.domain.memory import ItemMemory, RepoMemory, repo_memory
 from bot.domain.model import TERMINAL_STATES, AttemptId, IssueKey, Problem, ThoughtRef, WorkSpec
-from bot.domain.rebuild import asks_events, rebuild
+from bot.domain.rebuild import asks_branch, asks_events, rebuild
 from bot.domain.repository import RepoRecord
 from bot.domain.sighting import SeenRun, Sighting
 from bot.domain.thoughts import Thought, recognise
-from bot.errors import GitHubError, NotFound
+from bot.errors import GitHubError, NotFound, TooLong
 from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub
@@ -54,6 +57,8 @@ RUNS_SINCE = timedelta(days=2)
 ENDED_SINCE = timedelta(days=30)
 """Closed issues that have not changed for longer come back when somebody labels them again."""
 
+
+log = structlog.get_logger(__name__)
 
 _RUN_NAME = re.compile(r"tgs #(?P<issue>[1-9][0-9]{0,8}) (?P<claim>[A-Za-z0-9_-]{1,64})")
 
@@ -151,7 +156,7 @@ class Rebuilder:
                     found[issue.key.number] = issue
         talked = {
             spoken.key.number
-            for spoken in await self._github.comments_in(repo.key, now - TALK_SINCE)
+            for spoken in await self._spoken(repo, now - TALK_SINCE)
             if is_ours(repo, spoken.author) and markers.carries(spoken.body, markers.STATUS)
         }
         for number in sorted((talked | running) - set(found)):
@@ -159,6 +164,15 @@ class Rebuilder:
             if presence is Presence.HERE and read is not None:
                 found[number] = read
         return found
+
+    async def _spoken(self, repo: RepoRecord, since: datetime) -> list[Spoken]:
+        """What was said lately. A flood of comments must not keep the database from coming back: without them an issue
+        that had just lost its label, and has no run, is found by its next change."""
+        try:
+            return await self._github.comments_in(repo.key, since)
+        except TooLong:
+            log.warning("comments_not_looked_through", repo=repo.full_name)
+            return []
 
     async def _runs(self, repo: RepoRecord, now: datetime) -> dict[int, list[SeenRun]]:
         try:
@@ -211,49 +225,29 @@ class Rebuilder:
         talk = await read_talk(self._github, repo, [(issue.key, issue.node_id) for issue in issues], seen.now)
         names = {issue.key.number: _branch_names(issue, talk[issue.key], seen) for issue in issues}
         pulls = await self._pulls(repo, names)
-        found: list[Found] = []
+        sightings: list[Sighting] = []
         for issue in issues:
             number = issue.key.number
-            one = await self._one(repo, issue, talk[issue.key], names[number], pulls.get(number, []), seen)
-            if one is not None:
-                found.append(one)
+            one = _sighting(repo, issue, talk[issue.key], pulls.get(number, []), seen)
+            if asks_branch(one) and names[number]:
+                one = replace(one, branch_head=await self._published(repo, number, names[number][0], seen))
+            sightings.append(one)
+        found: list[Found] = []
+        for one in await self._with_events(repo, sightings):
+            rebuilt = rebuild(one, repo, policy_of(repo), seen.now)
+            if rebuilt is not None:
+                found.append(Found(rebuilt, talk[one.issue.key], one.issue.updated_at))
         return await self._with_talk_on_pulls(repo, found, seen)
 
-    async def _one(
-        self,
-        repo: RepoRecord,
-        issue: IssueFacts,
-        told: Told,
-        names: Sequence[str],
-        pulls: Sequence[PullFacts],
-        seen: _Seen,
-    ) -> Found | None:
-        number, policy, memory = issue.key.number, policy_of(repo), told.memory
-        dir_ = seen.dirs.get(number) or (
-            memory.thought.dir if memory is not None and memory.thought is not None else None
-        )
-        thought, (spec, findings) = _plan(dir_, memory, seen.thoughts)
-        if thought is None:
-            spec, findings = effective_spec(policy, from_issue(issue.body), Source.ISSUE, repo.full_name)
-        sighting = Sighting(
-            issue,
-            memory=memory,
-            status=told.status,
-            thought=thought,
-            spec=spec,
-            findings=findings,
-            pulls=tuple(pulls),
-            runs=tuple(seen.runs.get(number, ())),
-            claims=seen.refs.get(number, ()),
-            mirror_ready=thought is not None and policy.mirror.auto_ready,
-            rounds=told.rounds,
-        )
-        if sighting.runs and sighting.runs[0].run.conclusion == "success" and names:
-            sighting = replace(sighting, branch_head=await self._published(repo, number, names[0], seen))
-        if asks_events(sighting):
-            sighting = replace(sighting, events=tuple(await self._github.label_events(issue.key)))
-        found = rebuild(sighting, repo, policy, seen.now)
-        return Found(found, told, issue.updated_at) if found is not None else None
+    async def _with_events(self, repo: RepoRecord, sightings: Sequence[Sighting]) -> list[Sighting]:
+        """With the label events, where they decide anything."""
+        asked = {one.issue.node_id for one in sightings if asks_events(one)}
+        read = await self._github.histories(repo.key, sorted(asked)) if asked else {}
+        for one in sightings:
+            node = one.issue.node_id
+            if node in asked and node not in read:
+                read[node] = await self._github.label_events(one.issue.key)
+        return [replace(one, events=tuple(read.get(one.issue.node_id, ()))) for one in sightings]
 
     async def _published(self, repo: RepoRecord, number: int, branch: str, seen: _Seen) -> str | None:
         """Where the item's branch is, if it has commits of its own."""
@@ -296,6 +290,28 @@ class Rebuilder:
             )
 
         return [with_talk(one) for one in found]
+
+
+def _sighting(repo: RepoRecord, issue: IssueFacts, told: Told, pulls: Sequence[PullFacts], seen: _Seen) -> Sighting:
+    """What was read of the issue with many others."""
+    number, policy, memory = issue.key.number, policy_of(repo), told.memory
+    dir_ = seen.dirs.get(number) or (memory.thought.dir if memory is not None and memory.thought is not None else None)
+    thought, (spec, findings) = _plan(dir_, memory, seen.thoughts)
+    if thought is None:
+        spec, findings = effective_spec(policy, from_issue(issue.body), Source.ISSUE, repo.full_name)
+    return Sighting(
+        issue,
+        memory=memory,
+        status=told.status,
+        thought=thought,
+        spec=spec,
+        findings=findings,
+        pulls=tuple(pulls),
+        runs=tuple(seen.runs.get(number, ())),
+        claims=seen.refs.get(number, ()),
+        mirror_ready=thought is not None and policy.mirror.auto_ready,
+        rounds=told.rounds,
+    )
 
 
 def _branch_names(issue: IssueFacts, told: Told, seen: _Seen) -> list[str]:

@@ -303,6 +303,7 @@ EXCEPTIONS: Final = MappingProxyType(
     {
         # No answer, or GitHub is ill: back-off, then the same again.
         errors.Unavailable: Handling.RETRY,
+        errors.TooLong: Handling.RETRY,
         errors.GitHubError: Handling.RETRY,
         # A fresh credential is taken at the next try.
         errors.Unauthorized: Handling.RETRY,

@@ -127,6 +127,14 @@ def asks_events(seen: Sighting) -> bool:
     return memory is not None or shown != (ItemState.READY,)
 
 
+def asks_branch(seen: Sighting) -> bool:
+    """Whether what was published on the item's branch decides anything."""
+    over = labels.states_shown(seen.issue.labels)
+    if len(over) == 1 and over[0] not in {ItemState.IN_PROGRESS, ItemState.NEEDS_INPUT}:
+        return False
+    return bool(seen.runs) and seen.runs[0].run.conclusion == "success"
+
+
 def _at_rest(seen: Sighting, item: Item) -> bool:
     """Whether a look at the item would find nothing to do: one label, the one of its state, as the status comment says
     it, no other wish in labels, and an issue that is open or closed as it should be."""

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from cachetools import TTLCache
 
 from bot.domain.model import InstallationId, RepoId, RepoKey
-from bot.errors import Invalid, NotFound, Unavailable
+from bot.errors import Invalid, NotFound, TooLong, Unavailable
 from bot.github.answers import Answer, read
 from bot.github.calls import Call, call
 from bot.github.client import GitHubClient
@@ -196,27 +196,30 @@ class GatewayBase:
         *,
         query: Mapping[str, str | int] | None = None,
         under: str | None = None,
+        most: int = MAX_PAGES,
     ) -> list[Any]:
-        """All entries of a list; `under` names the member that holds them. Raises Unavailable beyond MAX_PAGES."""
+        """All entries of a list; `under` names the member that holds them. Raises TooLong beyond `most` pages."""
         first = await self._send(key, "GET", path, vars_, query={**(query or {}), "per_page": PAGE})
-        return await collect(self._client(key.installation), first, f"/repos/{{owner}}/{{repo}}{path}", under)
+        return await collect(self._client(key.installation), first, f"/repos/{{owner}}/{{repo}}{path}", under, most)
 
     @staticmethod
     def _read(shape: type[Shape], answer: Answer, path: str) -> Shape:
         return read(shape, answer.data, path)
 
 
-async def collect(client: GitHubClient, first: Answer, path: str, under: str | None = None) -> list[Any]:
+async def collect(
+    client: GitHubClient, first: Answer, path: str, under: str | None = None, most: int = MAX_PAGES
+) -> list[Any]:
     """The entries of the first page and of all that follow, `next` links taken as they are."""
     found: list[Any] = []
     answer = first
     label = f"GET {path}"
-    for _ in range(MAX_PAGES):
+    for _ in range(most):
         found.extend(entries(answer, label, under))
         if answer.next is None:
             return found
         answer = await client.follow_next(call("GET", path), answer.next)
-    raise Unavailable(f"the list has more than {MAX_PAGES} pages", request=label)
+    raise TooLong(f"the list has more than {most} pages", request=label)
 
 
 def entries(answer: Answer, label: str, under: str | None) -> list[Any]:

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bot.domain.facts import PullFacts
+from bot.domain.facts import LabelEvent, PullFacts
+from bot.domain.labels import is_ours
 from bot.domain.model import Person, RepoKey
 from bot.errors import Invalid, NotFound, Unavailable
 from bot.github.answers import GraphqlAnswer, Refusal, classify_graphql
@@ -58,6 +59,28 @@ fragment words on IssueCommentConnection {
   nodes {
     id fullDatabaseId body url createdAt updatedAt lastEditedAt
     author { ...who } editor { ...who } reactionGroups { content viewerHasReacted }
+  }
+}
+"""
+    + WHO
+)
+
+HISTORIES = (
+    """
+query($ids: [ID!]!) {
+  nodes(ids: $ids) {
+    id
+    ... on Issue {
+      repository { databaseId }
+      timelineItems(first: 100, itemTypes: [LABELED_EVENT, UNLABELED_EVENT]) {
+        pageInfo { hasNextPage }
+        nodes {
+          __typename
+          ... on LabeledEvent { createdAt actor { ...who } label { name } }
+          ... on UnlabeledEvent { createdAt actor { ...who } label { name } }
+        }
+      }
+    }
   }
 }
 """
@@ -127,6 +150,28 @@ class _Talk(msgspec.Struct, rename="camel"):
     comments: _Comments
 
 
+class _Label(msgspec.Struct):
+    name: str
+
+
+class _Event(msgspec.Struct, rename="camel"):
+    created_at: datetime
+    label: _Label
+    typename: str = msgspec.field(name="__typename")
+    actor: _Who | None = None
+
+
+class _Events(msgspec.Struct, rename="camel"):
+    page_info: _Page
+    nodes: list[_Event]
+
+
+class _History(msgspec.Struct, rename="camel"):
+    id: str
+    repository: _Repo
+    timeline_items: _Events
+
+
 class _Pull(msgspec.Struct, rename="camel"):
     number: int
     id: str
@@ -159,18 +204,12 @@ class BulkVerbs(PastVerbs):
     async def conversations(self, key: RepoKey, nodes: Sequence[str]) -> dict[str, list[Remark]]:
         """By node id of an issue or pull request of this repository, all its comments, oldest first. Longer ones than
         a page, and what cannot be read in one piece, are left out."""
+        return await self._of_nodes(key, nodes, CONVERSATIONS, "conversations", self._talk)
 
-        async def ask(piece: Sequence[str]) -> dict[str, list[Remark] | None]:
-            answer = await self._ask(key, CONVERSATIONS, {"ids": list(piece)}, "conversations")
-            rows: Any = answer.data.get("nodes")
-            gone = all(classify_graphql(error) is Refusal.NOT_FOUND for error in answer.errors)
-            found: dict[str, list[Remark] | None] = dict.fromkeys(piece) if gone and isinstance(rows, list) else {}
-            for raw in rows if isinstance(rows, list) else ():
-                if isinstance(raw, dict) and isinstance(raw.get("id"), str):
-                    found[raw["id"]] = self._talk(key, raw)
-            return found
-
-        return await self._in_pieces(TALKS, nodes, ask)
+    async def histories(self, key: RepoKey, nodes: Sequence[str]) -> dict[str, list[LabelEvent]]:
+        """By node id of an issue of this repository, all its label events, oldest first, numbered from one. Longer
+        ones than a page, and what cannot be read in one piece, are left out."""
+        return await self._of_nodes(key, nodes, HISTORIES, "histories", self._history)
 
     async def pulls_of_branches(self, key: RepoKey, branches: Sequence[str]) -> dict[str, list[PullFacts]]:
         """By branch of this repository, its pull requests, open and closed, newest first; as `pulls_of_branch` does.
@@ -240,6 +279,26 @@ class BulkVerbs(PastVerbs):
             raise NotFound("this server does not know the question", request=f"POST graphql:{label}")
         return answer
 
+    async def _of_nodes(
+        self,
+        key: RepoKey,
+        nodes: Sequence[str],
+        document: str,
+        label: str,
+        read: Callable[[RepoKey, object], T | None],
+    ) -> dict[str, T]:
+        async def ask(piece: Sequence[str]) -> dict[str, T | None]:
+            answer = await self._ask(key, document, {"ids": list(piece)}, label)
+            rows: Any = answer.data.get("nodes")
+            gone = all(classify_graphql(error) is Refusal.NOT_FOUND for error in answer.errors)
+            found: dict[str, T | None] = dict.fromkeys(piece) if gone and isinstance(rows, list) else {}
+            for raw in rows if isinstance(rows, list) else ():
+                if isinstance(raw, dict) and isinstance(raw.get("id"), str):
+                    found[raw["id"]] = read(key, raw)
+            return found
+
+        return await self._in_pieces(TALKS, nodes, ask)
+
     def _talk(self, key: RepoKey, raw: object) -> list[Remark] | None:
         try:
             talk = msgspec.convert(raw, _Talk)
@@ -248,6 +307,24 @@ class BulkVerbs(PastVerbs):
             return [self._remark(words) for words in talk.comments.nodes]
         except (msgspec.ValidationError, ValueError):
             # Something that GitHub does not name, or does not show: the single reads have words for that.
+            return None
+
+    def _history(self, key: RepoKey, raw: object) -> list[LabelEvent] | None:
+        try:
+            history = msgspec.convert(raw, _History)
+            if history.repository.database_id != key.repo or history.timeline_items.page_info.has_next_page:
+                return None
+            return [
+                LabelEvent(
+                    number,
+                    event.label.name.casefold() if is_ours(event.label.name) else event.label.name,
+                    event.typename == "LabeledEvent",
+                    _named(event.actor) if event.actor is not None else None,
+                    event.created_at,
+                )
+                for number, event in enumerate(history.timeline_items.nodes, 1)
+            ]
+        except (msgspec.ValidationError, ValueError):
             return None
 
     def _remark(self, words: _Words) -> Remark:

@@ -37,6 +37,8 @@ MAX_TEXT = 60_000
 """Characters of a title, body or comment: below every limit GitHub documents or was measured to have."""
 MAX_NODES = 10_000
 """Node ids remembered for batched changes; a forgotten one costs a look-up."""
+ISSUE_PAGES = 500
+"""Pages of a list of issues: what a bot has opened or brought to its end is more every year."""
 EDITS_PAGE = 100
 """Edits per GraphQL page, GitHub's most."""
 EDITS_PAGES = 10
@@ -275,7 +277,10 @@ class IssueVerbs(AppVerbs):
     # --- parts
 
     async def _issues(self, key: RepoKey, query: Mapping[str, str | int]) -> list[IssueFacts]:
-        shapes = [read(IssueShape, raw, "GET /issues") for raw in await self._pages(key, "/issues", query=query)]
+        shapes = [
+            read(IssueShape, raw, "GET /issues")
+            for raw in await self._pages(key, "/issues", query=query, most=ISSUE_PAGES)
+        ]
         return [self._issue_facts(key, shape) for shape in shapes if shape.pull_request is None]
 
     async def _events(self, key: IssueKey) -> list[EventShape]:

@@ -44,6 +44,9 @@ CONTENT = {
 }
 """GraphQL's reaction names to REST's."""
 
+LABELLING = {"labeled": ("LabeledEvent", "LABELED_EVENT"), "unlabeled": ("UnlabeledEvent", "UNLABELED_EVENT")}
+"""REST's names of events to GraphQL's, as a type and as a kind of entry."""
+
 Resolver = Callable[..., object]
 Info = GraphQLResolveInfo[object]
 
@@ -145,7 +148,28 @@ class View:
             "state": item.state.upper(),
             "stateReason": lambda _info, **_: None if reason is None else reason.upper(),
             "userContentEdits": lambda _info, **window: self._content_edits(item, **window),
+            "timelineItems": lambda _info, **window: self._timeline(item, **window),
         }
+
+    def _timeline(
+        self,
+        item: Issue,
+        first: int | None = None,
+        after: str | None = None,
+        itemTypes: list[str] | None = None,  # noqa: N803 - the schema's name
+    ) -> Json:
+        found = [
+            {
+                "__typename": LABELLING[event.event][0],
+                "id": event.node_id,
+                "createdAt": present.time(event.created_at),
+                "actor": self.account(event.actor),
+                "label": event.data["label"],
+            }
+            for event in item.events
+            if event.event in LABELLING and (itemTypes is None or LABELLING[event.event][1] in itemTypes)
+        ]
+        return connection(found, first, after)
 
     def _content_edits(
         self,

@@ -256,6 +256,11 @@ class GitHub(Protocol):
         read in one piece is left out."""
         ...
 
+    async def histories(self, key: RepoKey, nodes: Sequence[str]) -> dict[str, list[LabelEvent]]:
+        """By node id of an issue of this repository, its label events, oldest first; their ids number them. What
+        cannot be read in one piece is left out."""
+        ...
+
     async def pulls_of_branches(self, key: RepoKey, branches: Sequence[str]) -> dict[str, list[PullFacts]]:
         """By branch, what `pulls_of_branch` gives. What cannot be read in one piece is left out."""
         ...

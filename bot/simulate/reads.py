@@ -214,6 +214,18 @@ class Reads(Way):
 
         return await self._read("conversations", look)
 
+    async def histories(self, key: RepoKey, nodes: Sequence[str]) -> dict[str, list[LabelEvent]]:
+        """Some are left out, as on GitHub."""
+
+        def look(at: datetime) -> dict[str, list[LabelEvent]]:
+            return {
+                issue.facts.now.node_id: [event for event in issue.events if event.at <= at]
+                for number, issue in self._hub.issues.items()
+                if issue.facts.now.node_id in nodes and not issue.deleted and number % 3
+            }
+
+        return await self._read("histories", look)
+
     async def pulls_of_branches(self, key: RepoKey, branches: Sequence[str]) -> dict[str, list[PullFacts]]:
         def look(at: datetime) -> dict[str, list[PullFacts]]:
             there = [pull for pull in self._hub.pulls.values() if pull.began() <= at]

@@ -85,6 +85,18 @@ async def test_what_is_not_there_in_one_piece_is_left_out_and_the_rest_is_read(
     assert asked(w) <= 2
 
 
+async def test_histories_are_those_of_the_single_reads(w: World) -> None:
+    issues = talk(w)
+    for issue, who in zip(issues, ("olive", "wim"), strict=False):
+        w.hub.labels.add(issue, ["TGS:Ready", "other"], w.hub.as_user(who))
+        w.hub.labels.remove(issue, "other", w.hub.as_app(w.installation))
+    found = await w.gateway.histories(w.key, [issue.node_id for issue in issues])
+    for issue in issues:
+        single = await w.gateway.label_events(w.issue_key(issue))
+        assert found[issue.node_id] == [replace(event, id=number) for number, event in enumerate(single, 1)]
+    assert [event.label for event in found[issues[0].node_id]] == ["tgs:ready", "other", "other"]
+
+
 async def test_a_question_that_is_too_much_is_asked_in_smaller_pieces(w: World) -> None:
     issues = talk(w, 4)
     # Each read is tried three times.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ import pytest
 import bot.rebuild
 import tests.world
 from bot.domain.attempt import AttemptPhase
+from bot.domain.commanded import Spoken
 from bot.domain.memory import of_item
-from bot.domain.model import Item, ItemState
+from bot.domain.model import Item, ItemState, RepoKey
+from bot.errors import TooLong
+from bot.github.gateway import Gateway
 from bot.texts import markers
-from tests.scenarios.steps import HOUR, MINUTE, last_attempt, running, scene
+from tests.scenarios.steps import DAY, HOUR, MINUTE, last_attempt, running, scene
 from tests.scenarios.test_a_lost_ledger_is_rebuilt import forget
 from tests.store.support import an_attempt
 from tests.world import World
@@ -76,6 +80,15 @@ async def test_a_limit_and_a_restart_in_the_middle_only_interrupt_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bot.rebuild, "PART", 10)
+    comments_in = Gateway.comments_in
+
+    async def flooded(github: Gateway, key: RepoKey, since: datetime) -> list[Spoken]:
+        """More comments in three days than anybody reads."""
+        if world.clock.now() - since > DAY:
+            raise TooLong("the list has more than 100 pages")
+        return await comments_in(github, key, since)
+
+    monkeypatch.setattr(Gateway, "comments_in", flooded)
     async with scene(tmp_path, policy="mirror: {enabled: false}\nassignee: none\n") as world:
         number = await running(world)
         attempt = (await last_attempt(world, number)).id

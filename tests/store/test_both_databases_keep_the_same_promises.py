@@ -54,6 +54,27 @@ async def test_an_error_of_the_database_does_not_show_what_was_to_be_written(sto
     assert "somebody's words" not in str(error.value)
 
 
+async def test_what_rests_is_due_only_when_something_points_at_it(store: SqlStore) -> None:
+    other = replace(ISSUE, number=ISSUE.number + 1)
+
+    def rest(tx: SqlLedger) -> frozenset[IssueKey]:
+        tx.mark(other)
+        for key in (ISSUE, other):
+            tx.rest(key, START - timedelta(hours=1))
+        return tx.at_rest_since([ISSUE, other], START)
+
+    assert await store.write(rest) == {ISSUE}
+    row = await store.read(lambda tx: tx.key_row(str(ISSUE)))
+    assert row is not None
+    assert not row.due(START + timedelta(days=1))
+
+    def touch(tx: SqlLedger) -> frozenset[IssueKey]:
+        tx.touch(ISSUE)
+        return tx.at_rest_since([ISSUE, other], START)
+
+    assert await store.write(touch) == frozenset()
+
+
 async def test_records_come_back_equal(store: SqlStore) -> None:
     item = replace(an_item(), revision=1, title="Tür \U0001f6aa", priority=100, not_before=START + timedelta(hours=1))
     attempt = replace(an_attempt(), cancel_requested_at=START)

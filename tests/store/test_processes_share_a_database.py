@@ -119,9 +119,9 @@ async def test_a_writer_that_stops_in_the_middle_loses_its_turn_and_writes_later
 async def test_a_run_that_was_taken_over_writes_nothing_any_more(two: Two) -> None:
     mine, theirs = SharedKeyRows(two.one, "one"), SharedKeyRows(two.other, "other")
     await two.one.write(lambda tx: tx.touch(ISSUE))
+    two.clock.advance(MINUTE)
     row = await mine.begin(str(ISSUE))
     assert row is not None
-    two.clock.advance(MINUTE)
     with mine.bound(row):
         await two.one.write(lambda tx: tx.audit(a_line("one")))
         await still_ours(two.one)
