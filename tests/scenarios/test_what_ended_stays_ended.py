@@ -51,7 +51,7 @@ async def test_nobody_works_again_on_what_is_over_and_a_person_still_can(tmp_pat
         shown = {n: (world.state(n), world.status(n), len(world.comments(n))) for n in (done, given_up)}
 
         await long_after(world)
-        url = f"sqlite:///{tmp_path / 'data' / 'tgs.db'}"
+        url = world.database_url or f"sqlite:///{tmp_path / 'data' / 'tgs.db'}"
         assert verify_at(url).removed > 0
         history = (await ask(world, "GET", f"items/{done}/history")).body
         assert (history["history"], history["removed"] > 0) == ([], True)
