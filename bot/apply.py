@@ -39,7 +39,7 @@ from bot.domain.memory import shown_digest
 from bot.domain.model import IssueKey, Item, Key
 from bot.domain.policy_model import Policy
 from bot.domain.repository import RepoRecord
-from bot.errors import Invalid, NotFound
+from bot.errors import Forbidden, Invalid, NotFound
 from bot.kept import Kept
 from bot.metrics import Metrics
 from bot.policies import policy_of
@@ -113,8 +113,14 @@ class Applier:
         self._metrics = metrics
 
     async def apply(self, key: Key, decision: Decision, repo: RepoRecord, policy: Policy) -> Applied:
-        """Save, then act. Raises StaleDecision before anything was done, or what an effect raises."""
+        """Save, then act. Raises StaleDecision before anything was done, or what an effect raises.
+
+        A reaction that is the whole answer to a command comes before the save: after it nobody would repeat it.
+        """
         save = decision.save
+        for effect in decision.effects:
+            if isinstance(effect, React) and effect.alone:
+                await self._react(effect)
         if save.words or not save.empty:
             await self._store.write(lambda tx: write_save(tx, key, save, self._clock.now()))
         run = _Run(save.repo_after or repo, save.item_after, save.attempt_after, policy, wake_at=decision.wake_at)
@@ -125,9 +131,8 @@ class Applier:
             if isinstance(effect, Show | Status):
                 pending.append(effect)
                 continue
-            if pending and not isinstance(effect, Say | React):
-                await self._visible(run, pending)
-                pending = []
+            if isinstance(effect, React) and effect.alone:
+                continue
             if pending:
                 await self._visible(run, pending)
                 pending = []
@@ -187,8 +192,8 @@ class Applier:
     async def _react(self, effect: React) -> None:
         try:
             await self._github.react(effect.key.repo_key, effect.comment_id, effect.content)
-        except (NotFound, Invalid):
-            # The comment was deleted meanwhile; its command was carried out all the same.
+        except (NotFound, Invalid, Forbidden):
+            # The comment was deleted or locked meanwhile; its command was carried out all the same.
             log.info("comment_gone", comment=effect.comment_id)
 
     # --- what people see ---------------------------------------------------------------------------

@@ -95,6 +95,8 @@ def approve(draft: Draft, policy: Policy, *, actor: Person, at: datetime, topic:
         )
     else:
         again = draft.item.state in TERMINAL_STATES
+        # What was published and not merged may still be merged; what was merged is over.
+        pull = None if draft.item.state is ItemState.DONE else draft.item.pull
         draft.move(
             ItemEvent.RETRY_ASKED if again else ItemEvent.APPROVED,
             actor=actor.login,
@@ -103,7 +105,7 @@ def approve(draft: Draft, policy: Policy, *, actor: Person, at: datetime, topic:
             ready_since=draft.now,
             not_before=None,
             **(_wished(draft, issue, policy) if thought is None else {}),
-            **({"attempts_burnt": 0, "infra_failures": 0, "extensions": 0, "pull": None} if again else {}),
+            **({"attempts_burnt": 0, "infra_failures": 0, "extensions": 0, "pull": pull} if again else {}),
         )
     # The person's own label is what we would have shown: it needs no second write.
     if draft.item is not None and labels.states_shown(issue.labels) == (ItemState.READY,):

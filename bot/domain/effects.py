@@ -227,11 +227,15 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class React:
-    """A reaction on a command's comment; GitHub makes repeating it harmless."""
+    """A reaction on a command's comment; GitHub makes repeating it harmless.
+
+    `alone`: it is the whole answer, so the command stays open until it is there.
+    """
 
     key: IssueKey
     comment_id: int
     content: str
+    alone: bool = False
 
 
 Act = (

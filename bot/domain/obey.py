@@ -147,7 +147,7 @@ def _answer(
             return
         case IntentSource.COMMENT:
             if intent.comment_id is not None:
-                draft.words.append(React(intent.key, intent.comment_id, REFUSED if refused else SEEN))
+                draft.words.append(React(intent.key, intent.comment_id, REFUSED if refused else SEEN, alone=not words))
         case _:
             assert_never(intent.source)
     if words:

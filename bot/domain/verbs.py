@@ -296,7 +296,7 @@ def _merge(ask: Ask) -> Answer:
     if refusal == "already_merged":
         if _merged_for_this(draft):
             if ask.intent.comment_id is not None:
-                draft.words.append(React(ask.intent.key, ask.intent.comment_id, DONE))
+                draft.words.append(React(ask.intent.key, ask.intent.comment_id, DONE, alone=True))
             draft.settle(ask.intent.id, "merged")
             return None
         return already(ask, "merged")

@@ -11,6 +11,9 @@ from bot.simulate.faults import Fault
 PER_HUNDRED = 5
 """How often each kind of fault must strike in a hundred histories at least."""
 
+FAIR = 2_000
+"""In so many histories everything must have been seen; what a smaller set has not shown may be chance."""
+
 BEYOND = {
     (ItemState.IN_REVIEW, ItemEvent.PUBLISHED): "rounds on an open pull request are not built yet",
     (ItemState.IN_REVIEW, ItemEvent.FIX_ROUND): "rounds on an open pull request are not built yet",
@@ -24,6 +27,11 @@ def too_seldom(faults: Counter[Fault], histories: int) -> list[str]:
     """Kinds of fault that struck less often than they must."""
     least = PER_HUNDRED * histories // 100
     return [f"{fault.value}: {faults[fault]} times, {least} wanted" for fault in Fault if faults[fault] < least]
+
+
+def not_seen(faults: Counter[Fault], rows: Counter[tuple[str | None, str, str]], histories: int) -> list[str]:
+    """What these histories have shown too seldom or never."""
+    return [*too_seldom(faults, histories), *never_taken(rows)]
 
 
 def never_taken(rows: Counter[tuple[str | None, str, str]]) -> list[str]:

@@ -129,7 +129,8 @@ class History:
             skew = timedelta(seconds=rng.uniform(-8, 8))
         process = Process(f"bot{len(self.bots) + 1}", rng, skew)
         others = self.alive if self.setup.replicas > 1 else None
-        bot = Replica(process, self.disk, self.hub, self.weather, self.oracle, self.refs, self.oracle.bug, others)
+        bot = Replica(process, self.disk, self.hub, self.weather, self.oracle, self.refs, self.oracle.bug, others,
+                      deployment=self.setup.deployment)  # fmt: skip
         self.bots.append(bot)
         self.log(process.name, "starts")
         bot.start()
@@ -186,9 +187,10 @@ class History:
         self.log("the machine", "burns, and the database with it")
         for bot in self.alive():
             bot.process.kill()
+            self._silent(bot)
         await asyncio.sleep(self.weather.between(*DOWN))
         if self.alive():
-            return  # a process that was to come back has found an empty disk in between
+            return  # the disk was saved: a process that was to come back runs on it
         self.disk.lose()
         self.oracle.lost()
         for _ in range(self.setup.replicas):
@@ -255,7 +257,7 @@ class History:
         setup, rng = self.setup, self._rng("plan")
         plan: list[tuple[float, Callable[[], Any]]] = []
         for _ in range(setup.items):
-            plan.append((rng.uniform(0, setup.length / 4), lambda: self.people.opens(ready=True)))
+            plan.append((rng.uniform(0, setup.length / 4), self.people.begins))
         plan += [(rng.uniform(0, setup.length), self.people.acts) for _ in range(setup.acts)]
         for fault, what in (
             (Fault.CRASH, self._crash),

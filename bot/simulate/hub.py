@@ -319,6 +319,14 @@ class Hub:
             self.log(by.login, f"closed the pull request #{number} unmerged")
             self._pull_event(pull.now, "closed", by)
 
+    def reopen_pull(self, number: int, by: Person) -> None:
+        pull = self.pulls[number]
+        if not pull.now.open and not pull.now.merged and self.branches[pull.now.head_ref].now is not None:
+            pull.put(self.exactly(), replace(pull.now, open=True))
+            self._put(self.issues[number], open=True)
+            self.log(by.login, f"reopened the pull request #{number}")
+            self._pull_event(pull.now, "reopened", by)
+
     def set_status(self, sha: str, name: str, state: str) -> None:
         self.statuses.setdefault(sha, {})[name] = state
         self.log("CI", f"{name} of {sha[:7]}: {state}")

@@ -257,6 +257,8 @@ class Oracle(Watcher):
         for name, used in (
             ("per_item", self.disk.rows(f"{sums} number = ?", row["repo"], row["number"])[0]["used"]),
             ("per_day", self.disk.rows(f"{sums} at >= ? AND at < ?", row["repo"], day, day + DAY_MICROS)[0]["used"]),
+            # There is one repository, so what the whole deployment spent is what this one spent.
+            ("deployment", self.disk.rows(f"{sums} at >= ? AND at < ?", row["repo"], day, day + DAY_MICROS)[0]["used"]),
         ):
             limit = self.policy.get(name)
             if limit is not None and used > limit * 1_000_000:

@@ -14,6 +14,7 @@ from bot.domain.facts import RunStatus
 from bot.domain.model import Person, Role
 from bot.simulate.hub import Hub
 from bot.simulate.process import Down
+from bot.simulate.responses import Responses
 from bot.simulate.things import BOT, KEY, MAIN, MARIA, OWNER, RITA, TOM, ModelComment, ModelIssue
 from bot.store.errors import StoreUnavailable
 
@@ -51,9 +52,10 @@ class People:
         self._rng = rng
         self._receiver = receiver
         self._session = session
-        self._plans = plans
+        self._with_plans = plans
         self._count = 0
         self.commands: list[ModelComment] = []
+        self._responses = Responses(hub, rng, self.command)
         self.ordered: list[tuple[Person, int, str, str]] = []
         self._acts: list[tuple[int, Callable[[], None]]] = [
             (8, self._label_ready), (2, self._unlabel_ready), (2, self._hold), (1, self._no_agent),
@@ -61,7 +63,7 @@ class People:
             (6, self._ci), (4, self._merge), (1, self._close_pull), (1, self._push_to_pull), (2, self._end_run),
             (1, self._edit_command), (1, self._delete_status), (1, self._demote), (1, self._delete_issue),
             (2, self._take_session), (2, self._open), (2, self._order), (5 if plans else 0, self._plan),
-            (1, self._reopen), (1, self._rewrite_policy), (3, self._answer),
+            (1, self._reopen), (1, self._rewrite_policy), (3, self._answer), (24, self._respond),
         ]  # fmt: skip
 
     def acts(self) -> None:
@@ -177,6 +179,10 @@ class People:
             text = self._rng.choice(["1", "yes", "/tgs answer 1 No", "Hm, what?", "1: no"])
             self.command(self._rng.choice(asking).number, text, self._somebody())
 
+    def _respond(self) -> None:
+        if (issue := self._issue()) is not None:
+            self._responses.to(issue)
+
     def _edit(self) -> None:
         if (issue := self._issue()) is not None and issue.now.author.id != BOT.id:
             by = self._rng.choice([MARIA, RITA] if issue.now.author.id == RITA.id else [MARIA, OWNER])
@@ -257,15 +263,10 @@ class People:
         """A plan is pushed, changed, built by hand or removed."""
         main = self._hub.commits[self._hub.branches[MAIN].now or ""]
         folders = sorted({path.rpartition("/")[0] for path in main if path.endswith("/plan.md")})
-        self._count += 1
         kind = self._rng.random()
+        self._count += 1
         if not folders or kind < 0.4:
-            folder = f"tgs/thoughts/{self._count:06x}-plan-{self._count}"
-            draft = "---\nstatus: draft\n---\n" if self._rng.random() < 0.2 else ""
-            self._hub.commit(
-                MAIN, {f"{folder}/research.md": "# Research\n", f"{folder}/plan.md": f"{draft}# Plan {self._count}\n"},
-                MARIA,
-            )  # fmt: skip
+            self.plans()
         elif kind < 0.65:
             folder = self._rng.choice(folders)
             self._hub.commit(MAIN, {f"{folder}/plan.md": f"# Plan, changed {self._count}\n"}, MARIA)
@@ -274,6 +275,21 @@ class People:
         else:
             folder = self._rng.choice(folders)
             self._hub.commit(MAIN, {f"{folder}/plan.md": None, f"{folder}/research.md": None}, MARIA)
+
+    def plans(self) -> None:
+        """Somebody pushes a new plan."""
+        self._count += 1
+        folder = f"tgs/thoughts/{self._count:06x}-plan-{self._count}"
+        draft = "---\nstatus: draft\n---\n" if self._rng.random() < 0.2 else ""
+        plan = {f"{folder}/research.md": "# Research\n", f"{folder}/plan.md": f"{draft}# Plan {self._count}\n"}
+        self._hub.commit(MAIN, plan, MARIA)
+
+    def begins(self) -> None:
+        """What a history is about: an issue that is ready, or a plan."""
+        if self._with_plans and self._rng.random() < 0.6:
+            self.plans()
+        else:
+            self.opens(ready=True)
 
     def _rewrite_policy(self) -> None:
         main = self._hub.commits[self._hub.branches[MAIN].now or ""]
@@ -291,6 +307,7 @@ class People:
         A brisk one also calls off whatever is still worked on.
         """
         hub = self._hub
+        self._responses.over = True
         hub.roles[MARIA.id] = Role.WRITE
         main = hub.commits[hub.branches[MAIN].now or ""]
         policy = main.get(".tgs/policy.yml", "")

@@ -64,8 +64,10 @@ class Replica:
         refs: dict[int, ClaimRef],
         on_bug: OnBug,
         others: Callable[[], Sequence[Replica]] | None = None,
+        *,
+        deployment: int | None = None,
     ) -> None:
-        """`others` are those that share the ledger; None: this one has it to itself."""
+        """`others` are those that share the ledger; None: this one has it to itself. `deployment` in US dollars."""
         shared = others is not None
         self.process = process
         self.store = SimStore(process, disk, shared=shared)
@@ -83,6 +85,7 @@ class Replica:
             html_url="https://sim",
             allowed_accounts=frozenset({OWNER.id}),
             disabled=False,
+            deployment_limit=None if deployment is None else deployment * 1_000_000,
             bell=bell,
             process=process.name if shared else None,
         )

@@ -45,7 +45,7 @@ CEILINGS = ("dispatches_per_day", "per_item", "per_day")
 class Setup:
     """`scale` multiplies the chances of all troubles (0: none); `plenty` multiplies how many planned ones come.
 
-    `replicas` is how many processes share the ledger.
+    `replicas` is how many processes share the ledger; `deployment` the operator's ceiling for a day, in US dollars.
     """
 
     seed: int
@@ -63,11 +63,12 @@ class Setup:
     replicas: int = 1
     pace: float = 1.0
     brisk: bool = False
+    deployment: int | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the oracle needs of the policy."""
-        facts: dict[str, Any] = {"locks": "\nlocks:" in f"\n{self.policy}"}
+        facts: dict[str, Any] = {"deployment": self.deployment, "locks": "\nlocks:" in f"\n{self.policy}"}
         for line in self.policy.splitlines():
             name, _, value = line.strip().partition(":")
             if name in CEILINGS:
@@ -99,6 +100,7 @@ def setup_of(seed: int, scale: float | None = None, size: Size | None = None) ->
         replicas=1 if rng.random() < 0.85 else 2,
         pace=size.pace,
         brisk=rng.random() < size.brisk,
+        deployment=rng.choice([6, 10]) if rng.random() < 0.1 else None,
     )
 
 

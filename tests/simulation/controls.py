@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bot import claims, inline_asking, outbox, publishing, rebuild, rebuilt_records, run_service, saving, starter, sweep
-from bot.domain import advance, attempting, commanded
+from bot.domain import advance, attempting, budget, commanded
 from bot.domain.attempt import Outcome, Proof
 from bot.domain.attempt_end import after_end
 from bot.domain.draft import BOT, Draft
@@ -109,7 +109,16 @@ def _no_ceiling(patch: Patch) -> None:
 def _no_money_is_counted(patch: Patch) -> None:
     patch.setattr(QuickLedger, "spent_on", lambda *_: 0)
     patch.setattr(QuickLedger, "spent_on_waiting", lambda *_: {})
-    patch.setattr(SqlLedger, "spent_since", lambda *_: 0)
+    patch.setattr(QuickLedger, "spent_since", lambda *_: 0)
+
+
+def _no_deployment(patch: Patch) -> None:
+    whole = budget.ceilings
+
+    def ceilings(*args: Any) -> Any:
+        return tuple(one for one in whole(*args) if one.scope is not budget.Scope.DEPLOYMENT)
+
+    patch.setattr(budget, "ceilings", ceilings)
 
 
 def _nothing_is_rebuilt(patch: Patch) -> None:
@@ -198,6 +207,8 @@ LIMITED = "budgets:\n  dispatches_per_day: 2\nmax_parallel: 3\nattempts: 3\n"
 
 POOR = "budgets:\n  per_item: 6\n  per_day: 8\nmax_parallel: 3\nattempts: 3\n"
 
+RICH = "budgets:\n  per_item: 1000\n  per_day: 1000\nmax_parallel: 3\nattempts: 3\n"
+
 CONTROLS: dict[str, Control] = {
     "nobody asks whether somebody works on it": Control(
         ("I1",),
@@ -214,6 +225,9 @@ CONTROLS: dict[str, Control] = {
     "locks are never freed": Control(("I6",), _locks_stay, _with(policy="locks: [src/]\n")),
     "runs of a day are not counted": Control(("I7",), _no_ceiling, _with(policy=LIMITED, items=3)),
     "what was spent is not counted": Control(("I7",), _no_money_is_counted, _with(policy=POOR, items=3)),
+    "the operator's ceiling is not asked": Control(
+        ("I7",), _no_deployment, _with(policy=RICH, deployment=6, items=3, length=3600.0)
+    ),
     "history leaves lines out": Control(("I8",), _no_history),
     "a delivery under another id is another command": Control(
         ("I9",), _every_delivery_counts, _with(scale=2.0, acts=18)

@@ -14,11 +14,12 @@ import pytest
 from bot.domain.effects import Save, Say
 from bot.domain.notes import NoteCode, note
 from bot.domain.repository import RepoRecord
+from bot.errors import Unavailable
 from bot.queue.memory import MemoryQueue
 from bot.resync import Resync
 from bot.saving import write_save
 from bot.simulate.replica import Replica
-from bot.simulate.things import BOT, KEY, MAIN, MARIA, ModelIssue
+from bot.simulate.things import BOT, KEY, MAIN, MARIA, RITA, ModelIssue
 from bot.store.keyrows import KeyRow
 from tests.simulation.stage import Stage, staged
 
@@ -165,3 +166,23 @@ def test_an_issue_that_was_opened_just_before_a_crash_is_an_item_though_its_plan
         stage.passes(minutes=5)
         assert stage.state(number) == "cancelled"
         assert stage.hub.issues[number].now.labels == {"tgs:cancelled"}
+
+
+def test_a_reaction_that_is_the_whole_answer_is_repeated_until_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    with staged() as stage:
+        number = stage.does(lambda: stage.hub.open_issue("Thing", "It should.", MARIA)).number
+        stage.does(lambda: stage.hub.comment(number, "/tgs pause lunch", RITA))
+        stage.passes(minutes=1)  # a reader is told in words once an hour
+        react, failed = stage.bot.github.react, []
+
+        async def fails_once(*what: Any) -> None:
+            if not failed:
+                failed.append(what)
+                raise Unavailable("HTTP 502", status=502, request="react")
+            await react(*what)
+
+        monkeypatch.setattr(stage.bot.github, "react", fails_once)
+        asked = stage.does(lambda: stage.hub.comment(number, "/tgs pause lunch", RITA))
+        stage.passes(minutes=5)
+        assert failed
+        assert [by for by, _ in asked.reactions] == [BOT.id]
