@@ -77,7 +77,7 @@ def await_answer(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerR
     put_questions(draft, policy, attempt, report.asked)
     numbers = [str(question.number) for question in draft.questions if question.attempt == attempt.id]
     draft.end(Outcome.ASKED, proof=Proof.WORKER_REPORTED)
-    draft.free_locks = item.pull is None and not policy.keep_locks
+    draft.free_locks = not policy.keep_locks
     draft.move(
         ItemEvent.ASKED,
         actor=attempt.worker.name,

@@ -20,7 +20,7 @@ from bot.domain.going_on import interrupted
 from bot.domain.incidents import Sighting, cause_of
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.looking import await_look, keeps_result
-from bot.domain.model import Failure, FailureReason, Problem
+from bot.domain.model import Failure, FailureReason, ItemState, Problem
 from bot.domain.notes import NoteCode, note
 from bot.domain.policy_model import Policy
 from bot.domain.review import FIRST_LOOK
@@ -33,6 +33,9 @@ def conclude(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRepor
     """The worker said it is done: believe it only as far as GitHub shows it."""
     item = draft.item
     assert item is not None
+    if item.state is ItemState.DONE:
+        after_end(draft, policy, Outcome.CANCELLED, Proof.WORKER_REPORTED, FailureReason.CANCELLED_CLOSED, "")
+        return
     if report.asked and attempt.cancel_requested_at is not None:
         reason = attempt.cancel_reason or FailureReason.CANCELLED_BY_PERSON
         after_end(draft, policy, Outcome.CANCELLED, Proof.WORKER_REPORTED, reason, "")
@@ -74,7 +77,7 @@ def conclude(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRepor
         return
     if report.no_code is not None:
         draft.end(Outcome.PUBLISHED, proof=Proof.WORKER_REPORTED)
-        draft.free_locks = item.pull is None
+        draft.free_locks = True
         draft.move(
             ItemEvent.NO_CODE,
             actor=report.by or attempt.worker.name,
@@ -150,8 +153,11 @@ def after_end(
     cause = cause_of(reason)
     if cause is not None:
         draft.sighted.append(Sighting(cause, item.key.number, detail))
-    if item.pull is None:
-        draft.free_locks = True
+    # Also beside a pull request of an earlier attempt: the item goes on without it until somebody merges it.
+    draft.free_locks = True
+    if item.state is ItemState.DONE:
+        # Somebody merged what there was; what this attempt leaves behind changes nothing about that.
+        return
     if reason.value.startswith("cancelled."):
         event = ItemEvent.WITHDRAWN if reason is FailureReason.CANCELLED_WITHDRAWN else ItemEvent.CANCELLED
         draft.move(event, actor=attempt.cancel_by or "GitHub", cause=reason.value, last_failure=attempt.failure)

@@ -173,7 +173,7 @@ def _external_over(draft: Draft, policy: Policy, live: Attempt) -> None:
         return
     if ItemState.DONE in shown and _may_say_done(draft, policy):
         draft.end(Outcome.PUBLISHED, proof=Proof.WORKER_REPORTED)
-        draft.free_locks = item.pull is None
+        draft.free_locks = True
         draft.move(ItemEvent.NO_CODE, actor=who, cause="labelled done without a pull request", last_failure=None)
         return
     if live.cancel_requested_at is not None or not shown or (issue is not None and not issue.open):

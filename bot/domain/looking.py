@@ -27,7 +27,7 @@ def await_look(draft: Draft, policy: Policy, attempt: Attempt, report: WorkerRep
     assert item is not None
     assert report.bundle_digest is not None
     draft.end(Outcome.ASKED, proof=Proof.WORKER_REPORTED)
-    draft.free_locks = item.pull is None and not policy.keep_locks
+    draft.free_locks = not policy.keep_locks
     draft.move(
         ItemEvent.ASKED,
         actor=attempt.worker.name,

@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from bot.domain.approval import request_cancel
 from bot.domain.draft import Draft
 from bot.domain.effects import CloseIssue, MergePull, React, Show
 from bot.domain.facts import Ci, PullFacts
 from bot.domain.intents import Intent
 from bot.domain.lifecycle import ItemEvent
-from bot.domain.model import ItemState
+from bot.domain.model import FailureReason, ItemState
 from bot.domain.notes import NoteCode, note
 from bot.domain.policy_model import Policy
 
@@ -64,7 +65,9 @@ def follow_pull(draft: Draft, policy: Policy) -> None:
                 actor=merger,
                 cause=f"pull request #{pull.number} merged" + ("" if verified else ", with commits of a person"),
             )
-            draft.free_locks = True
+            # Whoever works on it anew is told to stop, and keeps its paths until it has.
+            request_cancel(draft, FailureReason.CANCELLED_CLOSED, by=merger)
+            draft.free_locks = draft.live is None
         return
     if item.state is not ItemState.IN_REVIEW:
         return

@@ -51,7 +51,7 @@ ORDINARY: Mapping[Fault, float] = {
     Fault.STALE_READ: 0.06,
     Fault.DROPPED_ASSIGNEE: 0.35,
     Fault.ANSWER_LOST: 0.03,
-    Fault.WORKER_CRASH: 0.25,
+    Fault.WORKER_CRASH: 0.4,
     Fault.WORKER_SILENT: 0.25,
     Fault.WORKER_ZOMBIE: 0.25,
     Fault.NO_RUNNER: 0.2,

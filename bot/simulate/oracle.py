@@ -261,7 +261,7 @@ class Oracle(Watcher):
             ("deployment", self.disk.rows(f"{sums} at >= ? AND at < ?", row["repo"], day, day + DAY_MICROS)[0]["used"]),
         ):
             limit = self.policy.get(name)
-            if limit is not None and used > limit * 1_000_000:
+            if limit is not None and used > limit * 1_000_000 and (name == "deployment" or self._policy_is_known()):
                 self.broken("I7", (name, row["attempt"]), f"{used / 1e6} $ for {row['attempt']}, {name} is {limit} $")
 
     def _history(self, states: dict[int, tuple[str | None, str]], lines: Sequence[dict[str, Any]]) -> None:
@@ -289,13 +289,20 @@ class Oracle(Watcher):
         open_pull = item is not None and item["pull"] is not None and item["state"] not in {"done", "cancelled"}
         if held and not live and not open_pull:
             self.broken("I6", number, f"#{number} holds {held[0]['path']} without an attempt or a pull request")
-        if live and self.policy.get("locks") and not held and live[0]["worker_kind"] != "external":
+        unlocked = live and self.policy.get("locks") and not held and live[0]["worker_kind"] != "external"
+        if unlocked and self._policy_is_known(live[0]["policy_hash"]):
             self.broken("I6", number, f"#{number} is worked on without its locks")
         writers = [row for row in held if row["mode"] == "write"]
         for row in writers:
             others = self.disk.rows("SELECT number FROM locks WHERE path = ? AND number <> ?", row["path"], number)
             if others:
                 self.broken("I6", row["path"], f"#{number} and #{others[0]['number']} both hold {row['path']}")
+
+    def _policy_is_known(self, when: str | None = None) -> bool:
+        """Whether the bot has found the policy, and had `when` this one was in force; somebody may have broken the file
+        before it first looked."""
+        known = self.disk.rows("SELECT policy_hash FROM repos WHERE policy_text IS NOT NULL")
+        return bool(known) and when in {None, known[0]["policy_hash"]}
 
     # --- what the bot asks of GitHub
 
@@ -355,7 +362,7 @@ class Oracle(Watcher):
         self._dispatched.append(self.now)
         limit = self.policy.get("dispatches_per_day")
         day = [at for at in self._dispatched if self.now - at < 24 * 3600 - 600]
-        if limit is not None and len(day) > limit:
+        if limit is not None and len(day) > limit and self._policy_is_known():
             self.broken("I7", len(day), f"{len(day)} runs within a day, and the limit is {limit}")
 
     def _alone(self, run: ModelRun) -> None:

@@ -33,6 +33,9 @@ COMMANDS = (
 SYNC = "/tgs sync"
 """What lets an item go on whose fuse has blown."""
 
+RARE = frozenset({"tgs:needs-input", "tgs:failed", "tgs:in-review"})
+"""What people look at first."""
+
 BLOCK = "```yaml tgs\nlocks: [src/]\n```\n"
 
 
@@ -55,7 +58,7 @@ class People:
         self._with_plans = plans
         self._count = 0
         self.commands: list[ModelComment] = []
-        self._responses = Responses(hub, rng, self.command)
+        self._responses = Responses(hub, rng, self.command, session)
         self.ordered: list[tuple[Person, int, str, str]] = []
         self._acts: list[tuple[int, Callable[[], None]]] = [
             (8, self._label_ready), (2, self._unlabel_ready), (2, self._hold), (1, self._no_agent),
@@ -180,7 +183,9 @@ class People:
             self.command(self._rng.choice(asking).number, text, self._somebody())
 
     def _respond(self) -> None:
-        if (issue := self._issue()) is not None:
+        rare = [i for i in self._hub.issues.values() if i.now.labels & RARE and not i.deleted]
+        issue = self._rng.choice(rare) if rare and self._rng.random() < 0.7 else self._issue()
+        if issue is not None:
             self._responses.to(issue)
 
     def _edit(self) -> None:

@@ -20,14 +20,24 @@ Act = Callable[[ModelIssue], None]
 
 PLAN = re.compile(r"<!-- tgs:mirror (\S+) -->")
 
+WATCH_EVERY = 10.0
+"""Seconds between two looks of somebody who waits for something on an issue."""
+
 MOMENT = (1.0, 40.0)
 """Seconds between two acts of one person."""
 
 
 class Responses:
-    """`command` writes a comment that must be answered. `over`: nobody begins anything any more."""
+    """`command` writes a comment that must be answered; `session` lets a person take an item. `over`: nobody begins
+    anything any more."""
 
-    def __init__(self, hub: Hub, rng: Random, command: Callable[[int, str, Person], object]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        rng: Random,
+        command: Callable[[int, str, Person], object],
+        session: Callable[[Person, int], None],
+    ) -> None:
         self._hub = hub
         self._rng = rng
         self._command = command
@@ -35,15 +45,20 @@ class Responses:
         retry, reject, stop = self._says("/tgs retry"), self._says("/tgs reject no"), self._says("/tgs stop")
         hold, ready, unready = self._label("tgs:hold"), self._label("tgs:ready"), self._unlabel("tgs:ready")
         plan = (self._implement, self._remove_plan)
+
+        def takes(issue: ModelIssue) -> None:
+            session(MARIA, issue.number)
+
+        stubborn = self._then(stop, self._then(retry, self._when(("tgs:failed", "tgs:needs-input"), self._merge)))
         held = self._then(hold, reject, stop, self._edit, unready, *plan)
         self._by_state: Mapping[str, tuple[Act, ...]] = {
             "tgs:proposed": (self._says("/tgs approve"), ready, self._then(hold, ready), self._close, *plan),
-            "tgs:ready": (held, held, held, unready, self._merge, reject, self._edit),
+            "tgs:ready": (held, held, held, unready, self._merge, reject, self._edit, takes, takes),
             "tgs:in-progress": (self._merge, self._merge, stop, self._edit, self._edit, self._close),
             "tgs:needs-input": (reject, self._implement, self._merge, self._close, self._says("1")),
             "tgs:in-review": (
-                self._then(stop, retry), self._then(self._close_pull, retry), self._merge, self._implement,
-                self._close_pull,
+                stubborn, stubborn, self._then(stop, retry), self._then(self._close_pull, retry), self._merge,
+                self._implement, self._close_pull,
             ),
             "tgs:done": (self._then(self._reopen, retry), retry),
             "tgs:failed": (reject, self._implement, self._merge, retry, ready),
@@ -67,6 +82,17 @@ class Responses:
             asyncio.get_running_loop().call_later(self._rng.uniform(*MOMENT), self._unless_over, next_, issue)
 
         return act
+
+    def _when(self, names: tuple[str, ...], act: Act) -> Act:
+        """The act as soon as the issue shows one of these."""
+
+        def look(issue: ModelIssue) -> None:
+            if issue.now.labels & set(names):
+                act(issue)
+            else:
+                asyncio.get_running_loop().call_later(WATCH_EVERY, self._unless_over, look, issue)
+
+        return look
 
     def _unless_over(self, act: Act, issue: ModelIssue) -> None:
         if not self.over and not issue.deleted:

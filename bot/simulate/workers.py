@@ -146,7 +146,7 @@ class Site:
 
     def questions(self) -> tuple[AskedQuestion, ...]:
         """What the agent wants to know, now and then."""
-        if self.rng.random() >= 0.12:
+        if self.rng.random() >= 0.18:
             return ()
         choices = (Choice("Yes", "Do it."), Choice("No", "Leave it."))
         return tuple(

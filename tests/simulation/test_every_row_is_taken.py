@@ -194,6 +194,8 @@ def old_pulls(acts: Acts) -> None:
     acts.says(working, "/tgs retry")
     acts.until(lambda: acts.stage.state(working) == "in-progress", step=0.05)
     acts.merges(working)
+    rows = acts.stage.history.disk.rows
+    acts.until(lambda: not rows("SELECT 1 FROM attempts WHERE number = ? AND phase <> 'ended'", working), minutes=10)
     acts.works(FailureReason.POLICY_PROTECTED_PATH)
     acts.says(failing, "/tgs retry")
     acts.comes_to(failing, "failed")

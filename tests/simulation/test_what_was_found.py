@@ -33,7 +33,7 @@ def test_a_database_that_is_away_for_a_moment_does_not_end_the_sweep() -> None:
         stage.office.lose_everything = True
         issue = stage.does(lambda: stage.hub.open_issue("Thing", "It should.", MARIA, ["tgs:ready"]))
         stage.passes(minutes=15)
-        assert stage.state(issue.number) in {"in-progress", "in-review"}
+        assert stage.history.disk.rows("SELECT 1 FROM attempts WHERE number = ?", issue.number)
 
 
 def test_a_database_that_hangs_does_not_keep_the_queue_spinning() -> None:
@@ -126,6 +126,14 @@ def test_a_command_that_came_before_it_was_known_what_there_is_is_carried_out_th
         assert [comment.author for comment in stage.hub.issues[number].comments[1:]] == [BOT]
 
 
+def comes_to(stage: Stage, number: int, state: str) -> None:
+    for _ in range(120):
+        stage.passes(minutes=0.5)
+        if stage.state(number) == state:
+            return
+    raise AssertionError(f"never {state}")
+
+
 def loses_its_database(stage: Stage) -> None:
     stage.loop.run_until_complete(stage.history._lose_ledger())
     stage.passes(minutes=3)
@@ -137,10 +145,7 @@ def test_what_is_done_by_a_persons_word_is_done_when_the_database_was_lost() -> 
         stage.passes(minutes=1)
         stage.history.site.rng = Random(1)  # with it the session says that no code is needed
         stage.does(lambda: stage.history._session(MARIA, number))
-        for _ in range(60):
-            stage.passes(minutes=0.5)
-            if stage.state(number) == "done":
-                break
+        comes_to(stage, number, "done")
         loses_its_database(stage)
         assert stage.state(number) == "done"
 
@@ -186,3 +191,15 @@ def test_a_reaction_that_is_the_whole_answer_is_repeated_until_it_is_there(monke
         stage.passes(minutes=5)
         assert failed
         assert [by for by, _ in asked.reactions] == [BOT.id]
+
+
+def test_what_is_begun_anew_beside_its_pull_request_frees_its_paths_when_it_is_stopped() -> None:
+    with staged("locks: [src/]\n") as stage:
+        stage.history.site.result = lambda: None  # type: ignore[method-assign]
+        stage.history.site.questions = lambda: ()  # type: ignore[method-assign]
+        number = stage.does(lambda: stage.hub.open_issue("Thing", "It should.", MARIA, ["tgs:ready"])).number
+        comes_to(stage, number, "in-review")
+        for words, state in (("/tgs stop", "cancelled"), ("/tgs retry", "in-progress"), ("/tgs stop", "cancelled")):
+            stage.does(lambda words=words: stage.hub.comment(number, words, MARIA))  # type: ignore[misc]
+            comes_to(stage, number, state)
+        assert not stage.history.disk.rows("SELECT * FROM locks")
