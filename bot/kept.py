@@ -41,7 +41,8 @@ class Kept:
     def issue(self, key: IssueKey, touched: datetime | None, now: datetime) -> IssueFacts | None:
         """The issue as it was read, if that is still good."""
         listed = self._listed.pop(key, None)
-        if listed is not None and key not in self._issues:
+        if listed is not None and (key not in self._issues or now - self._issues[key][1] >= KEPT):
+            self._issues.pop(key, None)
             self._issues[key] = listed
             _forget(self._issues, now)
         known = self._issues.get(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,9 @@ from bot.domain.memory import of_item
 from bot.domain.model import Item, ItemState, RepoKey
 from bot.errors import TooLong
 from bot.github.gateway import Gateway
+from bot.protocols.github import Remark
+from bot.protocols.ledger import Store
+from bot.rebuilt_records import Found, Report
 from bot.texts import markers
 from tests.scenarios.steps import DAY, HOUR, MINUTE, last_attempt, running, scene
 from tests.scenarios.test_a_lost_ledger_is_rebuilt import forget
@@ -133,3 +137,44 @@ async def test_a_limit_and_a_restart_in_the_middle_only_interrupt_it(
         world.leave_due = True
         for issue in world.repo.issues:
             world.bot_said(issue)
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["before a part is written", "after a part is written"])
+async def test_after_a_crash_only_what_is_not_there_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    async with scene(tmp_path, policy="mirror: {enabled: false}\n") as world:
+        await world.stop_bot()
+        numbers = ended(world, 30)
+        await world.hub.settle()
+        forget(world)
+        world.clock.advance(HOUR)
+        monkeypatch.setattr(bot.rebuild, "PART", 10)
+        enter, parts = bot.rebuild.enter, iter(range(100))
+
+        async def dies(store: Store, report: Report, found: list[Found], now: datetime) -> Report:
+            second = next(parts) == 1
+            if not second or written:
+                report = await enter(store, report, found, now)
+            if second:
+                raise RuntimeError("the process was killed")
+            return report
+
+        monkeypatch.setattr(bot.rebuild, "enter", dies)
+        await world.start_bot()
+        with pytest.raises(RuntimeError, match="killed"):
+            await world.parts.engine.looks(world.repo_key)
+        await world.stop_bot()
+        monkeypatch.setattr(bot.rebuild, "enter", enter)
+        conversations, read = Gateway.conversations, list[str]()
+
+        async def noted(github: Gateway, key: RepoKey, nodes: Sequence[str]) -> dict[str, list[Remark]]:
+            read.extend(nodes)
+            return await conversations(github, key, nodes)
+
+        monkeypatch.setattr(Gateway, "conversations", noted)
+        await world.start_bot()
+        await world.settle()
+        assert len(read) == (10 if written else 20)
+        assert await there(world) == dict.fromkeys(numbers, "done")
+        assert (await world.repo_record()).rebuilt_at is not None
