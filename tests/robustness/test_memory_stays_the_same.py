@@ -15,7 +15,7 @@ async def test_two_more_items_leave_nothing_behind() -> None:
         weights = []
         for _ in range(2):
             await live(world, 2 * EVERY, EVERY)
-            await keep_house(world)
+            await keep_house(world.parts)
             weights.append(weigh(world).total())
     before, after = weights
     assert abs(after / before - 1) <= WITHIN
