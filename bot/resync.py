@@ -23,7 +23,7 @@ from bot.domain.intents import FORGOTTEN_AFTER, Intent
 from bot.domain.labels import PROPOSED, READY
 from bot.domain.model import IssueKey, RepoKey
 from bot.domain.repository import RepoRecord
-from bot.errors import GitHubError, RateLimited, Suspended, Unavailable
+from bot.errors import GitHubError, RateLimited, Suspended, TooLong, Unavailable
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub
 from bot.protocols.ledger import Ledger, Store
@@ -50,6 +50,7 @@ log = structlog.get_logger(__name__)
 class _Found:
     labelled: tuple[IssueFacts, ...] | None = None
     spoken: tuple[Spoken, ...] = ()
+    flooded: bool = False
 
 
 def ask(tx: Ledger, repo: RepoRecord, now: datetime) -> None:
@@ -81,8 +82,8 @@ class Resync:
         since = repo.listening_since
         if now - heard > STALE_AFTER:
             since = max(since or heard, now - STALE_AFTER)
-        found = await self._read(repo, heard - LIST_LAG)
-        newest = max((spoken.updated_at for spoken in found.spoken), default=heard)
+        found = await self._read(repo, heard - LIST_LAG, now)
+        newest = now if found.flooded else max((spoken.updated_at for spoken in found.spoken), default=heard)
         after = replace(repo, resync_asked_at=None, heard_until=max(heard, newest), listening_since=since)
 
         def write(tx: Ledger) -> RepoRecord:
@@ -104,7 +105,7 @@ class Resync:
 
         return await self._store.write(write)
 
-    async def _read(self, repo: RepoRecord, since: datetime) -> _Found:
+    async def _read(self, repo: RepoRecord, since: datetime, now: datetime) -> _Found:
         """What cannot be read is left to the looks that need it, which say why; a limit ends this one."""
         try:
             labelled = [
@@ -113,13 +114,23 @@ class Resync:
                 for issue in await self._github.issues_with_label(repo.key, label)
                 if issue.open
             ]
-            spoken = await self._github.comments_in(repo.key, since)
+            spoken = await self._spoken(repo, since, now)
         except (RateLimited, Unavailable, Suspended):
             raise
         except GitHubError as error:
             log.info("not_looked_through", repo=repo.full_name, error=str(error))
             return _Found()
-        return _Found(tuple(labelled), tuple(spoken))
+        return _Found(tuple(labelled), tuple(spoken or ()), spoken is None)
+
+    async def _spoken(self, repo: RepoRecord, since: datetime, now: datetime) -> list[Spoken] | None:
+        """What was said since then. Of a flood only what is new enough to be carried out, or else nothing (None):
+        webhooks tell of it too, and whoever writes very much must not stop all else."""
+        for start in (since, max(since, now - STALE_AFTER)):
+            try:
+                return await self._github.comments_in(repo.key, start)
+            except TooLong as error:
+                log.warning("too_much_was_said", repo=repo.full_name, since=start, error=str(error))
+        return None
 
     async def _save(self, before: RepoRecord, after: RepoRecord) -> RepoRecord:
         def write(tx: Ledger) -> RepoRecord:

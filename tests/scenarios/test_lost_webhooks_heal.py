@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bot.domain.commanded import Spoken
+from bot.domain.model import RepoKey
+from bot.errors import TooLong
+from bot.github.gateway import Gateway
 from bot.localhub.actions_model import Conclusion
 from bot.localhub.hooks import HookFault, HookFaultKind
 from tests.scenarios.steps import (
@@ -279,6 +283,35 @@ async def test_after_a_long_outage_old_commands_are_answered_and_not_carried_out
         assert "confused" in world.reactions(old)
         assert "7" in done
         assert world.state(number) == "ready"
+
+
+@pytest.mark.parametrize("lasts", [2 * DAY, HOT], ids=["some of it is read", "none of it is read"])
+async def test_a_flood_of_comments_stops_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasts: timedelta
+) -> None:
+    comments_in = Gateway.comments_in
+
+    async def flooded(github: Gateway, key: RepoKey, since: datetime) -> list[Spoken]:
+        if world.clock.now() - since >= lasts:
+            raise TooLong("the list has more than 100 pages")
+        return await comments_in(github, key, since)
+
+    async with scene(tmp_path) as world:
+        number = await queued(world)
+        await world.stop_bot()
+        lose(world)
+        world.clock.advance(2 * DAY)
+        world.comment(number, "/tgs priority 7")
+        other = world.issue()
+        world.label(other, "tgs:ready")
+        world.clock.advance(HOT)
+        monkeypatch.setattr(Gateway, "comments_in", flooded)
+        await world.start_bot()
+        await world.polls(QUIET)
+        assert len(world.bot_said(number)) == (1 if lasts > DAY else 0)
+        assert world.state(other) == "ready"
+        assert world.status(other)
+        world.bot_said(other)
 
 
 # --- what it costs -----------------------------------------------------------------------------------
