@@ -84,6 +84,10 @@ class Invalid(GitHubError):
     """422 for a request that will never work as it is."""
 
 
+class TooBig(Invalid):
+    """An answer is larger than any that we read; less may be asked for at a time."""
+
+
 class LedgerDown(TgsError):
     """The ledger did not do a unit of work. A caller looks again before it repeats what must happen once."""
 

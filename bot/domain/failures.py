@@ -322,6 +322,7 @@ EXCEPTIONS: Final = MappingProxyType(
         errors.LookFirst: Handling.TELL_PERSON,
         # Repeating cannot help.
         errors.Invalid: Handling.GIVE_UP,
+        errors.TooBig: Handling.GIVE_UP,
         errors.Suspended: Handling.GIVE_UP,
         errors.LostClaim: Handling.GIVE_UP,
         # The other run does what is to be done.

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from cachetools import TTLCache
 
 from bot.domain.model import InstallationId, RepoId, RepoKey
-from bot.errors import Invalid, NotFound, TooLong, Unavailable
+from bot.errors import Invalid, NotFound, TooBig, TooLong, Unavailable
 from bot.github.answers import Answer, read
 from bot.github.calls import Call, call
 from bot.github.client import GitHubClient
@@ -35,6 +35,8 @@ MAX_NAMES = 10_000
 """Confirmed names kept; the rest are asked for again."""
 PAGE = 100
 """Entries per page: GitHub's most, so that a list costs the fewest requests."""
+SMALL_PAGE = 10
+"""Entries per page where a page of them is too big to be read."""
 MAX_PAGES = 100
 """Pages of one list: 10,000 entries, more than any backlog we serve; beyond it something is wrong."""
 
@@ -199,8 +201,14 @@ class GatewayBase:
         most: int = MAX_PAGES,
     ) -> list[Any]:
         """All entries of a list; `under` names the member that holds them. Raises TooLong beyond `most` pages."""
-        first = await self._send(key, "GET", path, vars_, query={**(query or {}), "per_page": PAGE})
-        return await collect(self._client(key.installation), first, f"/repos/{{owner}}/{{repo}}{path}", under, most)
+        client, label = self._client(key.installation), f"/repos/{{owner}}/{{repo}}{path}"
+        try:
+            first = await self._send(key, "GET", path, vars_, query={**(query or {}), "per_page": PAGE})
+            return await collect(client, first, label, under, most)
+        except TooBig:
+            # A hundred of the longest texts that people can write are more than we read at once.
+            first = await self._send(key, "GET", path, vars_, query={**(query or {}), "per_page": SMALL_PAGE})
+            return await collect(client, first, label, under, most * PAGE // SMALL_PAGE)
 
     @staticmethod
     def _read(shape: type[Shape], answer: Answer, path: str) -> Shape:

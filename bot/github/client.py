@@ -26,7 +26,7 @@ from cachetools import TTLCache
 from gidgethub import sansio
 from pydantic import SecretStr
 
-from bot.errors import Invalid, NotFound, RateLimited, Unavailable
+from bot.errors import Invalid, NotFound, RateLimited, TooBig, Unavailable
 from bot.github.answers import (
     Answer,
     GraphqlAnswer,
@@ -271,7 +271,7 @@ class GitHubClient(gidgethub.abc.GitHubAPI):
                 # The connection was never made, so nothing was sent: certain, even for a write.
                 raise Unavailable(f"no connection ({type(error).__name__})", request=wanted.label) from None
             except TooLarge:
-                raise Invalid(f"the answer is larger than {MAX_BODY} bytes", request=wanted.label) from None
+                raise TooBig(f"the answer is larger than {MAX_BODY} bytes", request=wanted.label) from None
             except (aiohttp.ClientError, TimeoutError) as error:
                 self.limits.failed()
                 raise Unavailable(

@@ -9,10 +9,11 @@ from datetime import timedelta
 import pytest
 
 from bot.errors import Unavailable
-from bot.github import gateway_bulk
+from bot.github import client, gateway_bulk
 from bot.localhub.core import Fault, FaultKind, Issue
 from bot.protocols.github import Remark
 from tests.github.hub import World
+from tests.github.support import START
 
 
 def talk(w: World, number: int = 3) -> list[Issue]:
@@ -103,6 +104,19 @@ async def test_a_question_that_is_too_much_is_asked_in_smaller_pieces(w: World) 
     w.hub.faults.add(Fault(FaultKind.ERROR_BEFORE, method="POST", path="/graphql", count=3, status=502))
     found = await w.gateway.conversations(w.key, [issue.node_id for issue in issues])
     assert len(found) == 4
+
+
+async def test_the_longest_texts_that_people_write_are_read_in_smaller_pieces(
+    w: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issues = talk(w, 2)
+    for number in range(28):
+        w.hub.comments.create(issues[0], f"{number} " + "x" * 3_000, w.hub.as_user("eve"))
+    monkeypatch.setattr(client, "MAX_BODY", 80_000)
+    assert len(await w.gateway.comments(w.issue_key(issues[0]))) == 30
+    assert len(await w.gateway.comments_in(w.key, START)) == 32
+    found = await w.gateway.conversations(w.key, [issue.node_id for issue in issues])
+    assert set(found) == {issues[1].node_id}, "the other one is for the single reads"
 
 
 async def test_an_outage_is_not_taken_for_a_question_that_is_too_much(w: World) -> None:
