@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import assert_never
 
 from bot.domain import budget as money
@@ -140,9 +141,14 @@ def schedule(
     With `near`, the items behind that place get only the reasons that are their own; not the one that is `asked` for.
     """
     live = frozenset(attempt.key.number for attempt in backlog.live)
-    queue = [item for item in backlog.items if schedulable(item, live)]
+    # What needs a look at an item is looked at in one go: a long queue does not fit into the caches of a processor.
+    queue = [
+        (item, None if backlog.in_order else order(item), _ordinary(item, backlog, policy))
+        for item in backlog.items
+        if schedulable(item, live)
+    ]
     if not backlog.in_order:
-        queue.sort(key=order)
+        queue.sort(key=itemgetter(1))
     blockers = repo_blockers(backlog.repo, policy, now, disabled=backlog.disabled)
     slots = policy.max_parallel - len(backlog.live)
     held = Held(backlog.held_locks)
@@ -156,7 +162,10 @@ def schedule(
     # Work that waits (for a person, for its back-off) is not counted: it must not block the others.
     unreviewed = backlog.in_review + len(backlog.live)
     reviewable, room = policy.max_unreviewed_prs - unreviewed, min(slots, runs_left)
-    for position, item in enumerate(queue, start=1):
+    for position, (item, _, ordinary) in enumerate(queue, start=1):
+        if ordinary and near is not None and position > near and asked is None and (blockers or len(start) >= room):
+            waits.append((item, IN_LINE, position))  # almost all of a long queue
+            continue
         if item.not_before is not None and item.not_before > now:
             wake = item.not_before if wake is None else min(wake, item.not_before)
         behind = near is not None and position > near and item.key.number != asked
@@ -273,18 +282,23 @@ def _not_for(
             assert_never(taker.kind)
 
 
-def _own_reasons(item: Item, backlog: Backlog, policy: Policy, now: datetime, taker: Taker) -> tuple[Waiting, ...]:
-    """What an item far behind waits for that concerns it alone."""
-    if not (
+def _ordinary(item: Item, backlog: Backlog, policy: Policy) -> bool:
+    """Whether it waits for nothing that concerns it alone, whatever the time is."""
+    return not (
         item.held_by is not None
         or item.human_owned
-        or item.projection.blown_at is not None
         or item.not_before is not None
+        or item.projection.blown_at is not None
         or item.key.number in backlog.open_dependencies
         or item.spec.needs
         or policy.require_approval
-    ):
-        return IN_LINE  # almost all of a long queue
+    )
+
+
+def _own_reasons(item: Item, backlog: Backlog, policy: Policy, now: datetime, taker: Taker) -> tuple[Waiting, ...]:
+    """What an item far behind waits for that concerns it alone."""
+    if _ordinary(item, backlog, policy):
+        return IN_LINE
     found = _of_item(item, backlog, now)
     closed = gate(item, policy, taker.kind)
     if closed is not None:

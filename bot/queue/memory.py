@@ -68,6 +68,7 @@ class MemoryQueue:
         self._sleep = sleep
         self._agenda = Agenda()
         self._running: dict[str, asyncio.Task[None] | None] = {}
+        self._written: set[str] = set()
         self._woken: dict[str, int] = {}
         self._changed = asyncio.Event()
         self._stopping = False
@@ -126,7 +127,8 @@ class MemoryQueue:
 
     def _start_ready(self, handler: Handler) -> None:
         self._agenda.ripen(self._now())
-        while len(self._running) < self._workers and (key := self._agenda.pop()) is not None:
+        # A run whose end is only being written keeps its key, and no other key waiting: those ends share a commit.
+        while len(self._running) - len(self._written) < self._workers and (key := self._agenda.pop()) is not None:
             if key in self._running:
                 # Its time came while an earlier run still lasts; the next one begins when that one ends.
                 self._woken.setdefault(key, 0)
@@ -170,6 +172,7 @@ class MemoryQueue:
             self._agenda.add_at(key, self._now() + DATABASE_PAUSE, 0)
         finally:
             del self._running[key]
+            self._written.discard(key)
             woken = self._woken.pop(key, None)
             if woken is not None:
                 self._agenda.add(key, woken)
@@ -188,6 +191,9 @@ class MemoryQueue:
             retry_at = self._now() + delay(row.attempts + 1, self._chance())
             return await self._rows.fail(row.key, row.wanted, self._describe(error), retry_at)
         next_due_at = self._now() if result.again else result.next_due_at
+        self._written.add(row.key)
+        if self._agenda.ready:
+            self._changed.set()
         return await self._rows.finish(row.key, row.wanted, next_due_at)
 
     def _report(self, key: str | None, error: BaseException) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import (
     JSON,
     ColumnElement,
+    CompoundSelect,
     Connection,
     Dialect,
     Select,
@@ -96,7 +97,7 @@ class _Quick:
     Values are given as the driver stores them (times as microseconds, records as JSON text); nothing is converted.
     """
 
-    def __init__(self, statement: Insert | Update | Select[Any], name: str) -> None:
+    def __init__(self, statement: Insert | Update | Select[Any] | CompoundSelect[Any], name: str) -> None:
         compiled = statement.compile(dialect=DIALECTS[name])
         self._sql = str(compiled)
         self._names = tuple(compiled.positiontup or ())
@@ -122,6 +123,12 @@ class QuickWrite(_Quick):
         """Runs it for each row, in their order. A server gets all of them at once, not one after the other's answer."""
         if rows:
             cursor.executemany(self._sql, [self._bind(values) for values in rows])
+
+    def one(self, cursor: Cursor, values: Values) -> tuple[Any, ...] | None:
+        """Runs it once; what it returned of the one row that it wrote, None if there was none."""
+        cursor.execute(self._sql, self._bind(values))
+        found = cast("Sequence[tuple[Any, ...]]", cursor.fetchall())
+        return found[0] if found else None
 
 
 class Given:

@@ -10,28 +10,34 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     Executable,
     Select,
+    String,
     and_,
     bindparam,
     case,
     func,
     literal,
+    literal_column,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from bot.domain.model import IssueKey, Key
-from bot.store.dialect import insert_new
+from bot.store.dialect import DIALECTS, Given, QuickRows, QuickSelect, QuickWrite, driver_cursor, insert_for, insert_new
 from bot.store.tables import keys
-from bot.store.types import UtcTime
+from bot.store.types import UtcTime, from_micros, to_micros
 from bot.store.verbs import Marked, Verbs
 
 T = TypeVar("T")
@@ -67,15 +73,18 @@ class KeyRow:
 
 
 def _mark_statement(insert: sqlite.Insert | postgresql.Insert) -> Executable:
+    fresh = insert.values(wanted_rev=1, seen_rev=0, attempts=0)
+    return fresh.on_conflict_do_update(index_elements=["key"], set_=_raised(insert))
+
+
+def _raised(insert: sqlite.Insert | postgresql.Insert) -> dict[str, ColumnElement[Any]]:
+    """What becomes of a key that is there."""
     new = insert.excluded
-    return insert.values(wanted_rev=1, seen_rev=0, attempts=0).on_conflict_do_update(
-        index_elements=["key"],
-        set_={
-            "wanted_rev": keys.c.wanted_rev + 1,
-            "next_due_at": case((keys.c.next_due_at <= new.next_due_at, keys.c.next_due_at), else_=new.next_due_at),
-            "priority": case((keys.c.priority >= new.priority, keys.c.priority), else_=new.priority),
-        },
-    )
+    return {
+        "wanted_rev": keys.c.wanted_rev + literal_column("1"),
+        "next_due_at": case((keys.c.next_due_at <= new.next_due_at, keys.c.next_due_at), else_=new.next_due_at),
+        "priority": case((keys.c.priority >= new.priority, keys.c.priority), else_=new.priority),
+    }
 
 
 # Marking is part of almost every transaction; a statement that is built once costs a sixth of one built each time.
@@ -85,6 +94,41 @@ _MARK = {"sqlite": _mark_statement(sqlite.insert(keys)), "postgresql": _mark_sta
 def mark_key(connection: Connection, key: str, priority: int, at: datetime) -> None:
     """Raises the wanted revision; the due time becomes `at` unless it is sooner already."""
     connection.execute(_MARK[connection.dialect.name], {"key": key, "next_due_at": at, "priority": priority})
+
+
+def _mark_all(name: str) -> QuickRows:
+    """As `_MARK`, for all keys that are given."""
+    given = Given(name, {"key": String(), "next_due_at": BigInteger()})
+    counted: tuple[ColumnElement[Any], ...] = (
+        literal_column("0").label("priority"),
+        literal_column("1"),
+        literal_column("0"),
+        literal_column("0"),
+    )
+    rows = select(given["key"], given["next_due_at"], *counted).select_from(given.rows).where(true())
+    columns = ("key", "next_due_at", "priority", "wanted_rev", "seen_rev", "attempts")
+    insert = insert_for(DIALECTS[name], keys).from_select(columns, rows)
+    return QuickRows(insert.on_conflict_do_update(index_elements=["key"], set_=_raised(insert)), name)
+
+
+def _touch_all(name: str) -> QuickRows:
+    """As `_TOUCH`, for all keys that are given, each with the same time."""
+    given = Given(name, {"key": String(), "at": BigInteger()})
+    at = select(func.max(given["at"])).select_from(given.rows).scalar_subquery()
+    touched = keys.c.key.in_(select(given["key"]).select_from(given.rows))
+    return QuickRows(update(keys).where(touched).values(touched_at=at), name)
+
+
+COLUMNS = (
+    keys.c.key,
+    keys.c.wanted_rev,
+    keys.c.seen_rev,
+    keys.c.next_due_at,
+    keys.c.priority,
+    keys.c.attempts,
+    keys.c.epoch,
+)
+"""Those of a `KeyRow`, in its order."""
 
 
 def row_of(row: Any) -> KeyRow:
@@ -99,13 +143,21 @@ def row_of(row: Any) -> KeyRow:
     )
 
 
+def _plain_row(row: Sequence[Any] | None) -> KeyRow | None:
+    """Of the driver's values of `COLUMNS`."""
+    if row is None:
+        return None
+    key, wanted, seen, due, priority, attempts, epoch = row
+    return KeyRow(key, wanted, seen, None if due is None else from_micros(due), priority, attempts, epoch)
+
+
 def _rows_due(*, everything: bool) -> Select[Any]:
     pending = and_(keys.c.wanted_rev != keys.c.seen_rev, keys.c.next_due_at.is_(None))
     timed = keys.c.next_due_at.is_not(None) if everything else keys.c.next_due_at <= bindparam("until", type_=UtcTime)
     return select(keys).where(or_(pending, timed)).order_by(keys.c.key)
 
 
-def _finish(*, timed: bool) -> Executable:
+def _finish(*, timed: bool) -> ReturningUpdate[Any]:
     rev, later = bindparam("rev", type_=BigInteger), bindparam("later", type_=UtcTime)
     marked_meanwhile = keys.c.wanted_rev > rev
     sooner = case((keys.c.next_due_at <= later, keys.c.next_due_at), else_=later)
@@ -119,7 +171,7 @@ def _finish(*, timed: bool) -> Executable:
             attempts=0,
             last_error=None,
         )
-        .returning(*keys.c)
+        .returning(*COLUMNS)
     )
 
 
@@ -130,7 +182,7 @@ _SOONEST = select(func.min(keys.c.next_due_at))
 _FINISH_AT_REST, _FINISH_WITH_TIME = _finish(timed=False), _finish(timed=True)
 
 
-_ROW = select(keys).where(keys.c.key == bindparam("name"))
+_ROW = select(*COLUMNS).where(keys.c.key == bindparam("name"))
 _TOUCHED = select(keys.c.touched_at).where(keys.c.key == bindparam("name"))
 _TOUCH = update(keys).where(keys.c.key == bindparam("name")).values(touched_at=bindparam("now", type_=UtcTime))
 _AT_REST = select(keys.c.key).where(
@@ -155,12 +207,40 @@ _BEGIN = (
 )
 
 
+class _Statements:
+    """What is said for each delivery and each run, for one kind of database (`sqlite` or `postgresql`)."""
+
+    def __init__(self, name: str) -> None:
+        self.row = QuickSelect(_ROW, name)
+        self.finish_at_rest = QuickWrite(_FINISH_AT_REST, name)
+        self.finish_with_time = QuickWrite(_FINISH_WITH_TIME, name)
+        self.mark_all = _mark_all(name)
+        self.touch_all = _touch_all(name)
+
+
+@lru_cache(maxsize=2)
+def _statements(name: str) -> _Statements:
+    return _Statements(name)
+
+
 class KeyVerbs(Verbs):
     """The verb of `bot.protocols.ledger.Ledger` about the queue, and those that only the queue's adapter uses."""
 
     def mark(self, key: Key, *, priority: int = 0, at: datetime | None = None) -> None:
         due = self.clock.now() if at is None else at
         self.mark_text(str(key), priority, due)
+
+    def mark_all(self, found: Sequence[Key], touched: Collection[Key] = ()) -> None:
+        """Marks keys, each once; at those that are `touched` GitHub may show something new."""
+        now = self.clock.now()
+        statements, cursor, at = (
+            _statements(self.connection.dialect.name),
+            driver_cursor(self.connection),
+            to_micros(now),
+        )
+        statements.mark_all.run(cursor, [(str(key), at) for key in found])
+        statements.touch_all.run(cursor, [(str(key), at) for key in touched])
+        self.marked += [Marked(str(key), 0, now) for key in found]
 
     def mark_text(self, key: str, priority: int, due: datetime) -> None:
         mark_key(self.connection, key, priority, due)
@@ -190,8 +270,8 @@ class KeyVerbs(Verbs):
         return frozenset(found)
 
     def key_row(self, key: str) -> KeyRow | None:
-        row = self.connection.execute(_ROW, {"name": key}).one_or_none()
-        return None if row is None else row_of(row)
+        found = _statements(self.connection.dialect.name).row.all(driver_cursor(self.connection), {"name": key})
+        return _plain_row(found[0]) if found else None
 
     def begin_run(self, key: str, process: str) -> KeyRow | None:
         """The row; if it is due, a run of it begins with an epoch of its own.
@@ -224,10 +304,11 @@ class KeyVerbs(Verbs):
 
     def finish_key(self, key: str, rev: int, next_due_at: datetime | None) -> KeyRow | None:
         """A run that began at `rev` is done. Marked meanwhile: the sooner due time stays, so it runs once more."""
-        statement = _FINISH_AT_REST if next_due_at is None else _FINISH_WITH_TIME
-        found = self.connection.execute(statement, {"of": key, "rev": rev, "later": next_due_at})
-        row = found.one_or_none()
-        return None if row is None else row_of(row)
+        statements = _statements(self.connection.dialect.name)
+        statement = statements.finish_at_rest if next_due_at is None else statements.finish_with_time
+        later = None if next_due_at is None else to_micros(next_due_at)
+        values = {"of": key, "rev": rev, "later": later}
+        return _plain_row(statement.one(driver_cursor(self.connection), values))
 
     def fail_key(self, key: str, rev: int, error: str, retry_at: datetime) -> KeyRow | None:
         """A run that began at `rev` failed: one more attempt, due at `retry_at` unless it was marked meanwhile."""

@@ -33,6 +33,10 @@ IDLE_SECONDS = 5
 """A unit takes milliseconds. Who says nothing in a transaction for so long has stopped, and others wait for its turn;
 GitHub waits ten seconds for an answer."""
 
+BY_INDEX = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+"""What writes finds its few rows by an index. The plan of a statement that is prepared while its tables are small, or
+not yet counted by the server, would read them whole, and would be kept."""
+
 LOCK = 0x7467735F626F74
 """The number of our advisory lock: `tgs_bot` in ASCII."""
 
@@ -117,6 +121,8 @@ class PostgresqlDatabase:
         try:
             connection = self._engine.connect()
             connection.exec_driver_sql(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+            if not read_only:
+                connection.exec_driver_sql(BY_INDEX)
             # The verbs ask how many rows an INSERT wrote; that number is otherwise thrown away.
             return connection.execution_options(preserve_rowcount=True)
         except DBAPIError as error:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     CompoundSelect,
     Integer,
@@ -31,9 +33,10 @@ from sqlalchemy import (
 from bot.domain.intake import TouchKind
 from bot.domain.model import InstallationId, IssueKey, Key, RepoId, RepoKey
 from bot.store.attempts import LIVE, RUN_COMPLETED
+from bot.store.dialect import QuickSelect, QuickWrite, driver_cursor
 from bot.store.ledger import SqlLedger, Writes
 from bot.store.tables import attempts, deliveries, intents, items, repos, touches
-from bot.store.types import UtcTime
+from bot.store.types import UtcTime, to_micros
 
 # One transaction routes at most this many deliveries, so that a backlog never holds the writer for long.
 BATCH = 256
@@ -48,8 +51,10 @@ TRACK = "track"
 TALK = "talk"
 
 
-# The deliveries of a batch. The statements below are built once: building them costs more than running them.
-_BATCH = touches.c.delivery.in_(bindparam("batch", expanding=True))
+# The deliveries of a batch are all from the first to the last of them: what comes in between is routed already, and to
+# look at something twice changes nothing. The statements below are built once and run on the driver's cursor.
+_FIRST, _LAST = bindparam("first", type_=BigInteger), bindparam("last", type_=BigInteger)
+_BATCH = touches.c.delivery.between(_FIRST, _LAST)
 
 
 def _to_items(table: Table, kind: TouchKind, *match: ColumnElement[bool]) -> Select[Any]:
@@ -72,7 +77,7 @@ def _issue_keys() -> CompoundSelect[Any]:
         touches.c.number.is_not(None),
     )
     commanded = select(intents.c.installation, intents.c.repo, intents.c.number).where(
-        intents.c.delivery.in_(bindparam("batch", expanding=True))
+        intents.c.delivery.between(_FIRST, _LAST)
     )
     number, value = touches.c.number, touches.c.value
     return union(
@@ -126,10 +131,6 @@ def _shown_keys() -> CompoundSelect[Any]:
     )
 
 
-_ISSUE_KEYS = _issue_keys()
-_SHOWN_KEYS = _shown_keys()
-_REPO_KEYS = _repo_keys()
-_COMPLETED_RUNS = _completed_runs()
 _TALKED = (
     select(touches.c.installation, touches.c.repo, touches.c.number)
     .where(_BATCH, touches.c.kind == TouchKind.ISSUE, touches.c.hint == TALK)
@@ -143,20 +144,43 @@ _UNROUTED = (
 )
 _ROUTED = (
     update(deliveries)
-    .where(deliveries.c.id.in_(bindparam("batch", expanding=True)))
+    .where(deliveries.c.id.between(_FIRST, _LAST), deliveries.c.routed_at.is_(None))
     .values(routed_at=bindparam("now", type_=UtcTime))
 )
 
 
-def _note_completed_runs(ledger: SqlLedger, batch: Sequence[int]) -> None:
+class _Statements:
+    """The above for one kind of database (`sqlite` or `postgresql`)."""
+
+    def __init__(self, name: str) -> None:
+        self.unrouted = QuickSelect(_UNROUTED, name)
+        self.repo_keys = QuickSelect(_repo_keys(), name)
+        self.issue_keys = QuickSelect(_issue_keys(), name)
+        self.shown_keys = QuickSelect(_shown_keys(), name)
+        self.completed_runs = QuickSelect(_completed_runs(), name)
+        self.talked = QuickSelect(_TALKED, name)
+        self.routed = QuickWrite(_ROUTED, name)
+
+
+@lru_cache(maxsize=2)
+def _statements(name: str) -> _Statements:
+    return _Statements(name)
+
+
+def _issue_key(row: Sequence[Any]) -> IssueKey:
+    installation, repo, number = row
+    return IssueKey(InstallationId(installation), RepoId(repo), number)
+
+
+def _note_completed_runs(ledger: SqlLedger, runs: Sequence[Sequence[Any]]) -> None:
     """Leaves the word on live attempts whose run completed; a decision made without it is then refused as stale."""
-    for row in ledger.connection.execute(_COMPLETED_RUNS, {"batch": batch}).all():
+    for installation, repo, run in runs:
         ledger.connection.execute(
             update(attempts)
             .where(
-                attempts.c.installation == row.installation,
-                attempts.c.repo == row.repo,
-                attempts.c.run_id == row.number,
+                attempts.c.installation == installation,
+                attempts.c.repo == repo,
+                attempts.c.run_id == run,
                 attempts.c.run_hint.is_distinct_from(RUN_COMPLETED),
                 LIVE,
             )
@@ -166,31 +190,22 @@ def _note_completed_runs(ledger: SqlLedger, batch: Sequence[int]) -> None:
 
 def route_batch(ledger: SqlLedger, limit: int = BATCH) -> tuple[int, list[Key]]:
     """Routes up to `limit` deliveries in the running transaction: how many, and the keys that were marked."""
-    connection = ledger.connection
-    batch = list(connection.execute(_UNROUTED, {"limit": limit}).scalars())
+    statements, cursor = _statements(ledger.connection.dialect.name), driver_cursor(ledger.connection)
+    batch = [id_ for (id_,) in statements.unrouted.all(cursor, {"limit": limit})]
     if not batch:
         return 0, []
+    ends = {"first": batch[0], "last": batch[-1]}
     found: list[Key] = [
-        RepoKey(InstallationId(row.installation), RepoId(row.repo))
-        for row in connection.execute(_REPO_KEYS, {"batch": batch})
+        RepoKey(InstallationId(installation), RepoId(repo))
+        for installation, repo in statements.repo_keys.all(cursor, ends)
     ]
-    found += [
-        IssueKey(InstallationId(row.installation), RepoId(row.repo), row.number)
-        for row in sorted(connection.execute(_ISSUE_KEYS, {"batch": batch}))
-    ]
-    _note_completed_runs(ledger, batch)
-    for row in connection.execute(_TALKED, {"batch": batch}).all():
-        ledger.set_mirrored(IssueKey(InstallationId(row.installation), RepoId(row.repo), row.number), -1)
-    shown = {
-        IssueKey(InstallationId(row.installation), RepoId(row.repo), row.number)
-        for row in connection.execute(_SHOWN_KEYS, {"batch": batch})
-    }
-    for key in found:
-        if key in shown:
-            ledger.touch(key)
-        else:
-            ledger.mark(key)
-    connection.execute(_ROUTED, {"batch": batch, "now": ledger.clock.now()})
+    found += [_issue_key(row) for row in sorted(statements.issue_keys.all(cursor, ends))]
+    _note_completed_runs(ledger, statements.completed_runs.all(cursor, ends))
+    for row in statements.talked.all(cursor, ends):
+        ledger.set_mirrored(_issue_key(row), -1)
+    shown = {_issue_key(row) for row in statements.shown_keys.all(cursor, ends)}
+    ledger.mark_all(found, touched=[key for key in found if key in shown])
+    statements.routed.many(cursor, [{**ends, "now": to_micros(ledger.clock.now())}])
     return len(batch), found
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from tests.benchmarks import engine, hub, intake, week
+from tests.benchmarks import engine, hub, intake, latency, week
 from tests.benchmarks.rows import Part, Row
 from tests.benchmarks.server import QUIET
 from tests.databases import PostgresqlServer, postgresql_server
@@ -31,7 +31,7 @@ LOAD = 0.5
 
 PARTS: Mapping[str, Part] = {
     "intake": intake.rows,
-    "latency": engine.latency_rows,
+    "latency": latency.rows,
     "scheduling": engine.scheduling_rows,
     "size": engine.size_rows,
     "claims": engine.claim_rows,

