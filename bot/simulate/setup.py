@@ -79,7 +79,7 @@ class Setup:
 def setup_of(seed: int, scale: float | None = None, size: Size | None = None) -> Setup:
     """The history of a seed; with `size` one of that size."""
     rng = Random(f"setup {seed}")
-    drawn = rng.choices([TINY, SMALL, MEDIUM, BIG], [70, 21, 7, 2])[0]
+    drawn = rng.choices([TINY, SMALL, MEDIUM, BIG], [74, 18, 6.5, 1.5])[0]
     size = size or drawn
     plans = rng.random() < 0.35
     workers = rng.choices(["actions", "pull", "pull_first"], [7, 1, 2])[0]

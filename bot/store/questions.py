@@ -15,7 +15,7 @@ from bot.protocols.ledger import CarriedRow
 from bot.store.dialect import insert_new
 from bot.store.items import issue_key_of
 from bot.store.tables import carried, questions, steers
-from bot.store.verbs import Verbs, given, in_repo, of_given_issue, of_issue, update_changed
+from bot.store.verbs import Verbs, given, in_given_repo, of_given_issue, of_issue, update_changed
 
 
 def question_values(question: Question) -> dict[str, Any]:
@@ -66,6 +66,11 @@ def question_of(row: Row[Any]) -> Question:
 
 
 _QUESTIONS = select(questions).where(of_given_issue(questions)).order_by(questions.c.ordinal)
+_WAITING = (
+    select(questions)
+    .where(in_given_repo(questions), questions.c.status.in_([QuestionStatus.OPEN, QuestionStatus.EXPIRED]))
+    .order_by(questions.c.number, questions.c.ordinal)
+)
 _STEERS = select(steers).where(of_given_issue(steers)).order_by(steers.c.at, steers.c.attempt, steers.c.seq)
 
 
@@ -76,11 +81,7 @@ class QuestionVerbs(Verbs):
         return [question_of(row) for row in self.connection.execute(_QUESTIONS, given(key))]
 
     def waiting_questions(self, repo: RepoKey) -> list[Question]:
-        waiting = questions.c.status.in_([QuestionStatus.OPEN, QuestionStatus.EXPIRED])
-        query = select(questions).where(in_repo(questions, repo), waiting)
-        return [
-            question_of(row) for row in self.connection.execute(query.order_by(questions.c.number, questions.c.ordinal))
-        ]
+        return [question_of(row) for row in self.connection.execute(_WAITING, given(repo))]
 
     def insert_question(self, question: Question) -> bool:
         return insert_new(

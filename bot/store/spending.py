@@ -18,6 +18,21 @@ _ON_ISSUE = _SUM.where(of_given_issue(spending))
 _SINCE = _SUM.where(spending.c.at >= bindparam("since"))
 _SINCE_IN_REPO = _SINCE.where(in_given_repo(spending))
 _TO_START = [ItemState.READY, ItemState.IN_PROGRESS, ItemState.NEEDS_INPUT]
+_ON_WAITING = (
+    select(spending.c.number, func.sum(_AMOUNT))
+    .select_from(
+        spending.join(
+            items,
+            and_(
+                items.c.installation == spending.c.installation,
+                items.c.repo == spending.c.repo,
+                items.c.number == spending.c.number,
+            ),
+        )
+    )
+    .where(in_given_repo(items), items.c.state.in_(_TO_START))
+    .group_by(spending.c.number)
+)
 
 
 class SpendingVerbs(Verbs):
@@ -49,21 +64,7 @@ class SpendingVerbs(Verbs):
 
     def spent_on_waiting(self, repo: RepoKey) -> dict[int, int]:
         """Only of items that may be started: sums over all history would grow for ever."""
-        joined = spending.join(
-            items,
-            and_(
-                items.c.installation == spending.c.installation,
-                items.c.repo == spending.c.repo,
-                items.c.number == spending.c.number,
-            ),
-        )
-        query = (
-            select(spending.c.number, func.sum(_AMOUNT))
-            .select_from(joined)
-            .where(items.c.installation == repo.installation, items.c.repo == repo.repo, items.c.state.in_(_TO_START))
-            .group_by(spending.c.number)
-        )
-        return {int(number): int(total) for number, total in self.connection.execute(query)}
+        return {int(number): int(total) for number, total in self.connection.execute(_ON_WAITING, given(repo))}
 
     def spent_since(self, since: datetime, repo: RepoKey | None = None) -> int:
         if repo is None:

@@ -15,7 +15,7 @@ import pytest
 
 from bot.domain.model import FailureReason, Person
 from bot.domain.questions import AskedQuestion, Choice
-from bot.simulate.coverage import never_taken
+from bot.simulate.coverage import BEYOND, never_taken
 from bot.simulate.things import MAIN, MARIA, OWNER, RITA
 from tests.simulation.stage import Stage, staged
 
@@ -273,3 +273,5 @@ def test_no_row_is_left_out() -> None:
     for story in STORIES:
         taken.update(rows_of(story))
     assert never_taken(taken) == []
+    beyond = {(state and state.value, event.value) for state, event in BEYOND}
+    assert not beyond & {(before, event) for before, event, _ in taken}

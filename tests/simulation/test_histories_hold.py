@@ -11,7 +11,11 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from bot.cli.exits import Exit
+from bot.cli.main import app
+from bot.simulate import coverage
 from bot.simulate.faults import Fault
 from bot.simulate.history import play
 from bot.simulate.loop import Stuck, VirtualLoop
@@ -63,6 +67,14 @@ def test_a_process_that_stands_still_loses_its_runs_to_the_other_and_writes_noth
         stage.passes(minutes=30)
         assert len(stage.hub.runs) == 1
         assert stage.state(number) in {"in-review", "failed", "done"}
+
+
+def test_a_large_set_that_has_not_shown_everything_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = ["simulate", "--seeds", "1", "--jobs", "1"]
+    small = CliRunner().invoke(app, one)
+    assert (small.exit_code, "not seen enough: " in small.output) == (Exit.OK, True)
+    monkeypatch.setattr(coverage, "FAIR", 1)
+    assert CliRunner().invoke(app, one).exit_code == Exit.INTERNAL
 
 
 def test_without_trouble_there_is_none() -> None:
