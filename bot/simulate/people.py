@@ -14,7 +14,7 @@ from bot.domain.facts import RunStatus
 from bot.domain.model import Person, Role
 from bot.simulate.hub import Hub
 from bot.simulate.process import Down
-from bot.simulate.responses import Responses
+from bot.simulate.responses import NEEDS_PEOPLE, Responses
 from bot.simulate.things import BOT, KEY, MAIN, MARIA, OWNER, RITA, TOM, ModelComment, ModelIssue
 from bot.store.errors import StoreUnavailable
 
@@ -33,8 +33,8 @@ COMMANDS = (
 SYNC = "/tgs sync"
 """What lets an item go on whose fuse has blown."""
 
-RARE = frozenset({"tgs:needs-input", "tgs:failed", "tgs:in-review"})
-"""What people look at first."""
+HASTY = 0.1
+"""How often somebody takes the label off again at once: just when the bot has claimed the item, now and then."""
 
 BLOCK = "```yaml tgs\nlocks: [src/]\n```\n"
 
@@ -56,6 +56,7 @@ class People:
         self._receiver = receiver
         self._session = session
         self._with_plans = plans
+        self._watches = rng.random() < 0.5
         self._count = 0
         self.commands: list[ModelComment] = []
         self._responses = Responses(hub, rng, self.command, session)
@@ -108,7 +109,13 @@ class People:
         issue = self._hub.open_issue(f"Thing {self._count}", body, by)
         if ready or (ready is None and self._rng.random() < 0.5):
             self._hub.add_labels(issue.number, ["tgs:ready"], MARIA)
+            if self._rng.random() < HASTY:
+                asyncio.get_running_loop().call_later(self._rng.uniform(0.5, 6.0), self._thinks_again, issue)
         return issue
+
+    def _thinks_again(self, issue: ModelIssue) -> None:
+        if not issue.deleted:
+            self._hub.remove_label(issue.number, "tgs:ready", MARIA)
 
     def _label_ready(self) -> None:
         if (issue := self._issue()) is not None:
@@ -183,7 +190,7 @@ class People:
             self.command(self._rng.choice(asking).number, text, self._somebody())
 
     def _respond(self) -> None:
-        rare = [i for i in self._hub.issues.values() if i.now.labels & RARE and not i.deleted]
+        rare = [i for i in self._hub.issues.values() if i.now.labels & NEEDS_PEOPLE and not i.deleted]
         issue = self._rng.choice(rare) if rare and self._rng.random() < 0.7 else self._issue()
         if issue is not None:
             self._responses.to(issue)
@@ -291,6 +298,9 @@ class People:
 
     def begins(self) -> None:
         """What a history is about: an issue that is ready, or a plan."""
+        if self._watches:
+            self._watches = False
+            self._responses.watch()
         if self._with_plans and self._rng.random() < 0.6:
             self.plans()
         else:

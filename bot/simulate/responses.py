@@ -23,7 +23,13 @@ PLAN = re.compile(r"<!-- tgs:mirror (\S+) -->")
 WATCH_EVERY = 10.0
 """Seconds between two looks of somebody who waits for something on an issue."""
 
-MOMENT = (1.0, 40.0)
+NEEDS_PEOPLE = frozenset({"tgs:needs-input", "tgs:failed", "tgs:in-review"})
+"""What waits for somebody."""
+
+WATCHED = 0.6
+"""How often somebody who sees such an issue for the first time does something about it."""
+
+MOMENT = (1.0, 25.0)
 """Seconds between two acts of one person."""
 
 
@@ -42,6 +48,7 @@ class Responses:
         self._rng = rng
         self._command = command
         self.over = False
+        self._known: set[tuple[int | str, ...]] = set()
         retry, reject, stop = self._says("/tgs retry"), self._says("/tgs reject no"), self._says("/tgs stop")
         hold, ready, unready = self._label("tgs:hold"), self._label("tgs:ready"), self._unlabel("tgs:ready")
         plan = (self._implement, self._remove_plan)
@@ -55,13 +62,13 @@ class Responses:
             "tgs:proposed": (self._says("/tgs approve"), ready, self._then(hold, ready), self._close, *plan),
             "tgs:ready": (held, held, held, unready, self._merge, reject, self._edit, takes, takes),
             "tgs:in-progress": (self._merge, self._merge, stop, self._edit, self._edit, self._close),
-            "tgs:needs-input": (reject, self._implement, self._merge, self._close, self._says("1")),
+            "tgs:needs-input": (reject, self._implement, self._implement, self._merge, self._close, self._says("1")),
             "tgs:in-review": (
-                stubborn, stubborn, self._then(stop, retry), self._then(self._close_pull, retry), self._merge,
+                stubborn, stubborn, stubborn, self._then(stop, retry), self._then(self._close_pull, retry), self._merge,
                 self._implement, self._close_pull,
             ),
             "tgs:done": (self._then(self._reopen, retry), retry),
-            "tgs:failed": (reject, self._implement, self._merge, retry, ready),
+            "tgs:failed": (reject, self._implement, self._implement, self._merge, retry, ready),
             "tgs:cancelled": (reject, retry, self._merge, ready, self._then(hold, retry, self._merge)),
         }  # fmt: skip
 
@@ -70,6 +77,17 @@ class Responses:
         shown = [name for name in sorted(issue.now.labels) if name in self._by_state]
         if shown:
             self._rng.choice(self._by_state[self._rng.choice(shown)])(issue)
+
+    def watch(self) -> None:
+        """A maintainer who looks at the list of issues now and then, and does something about what needs people."""
+        for issue in list(self._hub.issues.values()):
+            showing = issue.now.labels & NEEDS_PEOPLE
+            if showing and not issue.deleted and (issue.number, *sorted(showing)) not in self._known:
+                self._known.add((issue.number, *sorted(showing)))
+                if self._rng.random() < WATCHED:
+                    self.to(issue)
+        if not self.over:
+            asyncio.get_running_loop().call_later(WATCH_EVERY, self.watch)
 
     # --- how
 
