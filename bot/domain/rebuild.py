@@ -120,7 +120,7 @@ def asks_events(seen: Sighting) -> bool:
     if memory is not None and not shown:
         return memory.state is not ItemState.PROPOSED
     if memory is None and not shown:
-        return any(alive(run) for run in seen.runs)
+        return seen.thought is not None or any(alive(run) for run in seen.runs)
     if shown in {(ItemState.PROPOSED,), (ItemState.DONE,)}:
         return False  # not approved yet, or approved anew before anything more is done
     # Ready without a memory is judged by its first look, which reads them.
@@ -179,6 +179,12 @@ def _state(seen: Sighting, repo: RepoRecord, why: list[Because]) -> ItemState | 
         return next((state for state in MID_LIFE if state in shown), shown[-1])
     if any(alive(run) for run in seen.runs):
         return ItemState.IN_PROGRESS
+    if seen.thought is not None:
+        # We opened it for a plan, and nothing else is shown: it must not get a second one.
+        if seen.issue.open:
+            return _unlabelled(seen, repo, why)
+        why.append(Because.NOTHING)
+        return ItemState.CANCELLED
     return None
 
 

@@ -34,6 +34,7 @@ class Because(StrEnum):
     QUESTION_LOST = "its question was lost"
     RESULT_LOST = "its result that waited for a look was lost and is made again"
     NO_PULL = "its pull request was not found"
+    NOTHING = "its plan's issue was closed without a label"
     NOT_APPROVED = "who approved it is not known"
 
 

@@ -16,6 +16,7 @@ from tests.unit.test_what_is_remembered_on_github import (
     ANN,
     ATTEMPT,
     BOT,
+    ITEM,
     NOW,
     REPO,
     issue,
@@ -40,6 +41,8 @@ def sightings() -> Iterator[Sighting]:
     known = [None, *approved, *(replace(one, approved_at=None, text=None, approver=None) for one in approved)]
     for names, remembered, runs in product(shown, known, ((), (run(RunStatus.IN_PROGRESS),))):
         yield Sighting(issue(*names), memory=remembered, runs=runs)
+        if remembered is None:
+            yield Sighting(issue(*names), runs=runs, thought=ITEM.thought)
 
 
 def outcome(seen: Sighting) -> Rebuilt | None:

@@ -155,6 +155,16 @@ STATES: dict[str, tuple[Sighting, ItemState, Because]] = {
         ItemState.PROPOSED,
         Because.LABEL,
     ),
+    "of a plan, and its label was taken by a claim that showed nothing yet": (
+        Sighting(issue(), thought=ITEM.thought, events=(ready_event(ANN), ready_event(BOT, added=False))),
+        ItemState.IN_PROGRESS,
+        Because.EVENTS,
+    ),
+    "of a plan, and closed without a label": (
+        Sighting(issue(open_=False), thought=ITEM.thought),
+        ItemState.CANCELLED,
+        Because.NOTHING,
+    ),
     "several labels, and a memory of one": (
         Sighting(issue("tgs:failed", "tgs:in-review"), memory=memory(ItemState.FAILED)),
         ItemState.FAILED,
