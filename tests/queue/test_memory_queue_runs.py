@@ -11,6 +11,7 @@ import pytest
 
 from bot.queue.api import Result
 from bot.queue.memory import SWEEP_EVERY, MemoryQueue
+from bot.store.engine import SqlStore
 from bot.store.keyrows import KeyRow, StoreKeyRows
 from tests.queue.bench import Bench
 from tests.store.support import ask
@@ -34,6 +35,18 @@ class Away(StoreKeyRows):
     def _check(self) -> None:
         if self.away:
             raise OSError("the database is away")
+
+
+class Slow(StoreKeyRows):
+    """Rows whose ends are written only when that is allowed."""
+
+    def __init__(self, store: SqlStore) -> None:
+        super().__init__(store)
+        self.may_write = asyncio.Event()
+
+    async def finish(self, key: str, rev: int, next_due_at: datetime | None) -> KeyRow | None:
+        await self.may_write.wait()
+        return await super().finish(key, rev, next_due_at)
 
 
 class Loop:
@@ -94,6 +107,23 @@ async def test_no_more_keys_run_at_once_than_there_are_workers(bench: Bench) -> 
 
     assert len(first | rest) == 10
     assert loop.most == 3
+
+
+async def test_a_run_whose_end_is_being_written_keeps_its_own_key_waiting_and_no_other(bench: Bench) -> None:
+    rows = Slow(bench.store)
+    bench.queue = bench.another(rows, workers=1)
+    loop = Loop(bench.queue)
+    await bench.rows.mark("a")
+    assert await loop.next() == "a"
+    await bench.rows.mark("a")
+    await bench.rows.mark("b")
+    assert await loop.next() == "b"
+    assert loop.started.empty()
+    rows.may_write.set()
+    assert await loop.next() == "a"
+    await loop.end()
+
+    assert loop.most == 1
 
 
 async def test_the_sweep_finds_a_row_whose_wake_up_was_lost(bench: Bench) -> None:
