@@ -77,6 +77,9 @@ def _approved(ask: Ask, *, expedited: bool) -> Answer:
         return cannot(ask, "incident")
     if issue is None or not issue.open:
         return cannot(ask, "closed")
+    if draft.live is not None:
+        # Merged or not: what works on it is told to stop and must have stopped first.
+        return cannot(ask, "running")
     before = len(draft.words)
     ok = approve(
         draft,

@@ -30,7 +30,11 @@ SURE = 20_000
 """In so many histories even what needs several chances in a row must have been seen."""
 
 BESIDE_A_PULL = "a second run must end so beside the pull request of the first, and somebody must merge that then"
+BY_HAND = "the run of a plan must end so, and then somebody must build it by hand"
 SELDOM = {
+    (ItemState.NEEDS_INPUT, ItemEvent.IMPLEMENTED): BY_HAND,
+    (ItemState.FAILED, ItemEvent.IMPLEMENTED): BY_HAND,
+    (ItemState.IN_PROGRESS, ItemEvent.NO_CODE): "somebody must be quicker than all machines and find nothing to build",
     (ItemState.NEEDS_INPUT, ItemEvent.MERGED): BESIDE_A_PULL,
     (ItemState.FAILED, ItemEvent.MERGED): BESIDE_A_PULL,
     (ItemState.IN_PROGRESS, ItemEvent.WITHDRAWN): "somebody must take the label off in the moment of the claim",

@@ -34,7 +34,8 @@ SYNC = "/tgs sync"
 """What lets an item go on whose fuse has blown."""
 
 HASTY = 0.1
-"""How often somebody takes the label off again at once: just when the bot has claimed the item, now and then."""
+"""How often somebody takes the label off again at once, or takes the item themselves: while the bot claims it, now and
+then."""
 
 BLOCK = "```yaml tgs\nlocks: [src/]\n```\n"
 
@@ -109,8 +110,11 @@ class People:
         issue = self._hub.open_issue(f"Thing {self._count}", body, by)
         if ready or (ready is None and self._rng.random() < 0.5):
             self._hub.add_labels(issue.number, ["tgs:ready"], MARIA)
-            if self._rng.random() < HASTY:
-                asyncio.get_running_loop().call_later(self._rng.uniform(0.5, 6.0), self._thinks_again, issue)
+            chance, loop = self._rng.random(), asyncio.get_running_loop()
+            if chance < HASTY:
+                loop.call_later(self._rng.uniform(0.5, 6.0), self._thinks_again, issue)
+            elif chance < 2 * HASTY:
+                loop.call_later(self._rng.uniform(1.0, 15.0), self._session, MARIA, issue.number)
         return issue
 
     def _thinks_again(self, issue: ModelIssue) -> None:

@@ -80,11 +80,11 @@ class Acts:
             self.stage.passes(step)
         raise AssertionError("in vain")
 
-    def merges(self, number: int) -> None:
+    def merges(self, number: int, step: float = 0.5) -> None:
         hub = self.stage.hub
         pull = next(n for n, p in hub.pulls.items() if p.now.body.startswith(f"Closes #{number}\n"))
         self.stage.does(lambda: hub.merge(pull, OWNER))
-        self.comes_to(number, "done")
+        self.until(lambda: self.stage.state(number) == "done", step=step)
 
     def comes_to(self, number: int, state: str) -> None:
         self.until(lambda: self.stage.state(number) == state)
@@ -193,7 +193,11 @@ def old_pulls(acts: Acts) -> None:
     acts.merges(waiting)
     acts.says(working, "/tgs retry")
     acts.until(lambda: acts.stage.state(working) == "in-progress", step=0.05)
-    acts.merges(working)
+    acts.merges(working, step=0.005)
+    acts.stage.does(lambda: acts.stage.hub.set_open(working, OWNER, open_=True))
+    acts.says(working, "/tgs retry")  # too early: whoever works on it has not stopped yet
+    acts.until(lambda: "The agent is working on it" in acts.stage.hub.issues[working].comments[-1].body, step=0.05)
+    assert acts.stage.state(working) == "done"
     rows = acts.stage.history.disk.rows
     acts.until(lambda: not rows("SELECT 1 FROM attempts WHERE number = ? AND phase <> 'ended'", working), minutes=10)
     acts.works(FailureReason.POLICY_PROTECTED_PATH)
