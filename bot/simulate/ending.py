@@ -152,6 +152,8 @@ def _nothing_lost(history: History) -> list[tuple[str, object, str]]:
             )
     plans: dict[str, list[int]] = defaultdict(list)
     for number, issue in history.hub.issues.items():
+        if issue.deleted and history.oracle.lost_at is not None:
+            continue  # who deleted it and what it was is known to nobody any more
         for marker in re.findall(r"<!-- tgs:mirror (\S+) -->", issue.now.body):
             plans[marker].append(number)
     for marker, numbers in plans.items():
