@@ -229,7 +229,9 @@ def _blocked(tx: Ledger, item: Item, wanted: tuple[Lock, ...], policy: Policy, n
     live = tx.live_attempts(repo)
     if len(live) >= policy.max_parallel:
         return (waiting(ReasonCode.SLOTS, count=len(live), limit=policy.max_parallel),)
-    if tx.count_dispatches(repo, now - DISPATCH_WINDOW) >= policy.budgets.dispatches_per_day:
+    # What is claimed and about to be dispatched is a run as well.
+    soon = sum(one.worker.kind is WorkerKind.ACTIONS and one.dispatched_at is None for one in live)
+    if tx.count_dispatches(repo, now - DISPATCH_WINDOW) + soon >= policy.budgets.dispatches_per_day:
         return (waiting(ReasonCode.RUNS_TODAY, limit=policy.budgets.dispatches_per_day),)
     held = Held(
         (parse_lock(row.path if row.mode == "write" else f"read:{row.path}"), row.issue) for row in tx.locks(repo)

@@ -19,6 +19,7 @@ from bot.queue.memory import MemoryQueue
 from bot.resync import Resync
 from bot.saving import write_save
 from bot.simulate.replica import Replica
+from bot.simulate.setup import Setup
 from bot.simulate.things import BOT, KEY, MAIN, MARIA, RITA, ModelIssue
 from bot.store.keyrows import KeyRow
 from tests.simulation.stage import Stage, staged
@@ -203,3 +204,19 @@ def test_what_is_begun_anew_beside_its_pull_request_frees_its_paths_when_it_is_s
             stage.does(lambda words=words: stage.hub.comment(number, words, MARIA))  # type: ignore[misc]
             comes_to(stage, number, state)
         assert not stage.history.disk.rows("SELECT * FROM locks")
+
+
+def test_a_run_that_is_about_to_be_dispatched_counts_as_one_of_the_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = "claim_refs: true\nmax_parallel: 2\nbudgets:\n  dispatches_per_day: 1\n"
+    with staged(setup=Setup(0, scale=0.0, policy=policy)) as stage:
+        claims = stage.bot.github.publish_claim
+
+        async def claims_slowly(*what: Any) -> Any:
+            await asyncio.sleep(30)
+            return await claims(*what)
+
+        monkeypatch.setattr(stage.bot.github, "publish_claim", claims_slowly)
+        for title in ("Thing", "Other thing"):
+            stage.does(lambda title=title: stage.hub.open_issue(title, "", MARIA, ["tgs:ready"]))  # type: ignore[misc]
+        stage.passes(minutes=5)
+        assert len(stage.hub.runs) == 1
