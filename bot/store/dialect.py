@@ -140,14 +140,20 @@ class Given:
 
     def __init__(self, name: str, columns: Mapping[str, TypeEngine[Any]]) -> None:
         """`columns` are the names and types of the values, in their order; bytes are not among them."""
-        if name == "postgresql":
+        self._on_server = name == "postgresql"
+        if self._on_server:
             self.rows = func.json_array_elements(bindparam("rows", type_=JSON)).table_valued("value", name="given")
         else:
             self.rows = func.json_each(bindparam("rows", type_=Text)).table_valued("value", name="given")
         self.columns: Mapping[str, ColumnElement[Any]] = {
-            column: cast_to(self.rows.c.value.op("->>")(literal_column(str(place))), of).label(column)
-            for place, (column, of) in enumerate(columns.items())
+            column: cast_to(self._at(place), of).label(column) for place, (column, of) in enumerate(columns.items())
         }
+
+    def _at(self, place: int) -> ColumnElement[Any]:
+        """A value of the row. SQLite has the server's operator from 3.38 on only, and systems in use are older."""
+        if self._on_server:
+            return self.rows.c.value.op("->>")(literal_column(str(place)))
+        return func.json_extract(self.rows.c.value, literal_column(f"'$[{place}]'"))
 
     def __getitem__(self, column: str) -> ColumnElement[Any]:
         return self.columns[column]
