@@ -6,7 +6,9 @@ until the ref is gone or another; silence never ends it. Our own ref is deleted 
 
 Races: the ref may be made and the process end before that is noted; `WANTED` is written ahead, so the next look reads
 the ref and knows it by the attempt's id. The owner of an external claim shows how it ended (a label, a pull request)
-before it takes its ref away; so once the ref is gone, what GitHub shows is what it meant.
+before it takes its ref away; so once the ref is gone, what GitHub shows is what it meant. A ref may be all that is left
+of a claim when the database was lost: made in our name before that, and of no attempt that came back, it is nobody's
+and makes room. (An App belongs to one deployment; others claim in other names.)
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import assert_never
 from bot.domain import labels
 from bot.domain.approval import newest
 from bot.domain.attempt import Attempt, AttemptPhase, ClaimMark, Outcome, Proof, Worker, WorkerKind
-from bot.domain.claim_record import ClaimRef, Standing, standing
+from bot.domain.claim_record import ClaimRecord, ClaimRef, Standing, standing
 from bot.domain.draft import BOT, Draft
 from bot.domain.effects import PublishClaim, ReleaseClaim
 from bot.domain.lifecycle import ItemEvent
@@ -105,7 +107,14 @@ def _publish_again(draft: Draft, policy: Policy, attempt: Attempt) -> bool:
 
 
 def _ours(draft: Draft, ref: ClaimRef) -> bool:
-    return ref.record is not None and ref.record.claim_id in draft.facts.own_claims
+    return ref.record is not None and (ref.record.claim_id in draft.facts.own_claims or _forgotten(draft, ref.record))
+
+
+def _forgotten(draft: Draft, record: ClaimRecord) -> bool:
+    """The claim was made in our name before the database was lost, and is of no attempt that came back."""
+    repo = draft.facts.repo
+    ours = repo.bot is not None and record.owner == repo.bot.login
+    return ours and repo.rebuilt_at is not None and record.made_at < repo.rebuilt_at
 
 
 def _hand_over(draft: Draft, policy: Policy, ref: ClaimRef) -> None:

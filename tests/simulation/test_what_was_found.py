@@ -220,3 +220,19 @@ def test_a_run_that_is_about_to_be_dispatched_counts_as_one_of_the_day(monkeypat
             stage.does(lambda title=title: stage.hub.open_issue(title, "", MARIA, ["tgs:ready"]))  # type: ignore[misc]
         stage.passes(minutes=5)
         assert len(stage.hub.runs) == 1
+
+
+def test_a_claim_of_a_lost_database_of_which_nothing_came_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    with staged("claim_refs: true\n") as stage:
+        claims = stage.bot.github.publish_claim
+
+        async def claims_and_dies(*what: Any) -> None:
+            await claims(*what)
+            stage.bot.process.kill()
+
+        monkeypatch.setattr(stage.bot.github, "publish_claim", claims_and_dies)
+        number = stage.does(lambda: stage.hub.open_issue("Thing", "It should.", MARIA, ["tgs:ready"])).number
+        stage.passes(minutes=1)
+        assert stage.history.refs[number].record is not None
+        loses_its_database(stage)
+        assert len(stage.hub.runs) == 1
