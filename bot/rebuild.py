@@ -39,8 +39,8 @@ from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub
 from bot.protocols.ledger import Store
-from bot.rebuilt_records import Found, Report, Told, enter, finish
-from bot.rebuilt_talk import TALK_SINCE, is_ours, read_talk, unedited, values_of
+from bot.rebuilt_records import Found, Report, Said, Told, enter, finish
+from bot.rebuilt_talk import TALK_SINCE, is_ours, read_talk, said_in, unedited, values_of
 from bot.texts import markers
 from bot.texts.markers import MarkerKind
 from bot.thought_reader import ThoughtReader
@@ -115,7 +115,8 @@ class Rebuilder:
         memory = next((known for known in values if known is not None), RepoMemory())
         dirs = {issue.key.number: name for issue in own if (name := _mirrored(issue.body)) is not None}
         runs = await self._runs(repo, now)
-        issues = await self._candidates(repo, there, own, set(dirs), set(runs), now)
+        spoken = await self._spoken(repo, now - TALK_SINCE)
+        issues = await self._candidates(repo, there, own, spoken, set(dirs) | set(runs), now)
         if set_up is not None:
             issues.pop(set_up.key.number, None)
         known = await self._store.read(lambda tx: tx.states_of(repo.key, list(issues)))
@@ -130,7 +131,8 @@ class Rebuilder:
                 except GitHubError as error:
                     return replace(report, stopped=error)
                 report = await enter(self._store, report, found, now)
-        return await finish(self._store, report, memory, set_up, now)
+        said = await self._said_elsewhere(repo, spoken, {*known, *(number for number, _, _ in report.items)})
+        return await finish(self._store, report, memory, set_up, now, said)
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -139,12 +141,12 @@ class Rebuilder:
         repo: RepoRecord,
         there: frozenset[str],
         own: Iterable[IssueFacts],
-        mirrored: set[int],
-        running: set[int],
+        spoken: Iterable[Spoken],
+        named: set[int],
         now: datetime,
     ) -> dict[int, IssueFacts]:
-        """The issues that may be items: labelled, mirrored, talked about by us, or with a run."""
-        found = {issue.key.number: issue for issue in own if issue.key.number in mirrored}
+        """The issues that may be items: labelled, talked about by us, or `named` by a plan's issue or a run."""
+        found = {issue.key.number: issue for issue in own if issue.key.number in named}
         for label in sorted(there):
             state = labels.parse_state(label)
             if state is None:
@@ -155,15 +157,28 @@ class Rebuilder:
                 if issue.open or issue.updated_at >= now - ENDED_SINCE:
                     found[issue.key.number] = issue
         talked = {
-            spoken.key.number
-            for spoken in await self._spoken(repo, now - TALK_SINCE)
-            if is_ours(repo, spoken.author) and markers.carries(spoken.body, markers.STATUS)
+            one.key.number for one in spoken if is_ours(repo, one.author) and markers.carries(one.body, markers.STATUS)
         }
-        for number in sorted((talked | running) - set(found)):
+        for number in sorted((talked | named) - set(found)):
             presence, read = await self._github.issue(IssueKey(repo.key.installation, repo.key.repo, number))
             if presence is Presence.HERE and read is not None:
                 found[number] = read
         return found
+
+    async def _said_elsewhere(self, repo: RepoRecord, spoken: Iterable[Spoken], items: set[int]) -> list[Said]:
+        """What the bot said lately where no item is: a command there was answered as well."""
+        own = {
+            one.node_id: one
+            for one in spoken
+            if one.node_id and one.key.number not in items and is_ours(repo, one.author) and said_in(one.body)
+        }
+        editors = await self._github.last_editors(repo.key, list(own)) if own else {}
+        return [
+            (name, one.key, one.id, one.created_at)
+            for node, one in own.items()
+            if unedited(repo, editors.get(node))
+            for name in said_in(one.body)
+        ]
 
     async def _spoken(self, repo: RepoRecord, since: datetime) -> list[Spoken]:
         """What was said lately. A flood of comments must not keep the database from coming back: without them an issue

@@ -8,6 +8,7 @@ need no look of their own: the queue or somebody's change comes to them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -47,13 +48,17 @@ class Report:
     stopped: GitHubError | None = None
 
 
+Said = tuple[str, IssueKey, int, datetime]
+"""What is said once: its name, where, in which comment, when."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """The comments of one item: what we remembered, what we said, what people commanded. `all_of_it`: as they are."""
 
     memory: ItemMemory | None = None
     status: StatusComment | None = None
-    said: tuple[tuple[str, IssueKey, int, datetime], ...] = ()
+    said: tuple[Said, ...] = ()
     commands: tuple[tuple[Intent, bool], ...] = ()
     rounds: tuple[tuple[RoundMemory, int, datetime], ...] = ()
     all_of_it: tuple[Comment, ...] = ()
@@ -90,8 +95,15 @@ async def enter(store: Store, report: Report, found: list[Found], now: datetime)
     )
 
 
-async def finish(store: Store, report: Report, memory: RepoMemory, set_up: IssueFacts | None, now: datetime) -> Report:
-    """All records are there: from here on they are worked with."""
+async def finish(
+    store: Store,
+    report: Report,
+    memory: RepoMemory,
+    set_up: IssueFacts | None,
+    now: datetime,
+    said_elsewhere: Sequence[Said] = (),
+) -> Report:
+    """All records are there, with what was said where no item is: from here on they are worked with."""
     repo = report.repo
     digest = shown_digest(as_written(set_up.body)) if set_up is not None else None
 
@@ -109,6 +121,8 @@ async def finish(store: Store, report: Report, memory: RepoMemory, set_up: Issue
                 setup_hash=digest,
             )
         tx.save_repo(fresh, after)
+        for row in _comments(repo, said_elsewhere, now):
+            tx.plan(row)
         keys = [item.key for item in tx.items(repo.key)]
         resting = tx.at_rest_since(keys, fresh.listening_since) if fresh.listening_since is not None else frozenset()
         for key in keys:
@@ -174,11 +188,13 @@ def _enter(tx: Ledger, repo: RepoRecord, one: Found, now: datetime) -> bool:
     return True
 
 
+def _comments(repo: RepoRecord, said: Sequence[Said], now: datetime) -> list[OutboxRow]:
+    return [OutboxRow(name, "comment", key, repo.key, None, at, now, str(id_), 0) for name, key, id_, at in said]
+
+
 def _acts(repo: RepoRecord, item: Item, one: Found, now: datetime) -> list[OutboxRow]:
     """What was done already and must not be done again, and a start of which that is not known."""
-    rows = [
-        OutboxRow(name, "comment", key, repo.key, None, at, now, str(id_), 0) for name, key, id_, at in one.told.said
-    ]
+    rows = _comments(repo, one.told.said, now)
     status = item.projection.status_comment_id
     if status is not None:
         name = f"status:{item.key}:{item.projection.status_generation}"

@@ -58,18 +58,18 @@ def values_of(body: str) -> list[str]:
     return [mark.value for mark in markers.read(body) if mark.kind is MarkerKind.MEMORY]
 
 
+def said_in(body: str) -> list[str]:
+    """The names of what is said once in a text of ours."""
+    return [mark.value for mark in markers.read(body) if mark.kind is MarkerKind.SAY]
+
+
 def _told(repo: RepoRecord, key: IssueKey, remarks: Sequence[Remark], now: datetime) -> Told:
     comments = [remark.comment for remark in remarks]
     own = [x.comment for x in remarks if is_ours(repo, x.comment.author) and unedited(repo, x.editor)]
     status = next((c for c in own if markers.carries(c.body, markers.STATUS)), None)
     values = values_of(status.body if status is not None else "")
     memory = next((found for value in values if (found := item_memory(value)) is not None), None)
-    said = [
-        (mark.value, key, comment.id, comment.created_at)
-        for comment in own
-        for mark in markers.read(comment.body)
-        if mark.kind is MarkerKind.SAY
-    ]
+    said = [(name, key, comment.id, comment.created_at) for comment in own for name in said_in(comment.body)]
     once = {name for name, _, _, _ in said}
     return Told(
         memory=memory if memory is not None and memory.number == key.number else None,

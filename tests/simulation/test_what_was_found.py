@@ -236,3 +236,22 @@ def test_a_claim_of_a_lost_database_of_which_nothing_came_makes_room(monkeypatch
         assert stage.history.refs[number].record is not None
         loses_its_database(stage)
         assert len(stage.hub.runs) == 1
+
+
+def test_a_command_on_an_issue_that_is_no_item_is_answered_once_though_the_database_was_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with staged() as stage:
+        sent, sends = [], stage.office.send
+        monkeypatch.setattr(stage.hub, "tell", lambda delivery: [sent.append(delivery), sends(delivery)])
+        number = stage.does(lambda: stage.hub.open_issue("Thing", "It should.", MARIA)).number
+        stage.does(lambda: stage.hub.comment(number, "/tgs status", MARIA))
+        told = sent[-1]
+        stage.passes(minutes=2)
+        said = [comment.author for comment in stage.hub.issues[number].comments]
+        assert said == [MARIA, BOT]
+        loses_its_database(stage)
+        stage.passes(minutes=15)
+        stage.does(lambda: sends(told))
+        stage.passes(minutes=15)
+        assert [comment.author for comment in stage.hub.issues[number].comments] == said
