@@ -121,7 +121,11 @@ class PostgresqlDatabase:
         try:
             connection = self._engine.connect()
             connection.exec_driver_sql(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
-            if not read_only:
+            if read_only:
+                # A plan is made for each read: one made while a table was small would read all of it for ever.
+                driver: Any = connection.connection.driver_connection
+                driver.prepare_threshold = None
+            else:
                 connection.exec_driver_sql(BY_INDEX)
             # The verbs ask how many rows an INSERT wrote; that number is otherwise thrown away.
             return connection.execution_options(preserve_rowcount=True)
