@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Table, and_, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Delete, Table, Update, and_, delete, func, literal, or_, select, update
 
 from bot.domain.attempt import AttemptPhase
 from bot.domain.carried import KEEP_CARRIED
@@ -245,6 +245,11 @@ def _gone_worker(before: ColumnElement[datetime]) -> ColumnElement[bool]:
     )
 
 
+def _changed(ledger: SqlLedger, some: Delete | Update) -> int:
+    """Runs it; how many rows it changed."""
+    return ledger.connection.execute(some).rowcount
+
+
 async def _forget(
     store: SqlStore, table: Table, key: ColumnElement[object], limit: int, where: ColumnElement[bool]
 ) -> int:
@@ -252,7 +257,7 @@ async def _forget(
     total = 0
     while found := await store.read(lambda ledger: list(ledger.connection.execute(query).scalars())):
         some = delete(table).where(key.in_(found), where)
-        count = await _write(store, lambda ledger, some=some: ledger.connection.execute(some).rowcount)  # type: ignore[misc]
+        count = await _write(store, partial(_changed, some=some))
         total += count
         if len(found) < limit or not count:
             break
@@ -266,7 +271,7 @@ async def _drop_bodies(store: SqlStore, before: datetime) -> int:
     total = 0
     while found := await store.read(lambda ledger: list(ledger.connection.execute(query).scalars())):
         some = update(deliveries).where(deliveries.c.id.in_(found)).values(body=None)
-        total += await _write(store, lambda ledger, some=some: ledger.connection.execute(some).rowcount)  # type: ignore[misc]
+        total += await _write(store, partial(_changed, some=some))
     return total
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from bot.store.engine import SqlStore
-from tests.store.support import StillClock, a_repo, an_item, copy_template, fresh_store, template_in
+from bot.store.migrate import prepare
+from tests.databases import PostgresqlServer
+from tests.store.support import StillClock, a_repo, an_item, copy_template, fresh_store, template_in, url_of
 
 
 @pytest.fixture
@@ -34,3 +36,14 @@ async def store(path: Path, clock: StillClock, template: Path) -> AsyncIterator[
         await opened.write(lambda tx: tx.put_repo(a_repo()))
         await opened.write(lambda tx: tx.insert_item(an_item()))
         yield opened
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty, migrated database of each kind."""
+    if request.param == "SQLite":
+        found = url_of(tmp_path / "tgs.db")
+        prepare(found, StillClock())
+        return found
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
+    return server.fresh()

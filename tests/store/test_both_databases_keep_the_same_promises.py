@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -23,17 +22,7 @@ from bot.store.errors import StoreUnavailable
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import current, downgrade, head, prepare
 from tests.databases import PostgresqlServer
-from tests.store.support import ALICE, ISSUE, REPO, START, CountedIds, StillClock, a_repo, an_attempt, an_item, url_of
-
-
-@pytest.fixture(params=["SQLite", "PostgreSQL"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "SQLite":
-        found = url_of(tmp_path / "tgs.db")
-        prepare(found, StillClock())
-        return found
-    server: PostgresqlServer = request.getfixturevalue("postgresql")
-    return server.fresh()
+from tests.store.support import ALICE, ISSUE, REPO, START, CountedIds, StillClock, a_repo, an_attempt, an_item
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from bot.store.migrate import prepare
 from bot.store.prune import AS_USUAL, prune
 from bot.store.replayed import unexplained_at
 from bot.store.tables import METADATA
-from tests.databases import PostgresqlServer
 from tests.store.support import (
     ALICE,
     ISSUE,
@@ -42,16 +41,6 @@ DAY = timedelta(days=1)
 LIVING = IssueKey(REPO.installation, REPO.repo, 8)
 ENDED_AT = START + DAY
 PULL = IssueKey(REPO.installation, REPO.repo, 70)
-
-
-@pytest.fixture(params=["SQLite", "PostgreSQL"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "SQLite":
-        found = url_of(tmp_path / "tgs.db")
-        prepare(found, StillClock())
-        return found
-    server: PostgresqlServer = request.getfixturevalue("postgresql")
-    return server.fresh()
 
 
 @pytest.fixture
