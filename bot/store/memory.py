@@ -91,6 +91,10 @@ READS: dict[str, tuple[tuple[str, ...], str]] = {
 """Verbs that are asked again and again: the tables they read, and the column that narrows them (empty: none)."""
 
 
+STATEMENTS_KEPT = 1_000
+"""More than a history says to the database: with its triggers, a statement costs more to understand than to run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One row as it was and as it is, by column; None: it was not there, or is gone."""
@@ -101,7 +105,9 @@ class Change:
 
 
 def _open() -> sqlite3.Connection:
-    driver = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    driver = sqlite3.connect(
+        ":memory:", isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS_KEPT
+    )
     driver.execute("PRAGMA foreign_keys=ON")
     return driver
 
@@ -201,13 +207,20 @@ for _name, (_tables, _column) in READS.items():
 
 
 class MemoryLedger:
-    """`driver` is for raw looks; `run` is for units."""
+    """`driver` is for raw looks; `run` is for units.
+
+    All of a history is one transaction of SQLite, and a unit a savepoint in it: taking it all back is what empties the
+    database, its schema included, and what SQLite has understood of the statements stays good.
+    """
 
     def __init__(self) -> None:
-        self._empty, self._columns = _migrated()
+        empty, self._columns = _migrated()
         self.driver = _open()
         self.driver.create_function("watched", -1, self._watched)
-        self._connection = quick(_sqlalchemy(self.driver), self.driver)
+        self._connection = quick(_sqlalchemy(self.driver), self.driver, self._begin)
+        empty.backup(self.driver)
+        self.driver.execute("PRAGMA foreign_keys=ON")
+        self._in_unit = False
         self._changes: list[Change] = []
         self._memory = _Memory()
         self.empty()
@@ -216,9 +229,8 @@ class MemoryLedger:
         """From here on it is a new database."""
         if self.driver.in_transaction:
             self.driver.execute("ROLLBACK")
-        # `deserialize` would be quicker, and ends the process once a statement has read JSON (SQLite 3.40).
-        self._empty.backup(self.driver)
-        self.driver.execute("PRAGMA foreign_keys=ON")
+        self.driver.execute("BEGIN")
+        self._in_unit = False
         self._changes.clear()
         self._memory.clear()
 
@@ -240,16 +252,23 @@ class MemoryLedger:
         try:
             value = unit(ledger)
             self._may_have(write=write)
-            if self.driver.in_transaction:
-                self.driver.execute("COMMIT")
             return value, ledger, tuple(self._changes)
         except BaseException:
-            if self.driver.in_transaction:
-                self.driver.execute("ROLLBACK")
+            if self._in_unit:
+                self.driver.execute("ROLLBACK TO unit")
             self._memory.known.clear()
             raise
         finally:
+            if self._in_unit:
+                self._in_unit = False
+                self.driver.execute("RELEASE unit")
             self._changes.clear()
+
+    def _begin(self) -> None:
+        """What the unit writes from here on is written together."""
+        if not self._in_unit:
+            self._in_unit = True
+            self.driver.execute("SAVEPOINT unit")
 
     def _may_have(self, *, write: bool) -> None:
         if self._changes and not write:

@@ -2,8 +2,8 @@
 
 Promise: a statement does and returns what it does on SQLAlchemy's own connection; what is out of the ordinary
 (defaults made in Python, many rows at once, an error of the driver) is left to that connection. The text and the
-conversion of values are SQLAlchemy's own; only the objects around each single execution are left out. A transaction
-begins with the first statement that writes: nobody else uses the database, so reads need none.
+conversion of values are SQLAlchemy's own; only the objects around each single execution are left out. What is written
+together begins with the first statement that writes: nobody else uses the database, so reads need no transaction.
 """
 
 from __future__ import annotations
@@ -159,9 +159,10 @@ class _Statement:
 class QuickConnection:
     """Looks like `Connection` to the verbs; whatever it does not know is the real one's."""
 
-    def __init__(self, plain: Connection, driver: sqlite3.Connection) -> None:
+    def __init__(self, plain: Connection, driver: sqlite3.Connection, begin: Callable[[], None]) -> None:
         self._plain = plain
         self._driver = driver
+        self._begin = begin
         self.dialect = plain.dialect
         self._compiled: dict[Any, Any] = {}
         self._prepared: dict[tuple[Any, ...], _Statement | None] = {}
@@ -181,7 +182,7 @@ class QuickConnection:
         prepared = known.prepared(given, extracted)
         values = prepared.values(given, extracted)
         if prepared.writes:
-            self.begin()
+            self._begin()
         try:
             cursor = self._driver.execute(prepared.text, values)
             found = cursor.fetchall()
@@ -190,19 +191,14 @@ class QuickConnection:
             return self._usual(statement, parameters)
         return QuickResult(prepared.rows(found), cursor.rowcount)
 
-    def begin(self) -> None:
-        """What is written from here on is written together."""
-        if not self._driver.in_transaction:
-            self._driver.execute("BEGIN")
-
     @property
     def connection(self) -> Any:
         """The driver's connection, for those that write past SQLAlchemy."""
-        self.begin()
+        self._begin()
         return self._plain.connection
 
     def _usual(self, statement: Any, parameters: Any) -> Any:
-        self.begin()
+        self._begin()
         return self._plain.execute(statement, parameters)
 
     def _find(self, statement: Any, names: tuple[str, ...]) -> tuple[_Statement | None, Any]:
@@ -241,6 +237,6 @@ class QuickConnection:
         return _Statement(compiled, names) if usual else None
 
 
-def quick(plain: Connection, driver: sqlite3.Connection) -> Connection:
-    """The connection for the verbs."""
-    return cast("Connection", QuickConnection(plain, driver))
+def quick(plain: Connection, driver: sqlite3.Connection, begin: Callable[[], None]) -> Connection:
+    """The connection for the verbs. `begin` is called before each statement that writes."""
+    return cast("Connection", QuickConnection(plain, driver, begin))
