@@ -354,6 +354,8 @@ class RepoPass:
         def other_than(tx: Ledger) -> list[IssueKey]:
             open_ = [q for q in tx.waiting_questions(repo.key) if q.status is QuestionStatus.OPEN]
             found = {q.key for q in open_ if (q.deadline is None) is not paused}
+            if not found:
+                return []
             items = {item.key: item for item in tx.items(repo.key, states=[ItemState.NEEDS_INPUT.value])}
             return [
                 key

@@ -37,9 +37,21 @@ _AT_WORK = (
     .order_by(attempts.c.installation, attempts.c.repo)
 )
 _LOCKS = select(locks).where(in_given_repo(locks)).order_by(locks.c.path, locks.c.number)
+_FREE = delete(locks).where(of_given_issue(locks))
 
 # The word that a `workflow_run.completed` webhook leaves on its touch and on the attempt that owns the run.
 RUN_COMPLETED = "completed"
+
+_COMPLETED = (
+    select(touches.c.id)
+    .where(
+        touches.c.kind == TouchKind.RUN,
+        touches.c.number == bindparam("run"),
+        touches.c.hint == RUN_COMPLETED,
+        in_given_repo(touches),
+    )
+    .limit(1)
+)
 
 
 def attempt_values(attempt: Attempt) -> dict[str, Any]:
@@ -229,17 +241,8 @@ class AttemptVerbs(Verbs):
 
     def _hint_that_came_early(self, key: IssueKey, run_id: int) -> str | None:
         """A quick run's webhook can be routed before its id is stored; its touch is still there."""
-        query = (
-            select(touches.c.id)
-            .where(
-                touches.c.kind == TouchKind.RUN,
-                touches.c.number == run_id,
-                touches.c.hint == RUN_COMPLETED,
-                in_repo(touches, key),
-            )
-            .limit(1)
-        )
-        return None if self.connection.execute(query).one_or_none() is None else RUN_COMPLETED
+        found = self.connection.execute(_COMPLETED, {**given(key.repo_key), "run": run_id}).one_or_none()
+        return None if found is None else RUN_COMPLETED
 
 
 class LogVerbs(Verbs):
@@ -291,7 +294,7 @@ class LockVerbs(Verbs):
 
     def free_locks(self, key: IssueKey) -> int:
         """How many locks of the item were freed."""
-        return self.connection.execute(delete(locks).where(of_issue(locks, key))).rowcount
+        return self.connection.execute(_FREE, given(key)).rowcount
 
     def free_lock(self, key: IssueKey, path: str) -> bool:
         """False when the item does not hold it."""

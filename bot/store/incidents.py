@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import and_, bindparam, select, update
 from sqlalchemy.engine import Row
 
 from bot.domain.attempt import Attempt
@@ -14,10 +14,13 @@ from bot.domain.model import IssueKey, RepoKey
 from bot.store.attempts import attempt_of
 from bot.store.dialect import insert_new
 from bot.store.tables import attempts, incidents
-from bot.store.verbs import Verbs, in_repo
+from bot.store.verbs import Verbs, given, in_given_repo, in_repo
 
 MANY = 200
 """Attempts looked through for a sign of recovery; the newest are enough."""
+
+_ALL = select(incidents).where(in_given_repo(incidents)).order_by(incidents.c.cause)
+_OF_ISSUE = select(incidents.c.cause).where(in_given_repo(incidents), incidents.c.issue == bindparam("number"))
 
 
 class IncidentVerbs(Verbs):
@@ -33,12 +36,10 @@ class IncidentVerbs(Verbs):
         self.connection.execute(update(incidents).where(_of(repo, seen.cause)).values(**_values(after)))
 
     def incidents(self, repo: RepoKey) -> list[Incident]:
-        query = select(incidents).where(in_repo(incidents, repo)).order_by(incidents.c.cause)
-        return [_incident_of(row) for row in self.connection.execute(query)]
+        return [_incident_of(row) for row in self.connection.execute(_ALL, given(repo))]
 
     def incident_issue(self, key: IssueKey) -> bool:
-        found = select(incidents.c.cause).where(in_repo(incidents, key), incidents.c.issue == key.number)
-        return self.connection.execute(found).first() is not None
+        return self.connection.execute(_OF_ISSUE, given(key)).first() is not None
 
     def show_incident(self, repo: RepoKey, cause: Cause, issue: int, shown: str, at: datetime) -> None:
         values = {"issue": issue, "shown": shown, "shown_at": at}

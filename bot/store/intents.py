@@ -12,7 +12,7 @@ from bot.domain.model import IssueKey, RepoKey
 from bot.store.dialect import insert_for, insert_new
 from bot.store.items import issue_key_of
 from bot.store.tables import intents, replies
-from bot.store.verbs import Verbs, given, in_given_repo, of_given_issue, of_issue
+from bot.store.verbs import Verbs, given, in_given_repo, of_given_issue
 
 _BY_ID = select(intents).where(intents.c.id == bindparam("of"))
 
@@ -70,6 +70,16 @@ _ASKED_ON = (
     .order_by(intents.c.number)
 )
 
+_SETTLE = (
+    update(intents)
+    .where(intents.c.id == bindparam("of"), intents.c.outcome.is_(None))
+    .values(outcome=bindparam("to_outcome"), settled_at=bindparam("to_settled_at"), answer=bindparam("to_answer"))
+)
+
+_REPLIED = select(replies.c.at).where(
+    of_given_issue(replies), replies.c.person_id == bindparam("person"), replies.c.at >= bindparam("since")
+)
+
 
 class IntentVerbs(Verbs):
     """The verbs of `bot.protocols.ledger.Ledger` about intents and replies."""
@@ -88,12 +98,8 @@ class IntentVerbs(Verbs):
 
     def settle_intent(self, id_: str, outcome: str, at: datetime, answer: str | None = None) -> bool:
         """True for the one call that settled it; the first outcome stays."""
-        statement = (
-            update(intents)
-            .where(intents.c.id == id_, intents.c.outcome.is_(None))
-            .values(outcome=outcome, settled_at=at, answer=answer)
-        )
-        return self.connection.execute(statement).rowcount == 1
+        values = {"of": id_, "to_outcome": outcome, "to_settled_at": at, "to_answer": answer}
+        return self.connection.execute(_SETTLE, values).rowcount == 1
 
     def intent(self, id_: str) -> tuple[Intent, str | None, str | None] | None:
         row = self.connection.execute(_BY_ID, {"of": id_}).one_or_none()
@@ -104,10 +110,8 @@ class IntentVerbs(Verbs):
         self.connection.execute(update(intents).where(intents.c.id == id_).values(attempts=intents.c.attempts + 1))
 
     def has_replied(self, key: IssueKey, person_id: int, since: datetime) -> bool:
-        query = select(replies.c.at).where(
-            of_issue(replies, key), replies.c.person_id == person_id, replies.c.at >= since
-        )
-        return self.connection.execute(query).one_or_none() is not None
+        asked = {**given(key), "person": person_id, "since": since}
+        return self.connection.execute(_REPLIED, asked).one_or_none() is not None
 
     def note_reply(self, key: IssueKey, person_id: int, at: datetime) -> None:
         statement = insert_for(self.connection.dialect, replies).values(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, and_, func, select, update
+from sqlalchemy import Row, and_, bindparam, func, select, update
 
 from bot.domain.model import Asked, InstallationId, IssueKey, Item, ItemState, RepoId, RepoKey, Waiting
 from bot.store.dialect import insert_new
@@ -14,7 +14,15 @@ from bot.store.verbs import Verbs, given, in_given_repo, in_repo, of_given_issue
 
 _ONE = select(items).where(of_given_issue(items))
 _ALL = select(items).where(in_given_repo(items)).order_by(items.c.number)
+_IN_STATES = _ALL.where(items.c.state.in_(bindparam("states", expanding=True)))
 _OF_THOUGHTS = _ALL.where(items.c.thought_dir.is_not(None))
+
+_OF_PULL = (
+    select(items.c.installation, items.c.repo, items.c.number)
+    .where(in_given_repo(items), items.c.pull_number == bindparam("pull"))
+    .order_by(items.c.number.desc())
+    .limit(1)
+)
 
 
 def item_values(item: Item) -> dict[str, Any]:
@@ -135,10 +143,10 @@ class ItemVerbs(Verbs):
 
     def items(self, repo: RepoKey, *, states: Sequence[str] | None = None) -> list[Item]:
         """The repository's items by number. Raises ValueError for a word that is no state."""
-        query = _ALL
-        if states is not None:
-            query = query.where(items.c.state.in_([ItemState(state) for state in states]))
-        return [item_of(row) for row in self.connection.execute(query, given(repo))]
+        if states is None:
+            return [item_of(row) for row in self.connection.execute(_ALL, given(repo))]
+        wanted = {**given(repo), "states": [ItemState(state) for state in states]}
+        return [item_of(row) for row in self.connection.execute(_IN_STATES, wanted)]
 
     def items_of_thoughts(self, repo: RepoKey) -> list[Item]:
         """Those of the repository's items that are plans, ended ones included, by number."""
@@ -150,13 +158,7 @@ class ItemVerbs(Verbs):
         return None if row is None else item_of(row)
 
     def item_of_pull(self, repo: RepoKey, pull: int) -> IssueKey | None:
-        query = (
-            select(items.c.installation, items.c.repo, items.c.number)
-            .where(in_repo(items, repo), items.c.pull_number == pull)
-            .order_by(items.c.number.desc())
-            .limit(1)
-        )
-        row = self.connection.execute(query).one_or_none()
+        row = self.connection.execute(_OF_PULL, {**given(repo), "pull": pull}).one_or_none()
         return None if row is None else issue_key_of(row)
 
     def insert_item(self, item: Item) -> bool:

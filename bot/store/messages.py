@@ -15,6 +15,9 @@ from bot.store.stream import next_of
 from bot.store.tables import conversations, messages
 from bot.store.verbs import Verbs, given, in_repo, of_given_issue, of_issue
 
+_WITH_COMMENTS = (
+    select(messages).where(of_given_issue(messages), messages.c.comment_id.is_not(None)).order_by(messages.c.id)
+)
 _MIRRORED = select(conversations.c.mirrored).where(of_given_issue(conversations))
 _SET_MIRRORED = inserts(
     conversations,
@@ -114,11 +117,11 @@ class MessageVerbs(Verbs):
                 .where(of_issue(messages, key), messages.c.comment_id == comment_id, messages.c.text != text)
                 .values(text=text)
             )
-        self.connection.execute(delete(messages).where(of_issue(messages, key), messages.c.comment_id.in_(gone)))
+        if gone:
+            self.connection.execute(delete(messages).where(of_issue(messages, key), messages.c.comment_id.in_(gone)))
 
     def messages_with_comments(self, key: IssueKey) -> list[Message]:
-        query = select(messages).where(of_issue(messages, key), messages.c.comment_id.is_not(None))
-        return [_message_of(row) for row in self.connection.execute(query.order_by(messages.c.id))]
+        return [_message_of(row) for row in self.connection.execute(_WITH_COMMENTS, given(key))]
 
     def mirrored(self, key: IssueKey) -> int:
         """How many comments the issue had when all were mirrored; -1: look again."""

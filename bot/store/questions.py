@@ -6,7 +6,7 @@ import zlib
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, select, update
+from sqlalchemy import Row, and_, bindparam, delete, select, update
 
 from bot.domain.carried import Carried
 from bot.domain.model import AttemptId, IssueKey, RepoKey
@@ -72,6 +72,9 @@ _WAITING = (
     .order_by(questions.c.number, questions.c.ordinal)
 )
 _STEERS = select(steers).where(of_given_issue(steers)).order_by(steers.c.at, steers.c.attempt, steers.c.seq)
+_UNHEARD = (
+    select(steers).where(steers.c.attempt == bindparam("of"), steers.c.delivered_at.is_(None)).order_by(steers.c.seq)
+)
 
 
 class QuestionVerbs(Verbs):
@@ -144,8 +147,7 @@ class SteerVerbs(Verbs):
         self.connection.execute(update(steers).where(steers.c.id == id_).values(told=True))
 
     def unheard(self, attempt: AttemptId) -> list[Steer]:
-        query = select(steers).where(steers.c.attempt == attempt, steers.c.delivered_at.is_(None))
-        return [_steer_of(row) for row in self.connection.execute(query.order_by(steers.c.seq))]
+        return [_steer_of(row) for row in self.connection.execute(_UNHEARD, {"of": attempt})]
 
     def note_heard(self, attempt: AttemptId, up_to: int, at: datetime) -> int:
         new = and_(steers.c.attempt == attempt, steers.c.seq <= up_to, steers.c.delivered_at.is_(None))

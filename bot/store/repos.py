@@ -12,11 +12,12 @@ from bot.domain.model import InstallationId, RepoId, RepoKey
 from bot.domain.repository import RepoRecord
 from bot.store.dialect import insert_new
 from bot.store.tables import items, repos, thought_blobs
-from bot.store.verbs import Verbs, given, in_given_repo, in_repo, update_changed
+from bot.store.verbs import Verbs, given, in_given_repo, update_changed
 
 _FORGET_BLOB = delete(thought_blobs).where(in_given_repo(thought_blobs), thought_blobs.c.sha == bindparam("sha_of"))
 _ALL_REPOS = select(repos).order_by(repos.c.installation, repos.c.repo)
 _REPOS_OF = _ALL_REPOS.where(repos.c.installation == bindparam("of"))
+_THOUGHT_BLOBS = select(thought_blobs.c.sha, thought_blobs.c.text).where(in_given_repo(thought_blobs))
 _MIRRORED_SINCE = (
     select(func.count())
     .select_from(items)
@@ -145,8 +146,7 @@ class RepoVerbs(Verbs):
         )
 
     def thought_blobs(self, repo: RepoKey) -> dict[str, str]:
-        query = select(thought_blobs.c.sha, thought_blobs.c.text).where(in_repo(thought_blobs, repo))
-        return {row.sha: row.text for row in self.connection.execute(query)}
+        return {row.sha: row.text for row in self.connection.execute(_THOUGHT_BLOBS, given(repo))}
 
     def put_thought_blob(self, repo: RepoKey, sha: str, text: str) -> None:
         """Content is named by its hash, so a text that is there already is the same text."""

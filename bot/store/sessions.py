@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, bindparam, select, update
 
 from bot.domain.model import AttemptId, InstallationId, RepoId, RepoKey
 from bot.domain.sessions import SessionRecord
 from bot.store.dialect import insert_new
 from bot.store.tables import sessions
-from bot.store.verbs import Verbs, in_repo
+from bot.store.verbs import Verbs, given, in_given_repo
+
+_ALL = select(sessions).where(in_given_repo(sessions)).order_by(sessions.c.created_at, sessions.c.id)
+_OPEN = _ALL.where(sessions.c.terminated_at.is_(None))
+_OF_ATTEMPT = select(sessions).where(sessions.c.attempt == bindparam("of")).limit(1)
 
 
 class SessionVerbs(Verbs):
@@ -34,10 +38,8 @@ class SessionVerbs(Verbs):
 
     def sessions(self, repo: RepoKey, *, open_only: bool = False) -> list[SessionRecord]:
         """Those of the repository, oldest first."""
-        query = select(sessions).where(in_repo(sessions, repo)).order_by(sessions.c.created_at, sessions.c.id)
-        if open_only:
-            query = query.where(sessions.c.terminated_at.is_(None))
-        return [_session_of(row) for row in self.connection.execute(query)]
+        rows = self.connection.execute(_OPEN if open_only else _ALL, given(repo))
+        return [_session_of(row) for row in rows]
 
     def session_named(self, installation: InstallationId, session_id: str) -> SessionRecord | None:
         """By the agent's own id."""
@@ -47,7 +49,7 @@ class SessionVerbs(Verbs):
 
     def session_of(self, attempt: AttemptId) -> SessionRecord | None:
         """The session whose claim this attempt is."""
-        row = self.connection.execute(select(sessions).where(sessions.c.attempt == attempt).limit(1)).one_or_none()
+        row = self.connection.execute(_OF_ATTEMPT, {"of": attempt}).one_or_none()
         return None if row is None else _session_of(row)
 
 

@@ -13,6 +13,13 @@ from bot.store.tables import items, spending
 from bot.store.verbs import Verbs, given, in_given_repo, of_given_issue
 
 _AMOUNT: ColumnElement[int] = func.coalesce(spending.c.spent, spending.c.reserved)
+_RESERVE = spending.insert()
+_SETTLE = (
+    update(spending)
+    .where(spending.c.attempt == bindparam("of"), spending.c.spent.is_(None))
+    .values(spent=bindparam("to_spent"))
+)
+_OF_ATTEMPT = select(spending).where(spending.c.attempt == bindparam("of"))
 _SUM = select(func.coalesce(func.sum(_AMOUNT), 0))
 _ON_ISSUE = _SUM.where(of_given_issue(spending))
 _SINCE = _SUM.where(spending.c.at >= bindparam("since"))
@@ -40,23 +47,14 @@ class SpendingVerbs(Verbs):
 
     def reserve(self, attempt: AttemptId, key: IssueKey, at: datetime, amount: int) -> None:
         self.connection.execute(
-            spending.insert().values(
-                attempt=attempt,
-                installation=key.installation,
-                repo=key.repo,
-                number=key.number,
-                at=at,
-                reserved=amount,
-                spent=None,
-            )
+            _RESERVE, {**given(key), "attempt": attempt, "at": at, "reserved": amount, "spent": None}
         )
 
     def settle(self, attempt: AttemptId, amount: int) -> bool:
-        open_ = and_(spending.c.attempt == attempt, spending.c.spent.is_(None))
-        return bool(self.connection.execute(update(spending).where(open_).values(spent=amount)).rowcount)
+        return bool(self.connection.execute(_SETTLE, {"of": attempt, "to_spent": amount}).rowcount)
 
     def cost(self, attempt: AttemptId) -> Cost | None:
-        row = self.connection.execute(select(spending).where(spending.c.attempt == attempt)).one_or_none()
+        row = self.connection.execute(_OF_ATTEMPT, {"of": attempt}).one_or_none()
         return None if row is None else Cost(row.reserved, row.spent)
 
     def spent_on(self, key: IssueKey) -> int:

@@ -15,6 +15,7 @@ from bot.store.tokens import SHA256
 from bot.store.verbs import Verbs
 
 _TOKEN = select(worker_tokens).where(worker_tokens.c.sha256 == bindparam("of"))
+_TOKEN_USED = update(worker_tokens).where(worker_tokens.c.id == bindparam("of")).values(last_used_at=bindparam("at"))
 _WORKERS = (
     select(workers)
     .where(workers.c.installation == bindparam("installation"))
@@ -113,7 +114,7 @@ class WorkerVerbs(Verbs):
         return self.connection.execute(statement).rowcount == 1
 
     def note_token_used(self, id_: str, at: datetime) -> None:
-        self.connection.execute(update(worker_tokens).where(worker_tokens.c.id == id_).values(last_used_at=at))
+        self.connection.execute(_TOKEN_USED, {"of": id_, "at": at})
 
     def put_worker(self, worker: WorkerRecord) -> bool:
         """False when the id is known already."""
