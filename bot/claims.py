@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bot.domain import budget
-from bot.domain.artifacts import unusable
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Worker, WorkerKind
 from bot.domain.attempting import lease_of
 from bot.domain.explain import at_rest
@@ -21,7 +20,7 @@ from bot.domain.locks import Held, Lock, parse_lock
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Waiting
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
-from bot.domain.schedule import DISPATCH_WINDOW, gate, over_budget, wanted_locks
+from bot.domain.schedule import DISPATCH_WINDOW, gate, of_itself, over_budget, wanted_locks
 from bot.domain.thoughts import branch_name
 from bot.domain.workers import DEFAULT_CLAIMS
 from bot.protocols.ledger import Audit, DuplicateLiveAttempt, Ledger, LockRow
@@ -56,11 +55,13 @@ def claim(
     run_id: int | None = None,
     max_claims: int = DEFAULT_CLAIMS,
     deployment_limit: int | None = None,
+    awaited: bool = False,
 ) -> Claimed | NotClaimed:
     """Open an attempt of the item for the worker, or say why not.
 
     `run_id` is the run that claims for itself; a run has one attempt in its life. `max_claims` is how many a worker
     token may hold at once. `deployment_limit` is what all repositories together may spend in a day, in micro-dollars.
+    `awaited`: the item is not started again for a while because this very claim may come.
     """
     item = tx.item(key)
     if item is None:
@@ -83,9 +84,10 @@ def claim(
     closed = gate(item, policy, worker.kind)
     if closed is not None:
         return NotClaimed((closed,))
-    problem = unusable(item)
-    if problem is not None:
-        return NotClaimed((waiting(ReasonCode.PLAN, what=problem.what, remedy=problem.remedy),))
+    against = of_itself(replace(item, not_before=None) if awaited else item, now)
+    if against:
+        # Somebody held it, or took it over, since the queue was looked at.
+        return NotClaimed(tuple(against))
     passed = item.passed
     done = tx.attempt(passed.attempt) if passed is not None else None
     if passed is not None:

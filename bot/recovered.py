@@ -48,7 +48,15 @@ async def take_up(
             return None
         worker = Worker(WorkerKind.ACTIONS, "actions")
         found = claim(
-            tx, key, worker, policy=policy_of(repo), now=now, attempt_id=claim_id, base_sha=base, run_id=who.run_id
+            tx,
+            key,
+            worker,
+            policy=policy_of(repo),
+            now=now,
+            attempt_id=claim_id,
+            base_sha=base,
+            run_id=who.run_id,
+            awaited=True,
         )
         return found.attempt if isinstance(found, Claimed) else None
 

@@ -16,11 +16,11 @@ from bot.domain.claiming import follow_claims, release_claim
 from bot.domain.draft import Draft
 from bot.domain.effects import Decision
 from bot.domain.facts import ItemFacts, Presence
-from bot.domain.label_reading import read_labels
+from bot.domain.label_reading import read_intent_labels, read_state_labels, ready_since
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.looking import drop_withheld
 from bot.domain.model import FailureReason, ItemState
-from bot.domain.obey import decline, obey
+from bot.domain.obey import decline, in_order, obey
 from bot.domain.patience import mind_look
 from bot.domain.policy_model import Policy
 from bot.domain.projection import project
@@ -50,8 +50,7 @@ def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
         link_head(draft)
         _closed(draft)
     mind_steers(draft)
-    obey(draft, policy)
-    read_labels(draft, policy)
+    _hear(draft, policy)
     mind_questions(draft, policy)
     mind_look(draft, policy)
     recheck_snapshot(draft, policy)
@@ -64,6 +63,16 @@ def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
     project(draft, policy)
     release_claim(draft)
     return draft.finish()
+
+
+def _hear(draft: Draft, policy: Policy) -> None:
+    """What people asked for, in the order in which they asked: a command after the ready label outlives it."""
+    commands, labelled_at = in_order(draft), ready_since(draft)
+    before = [one for one in commands if labelled_at is None or one.intent.created_at < labelled_at]
+    obey(draft, policy, before)
+    read_state_labels(draft, policy)
+    obey(draft, policy, commands[len(before) :])
+    read_intent_labels(draft, policy)
 
 
 def _gone(draft: Draft, policy: Policy, presence: Presence) -> None:

@@ -8,6 +8,7 @@ presence. What an accepted `tgs:ready` approves is decided in `approval.py`.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from bot.domain import labels
 from bot.domain.approval import (
@@ -40,28 +41,33 @@ PRIORITY_LABELS = {
 }
 
 
-def read_labels(draft: Draft, policy: Policy) -> None:
-    """Apply what people asked for by labels."""
+def ready_since(draft: Draft) -> datetime | None:
+    """When somebody asked by the ready label that is there now; None when nobody did, or it cannot be told yet."""
+    issue = draft.facts.issue
+    if issue is None or labels.READY not in issue.labels:
+        return None
+    event = newest(draft.facts.label_events, labels.READY, added=True)
+    return event.at if event is not None else None
+
+
+def read_state_labels(draft: Draft, policy: Policy) -> None:
+    """Apply what people asked for by a state label."""
     issue = draft.facts.issue
     if issue is None:
         return
-    if draft.item is None:
-        if draft.facts.incident:
-            if labels.READY in issue.labels:
-                _refuse_ready(draft, policy, "incident", "label", None)
-        elif labels.READY in issue.labels:
-            _consider_ready(draft, policy, issue)
-            if draft.state is not None:
-                _read_intent_labels(draft, policy, issue)
-        elif labels.PROPOSED in issue.labels:
-            draft.track(new_item(draft, issue, policy), ItemEvent.DISCOVERED, actor="label", cause="labelled proposed")
-            draft.change(projection=replace(draft.item.projection, state_label=labels.PROPOSED) if draft.item else None)
-        return
-    _read_state_labels(draft, policy, issue)
-    _read_intent_labels(draft, policy, issue)
+    if draft.item is not None:
+        _read_known(draft, policy, issue)
+    elif draft.facts.incident:
+        if labels.READY in issue.labels:
+            _refuse_ready(draft, policy, "incident", "label", None)
+    elif labels.READY in issue.labels:
+        _consider_ready(draft, policy, issue)
+    elif labels.PROPOSED in issue.labels:
+        draft.track(new_item(draft, issue, policy), ItemEvent.DISCOVERED, actor="label", cause="labelled proposed")
+        draft.change(projection=replace(draft.item.projection, state_label=labels.PROPOSED) if draft.item else None)
 
 
-def _read_state_labels(draft: Draft, policy: Policy, issue: IssueFacts) -> None:
+def _read_known(draft: Draft, policy: Policy, issue: IssueFacts) -> None:
     item = draft.item
     assert item is not None
     ready_seen = labels.READY in issue.labels
@@ -136,10 +142,11 @@ def _rounds(draft: Draft, bot: Person) -> int:
     )
 
 
-def _read_intent_labels(draft: Draft, policy: Policy, issue: IssueFacts) -> None:
+def read_intent_labels(draft: Draft, policy: Policy) -> None:
     """Restrictive labels count whoever set them; the others need the role of their command."""
-    item = draft.item
-    assert item is not None
+    issue, item = draft.facts.issue, draft.item
+    if issue is None or item is None:
+        return
     owned = IntentLabel.NO_AGENT in issue.labels
     if owned != item.human_owned:
         draft.change(human_owned=owned)

@@ -7,6 +7,7 @@ executed in the order in which they were written.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
@@ -37,9 +38,14 @@ SEEN = "eyes"
 REFUSED = "confused"
 
 
-def obey(draft: Draft, policy: Policy) -> None:
-    """Carry out every open command of this item, oldest first."""
-    for facts in sorted(draft.facts.intents, key=lambda f: (f.intent.created_at, f.intent.id)):
+def in_order(draft: Draft) -> list[IntentFacts]:
+    """The open commands of this item, oldest first."""
+    return sorted(draft.facts.intents, key=lambda f: (f.intent.created_at, f.intent.id))
+
+
+def obey(draft: Draft, policy: Policy, commands: Sequence[IntentFacts]) -> None:
+    """Carry out the commands in the order given."""
+    for facts in commands:
         _one(draft, policy, facts)
 
 

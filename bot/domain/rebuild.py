@@ -2,9 +2,9 @@
 
 Promises: labels are adopted as they are, for there is no last projection to judge them by, but that a label which a
 person set makes nothing done; what was approved counts only if the text is still the approved one, else the usual rules
-look who edited it. A run that is alive keeps its
-item: its attempt comes back as *suspect* and is settled by the run, never started again blindly. Fences and numbers go
-on above everything that GitHub shows, so nothing of the lost ledger's time can pass for what comes now.
+look who edited it. A run that is alive keeps its item: its attempt comes back as *suspect* and is settled by the run,
+never started again blindly. Fences and numbers go on above everything that GitHub shows, so nothing of the lost
+ledger's time can pass for what comes now.
 
 What it cannot know: an attempt that was opened and shown nowhere yet. If its run is seen later, the run may take up its
 claim (`bot/run_service.py`); the item waits a moment for that before it is started again.
@@ -20,7 +20,7 @@ from typing import Final, assert_never
 from bot.domain import labels
 from bot.domain.approval import newest
 from bot.domain.attempt import Attempt
-from bot.domain.facts import PullFacts
+from bot.domain.facts import LabelEvent, PullFacts
 from bot.domain.locks import Lock
 from bot.domain.memory import fingerprint
 from bot.domain.model import (
@@ -218,13 +218,26 @@ def _snapshot(seen: Sighting, repo: RepoRecord) -> Snapshot | None:
             plan_sha=memory.plan_sha,
             contains_outsider_text=memory.outsider,
         )
-    event = newest(seen.events, labels.READY, added=True)
+    event = _approval(seen, repo)
     person: Person | None = event.actor if event is not None else None
     if event is None or person is None or person.is_bot or (repo.bot is not None and person.id == repo.bot.id):
         return None
     plan = seen.thought.plan_sha if seen.thought is not None else None
     body = LOST_TEXT if seen.thought is None else ""
     return Snapshot(title, body, event.at, person, plan, contains_outsider_text=True)
+
+
+def _approval(seen: Sighting, repo: RepoRecord) -> LabelEvent | None:
+    """The ready label by which work began: the newest one before we showed that it had begun.
+
+    Somebody without the role may have set it since; it meant nothing then.
+    """
+    if not any(state in MID_LIFE for state in labels.states_shown(seen.issue.labels)):
+        return newest(seen.events, labels.READY, added=True)
+    begun = newest(seen.events, labels.state_label(ItemState.IN_PROGRESS), added=True)
+    ours = begun is not None and begun.actor is not None and repo.bot is not None and begun.actor.id == repo.bot.id
+    before = tuple(event for event in seen.events if begun is not None and ours and event.at <= begun.at)
+    return newest(before, labels.READY, added=True) or newest(seen.events, labels.READY, added=True)
 
 
 def _item(
@@ -258,7 +271,8 @@ def _item(
         not_before=not_before,
         pull=pull,
         branch_deleted=state is ItemState.DONE and not issue.open,
-        mirror_ready=seen.mirror_ready,
+        # What is remembered as proposed was sent back, or a draft: the policy does not approve it a second time.
+        mirror_ready=seen.mirror_ready and memory is None,
         projection=Projection(
             state_label=wanted if shown == (state,) and not judged else None,
             status_comment_id=status.id if status is not None else None,

@@ -352,6 +352,15 @@ def _item_blockers(item: Item, backlog: Backlog, held: Held, policy: Policy, now
 
 
 def _of_item(item: Item, backlog: Backlog, now: datetime) -> list[Waiting]:
+    found = of_itself(item, now)
+    found.extend(
+        waiting(ReasonCode.DEPENDS_ON, number=number) for number in backlog.open_dependencies.get(item.key.number, ())
+    )
+    return found
+
+
+def of_itself(item: Item, now: datetime) -> list[Waiting]:
+    """What the item's own record says against a start, whatever else there is."""
     found: list[Waiting] = []
     problem = unusable(item)
     if problem is not None:
@@ -365,7 +374,4 @@ def _of_item(item: Item, backlog: Backlog, now: datetime) -> list[Waiting]:
     if item.not_before is not None and item.not_before > now:
         why = item.last_failure.reason.value if item.last_failure else ""
         found.append(waiting(ReasonCode.NOT_BEFORE, at=item.not_before.isoformat(), why=why))
-    found.extend(
-        waiting(ReasonCode.DEPENDS_ON, number=number) for number in backlog.open_dependencies.get(item.key.number, ())
-    )
     return found

@@ -117,7 +117,7 @@ class History:
 
     def _silent(self, bot: Replica) -> None:
         """The others, if there are any, will notice."""
-        if self.setup.replicas > 1:
+        if self.setup.shares_ledger:
             notice_silence(self.disk.board, bot.process)
 
     def start_bot(self) -> Replica:
@@ -128,7 +128,7 @@ class History:
             self.weather.note(Fault.CLOCK_SKEW)
             skew = timedelta(seconds=rng.uniform(-8, 8))
         process = Process(f"bot{len(self.bots) + 1}", rng, skew)
-        others = self.alive if self.setup.replicas > 1 else None
+        others = self.alive if self.setup.shares_ledger else None
         bot = Replica(process, self.disk, self.hub, self.weather, self.oracle, self.refs, self.oracle.bug, others,
                       deployment=self.setup.deployment)  # fmt: skip
         self.bots.append(bot)
@@ -149,26 +149,27 @@ class History:
             self.start_bot()
 
     async def _zombie(self) -> None:
-        """The process stands still, another takes its place, and then it goes on for a while."""
+        """The process stands still, another takes its place if it can, and then it goes on for a while."""
         bot = self.listening()
         if bot is None or not bot.process.up:
             return
-        if self.setup.replicas > 1:
+        if self.setup.shares_ledger:
             await self._busy(bot)
         self.weather.note(Fault.ZOMBIE_BOT)
         self.log(bot.process.name, "stands still")
         bot.process.pause()
         self._silent(bot)
         await asyncio.sleep(self.weather.between(5, 60))
-        if self.setup.replicas == 1 and self.listening() is bot:
+        replaced = self.setup.replicas == 1 and self.setup.shares_ledger and self.listening() is bot
+        if replaced:
             self.start_bot()
         await asyncio.sleep(self.weather.between(1, 1500 if self.setup.replicas == 1 else 200))
         if bot.process.dead:
             return
         self.log(bot.process.name, "wakes up and goes on")
         bot.process.resume()
-        if self.setup.replicas > 1:
-            return  # it is one of them again
+        if not replaced:
+            return  # it is the one, or one of them, again
         await asyncio.sleep(self.weather.between(1, 600))
         if not bot.process.dead:
             self.log(bot.process.name, "is stopped")

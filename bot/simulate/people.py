@@ -6,7 +6,7 @@ They see GitHub only. What they do is chosen by the seed; each act names who doe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ COMMANDS = (
 )  # fmt: skip
 """What people write. Most of it is refused somewhere, and must be answered there."""
 
+THOUGHTS = "tgs/thoughts/"
+START = "/tgs start"
 SYNC = "/tgs sync"
 """What lets an item go on whose fuse has blown."""
 
@@ -332,6 +334,10 @@ class People:
         policy = main.get(".tgs/policy.yml", "")
         if "attempts: [" in policy:
             hub.commit(MAIN, {".tgs/policy.yml": policy.replace("attempts: [", "")}, OWNER)
+        left = {path: None for path in main if path.startswith(THOUGHTS) and not _has_plan(path, main)}
+        if left:
+            # What a plan left behind is no plan, and the bot says so.
+            hub.commit(MAIN, left, OWNER)
         for number in sorted(hub.pulls):
             pull = hub.pulls[number].now
             if pull.open and self._rng.random() < 0.8:
@@ -363,6 +369,8 @@ class People:
         for number, issue in sorted(self._hub.issues.items()):
             if issue.now.open and not issue.deleted and _stopped_itself(issue):
                 self.command(number, SYNC, OWNER)
+            if issue.now.open and not issue.deleted and _wants_approval(issue):
+                self.command(number, START, OWNER)
         for number in sorted(self._hub.pulls):
             if self._hub.pulls[number].now.open:
                 self._hub.merge(number, OWNER)
@@ -373,6 +381,17 @@ def _stopped_itself(issue: ModelIssue) -> bool:
     told = [c.id for c in issue.comments if c.author.id == BOT.id and "tgs:say fuse:" in c.body and SYNC in c.body]
     used = [c.id for c in issue.comments if c.author.id != BOT.id and c.body == SYNC]
     return bool(told) and max(told) > max(used, default=0)
+
+
+def _wants_approval(issue: ModelIssue) -> bool:
+    """The bot says that whoever approved it may not, and which command of somebody who may lets it go on."""
+    status = next((c.body for c in issue.comments if c.author.id == BOT.id and "<!-- tgs:status -->" in c.body), "")
+    return "may not start work any more" in status and not any(c.body == START for c in issue.comments)
+
+
+def _has_plan(path: str, main: Mapping[str, str]) -> bool:
+    folder = path.rpartition("/")[0]
+    return f"{folder}/plan.md" in main and f"{folder}/research.md" in main
 
 
 async def _known(bot: Replica, person: Person, key: Any, line: str, request: str) -> None:

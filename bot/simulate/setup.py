@@ -45,7 +45,9 @@ CEILINGS = ("dispatches_per_day", "per_item", "per_day")
 class Setup:
     """`scale` multiplies the chances of all troubles (0: none); `plenty` multiplies how many planned ones come.
 
-    `replicas` is how many processes share the ledger; `deployment` the operator's ceiling for a day, in US dollars.
+    `replicas` is how many processes there are at once. `shared`: another one can be on the same ledger, as on
+    PostgreSQL; a ledger in a file has one process, for it holds the lock. `deployment` is the operator's ceiling for a
+    day, in US dollars.
     """
 
     seed: int
@@ -61,9 +63,15 @@ class Setup:
     settle: float = 15 * 60.0
     plenty: float = 1.0
     replicas: int = 1
+    shared: bool = False
     pace: float = 1.0
     brisk: bool = False
     deployment: int | None = None
+
+    @property
+    def shares_ledger(self) -> bool:
+        """Whether two processes can be on one ledger, if only while one takes the place of the other."""
+        return self.shared or self.replicas > 1
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -101,6 +109,7 @@ def setup_of(seed: int, scale: float | None = None, size: Size | None = None) ->
         pace=size.pace,
         brisk=rng.random() < size.brisk,
         deployment=rng.choice([6, 10]) if rng.random() < 0.1 else None,
+        shared=rng.random() < 0.4,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Never, TypeVar
 
 from bot.domain.claim_record import ClaimRef
 from bot.domain.facts import IssueFacts
@@ -56,7 +56,7 @@ class Way:
     # --- the way
 
     async def _there(self, verb: str, *, write: bool) -> None:
-        """The request travels. Raises what comes back in its place."""
+        """The request travels, whether or not its process goes on meanwhile. Raises what comes back in its place."""
         process, weather = self._process, self._weather
         await process.gate()
         self.calls += 1
@@ -64,22 +64,23 @@ class Way:
         if process.limited_until is not None and now < process.limited_until:
             raise RateLimited("still limited", until=process.limited_until, request=verb)
         await asyncio.sleep(weather.seldom_long(0.02, 1.5))
-        await process.gate()
         if weather.fair:
             return
         if weather.strikes(Fault.RATE_LIMIT):
-            raise self._limit(verb, weather.between(20, 300))
+            await self._limit(verb, weather.between(20, 300))
         if weather.strikes(Fault.SECONDARY_LIMIT):
-            raise self._limit(verb, 60)
+            await self._limit(verb, 60)
         if weather.strikes(Fault.SERVER_ERROR):
+            await process.gate()
             raise Unavailable("HTTP 502", status=502, request=verb, uncertain=write)
         if write and weather.strikes(Fault.TIMEOUT_BEFORE):
             await self._no_answer()
             raise Unavailable("no answer (TimeoutError)", request=verb, uncertain=True)
 
-    def _limit(self, verb: str, seconds: float) -> RateLimited:
+    async def _limit(self, verb: str, seconds: float) -> Never:
+        await self._process.gate()
         self._process.limited_until = self._process.clock.now() + timedelta(seconds=seconds)
-        return RateLimited("You have exceeded a rate limit", until=self._process.limited_until, request=verb)
+        raise RateLimited("You have exceeded a rate limit", until=self._process.limited_until, request=verb)
 
     async def _no_answer(self) -> None:
         await asyncio.sleep(TIMEOUT)
@@ -90,14 +91,20 @@ class Way:
         at = self._hub.exactly()
         if not self._weather.fair and self._weather.strikes(Fault.STALE_READ):
             at -= timedelta(seconds=self._weather.seldom_long(1.0, LAG_LIMIT.total_seconds()))
-        return look(at)
+        try:
+            return look(at)
+        finally:
+            await self._process.gate()
 
     async def _write(self, verb: str, subject: object, act: Callable[[], T]) -> T:
         if self.before_write is not None:
             await self.before_write()
         self._watcher.asks(self._process, verb, subject)
         await self._there(verb, write=True)
-        done = act()
+        try:
+            done = act()
+        finally:
+            await self._process.gate()
         if self._weather.strikes(Fault.TIMEOUT_AFTER):
             await self._no_answer()
             raise Unavailable("no answer (TimeoutError)", request=verb, uncertain=True)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from bot.claims import Claimed, NotClaimed, claim
 from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, Worker, WorkerKind
-from bot.domain.model import AttemptId, IssueKey, Item, ItemState
+from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Projection
 from bot.domain.policy_model import Budgets, Policy
 from bot.domain.reasons import ReasonCode
 from bot.protocols.ledger import DuplicateLiveAttempt, Ledger
@@ -226,3 +227,26 @@ async def test_of_twenty_runs_that_ask_for_the_next_item_one_gets_it(tmp_path: P
         assert attempt.run_id in {run.run.id for run in runs}
         assert world.state(number) == "in-progress"
         world.leave_due = True
+
+
+# --- what was noted between the look at the queue and the claim ----------------------------------------
+
+
+KEPT_BACK = {
+    "somebody holds it": ({"held_by": "olga"}, ReasonCode.HELD),
+    "a person works on it": ({"human_owned": True}, ReasonCode.HUMAN_OWNED),
+    "it is tried again later": ({"not_before": START + timedelta(hours=1)}, ReasonCode.NOT_BEFORE),
+    "the bot has stopped writing to it": ({"projection": Projection(blown_at=START)}, ReasonCode.FUSE),
+}
+
+
+@pytest.mark.parametrize(("changes", "code"), KEPT_BACK.values(), ids=KEPT_BACK)
+async def test_a_claim_is_refused_by_what_the_item_itself_says_when_it_is_made(
+    tmp_path: Path, changes: dict[str, Any], code: ReasonCode
+) -> None:
+    async with fresh_store(tmp_path / "tgs.db", StillClock()) as store:
+        await store.write(lambda tx: tx.put_repo(replace(a_repo(), rebuilt_at=START)))
+        await store.write(lambda tx: tx.insert_item(replace(an_item(), **changes)))
+        refused = await store.write(partial(claim_as, name="late"))
+        assert isinstance(refused, NotClaimed)
+        assert [reason.code for reason in refused.reasons] == [code]

@@ -29,6 +29,37 @@ from tests.scenarios.steps import (
     timeline,
 )
 
+ASKED: dict[str, tuple[list[str], str, int]] = {
+    "stopped after the label": (["label", "/tgs stop"], "cancelled", 0),
+    "labelled after the stop": (["/tgs stop", "label"], "in-progress", 1),
+    "held after the label": (["label", "/tgs hold"], "ready", 0),
+    "held, labelled and stopped": (["/tgs hold", "label", "/tgs stop"], "cancelled", 0),
+}
+
+
+@pytest.mark.parametrize(("asked", "state", "runs"), ASKED.values(), ids=ASKED)
+async def test_what_people_asked_for_while_nobody_listened_counts_in_the_order_in_which_they_asked(
+    tmp_path: Path, asked: list[str], state: str, runs: int
+) -> None:
+    async with scene(tmp_path) as world:
+        await world.stop_bot()
+        number = world.issue()
+        for what in asked:
+            world.clock.advance(MINUTE)
+            if what == "label":
+                world.label(number, "tgs:ready")
+            else:
+                world.comment(number, what)
+        world.clock.advance(MINUTE)
+        await world.start_bot()
+        await world.settle()
+        await world.polls(2 * MINUTE)
+        assert world.state(number) == state
+        assert len(world.runs()) == runs
+        answers = [words for words in world.bot_said(number) if ":intent:" in words]
+        assert len(answers) == len([what for what in asked if what != "label"])
+
+
 PHASES = ["ready", "dispatched", "running", "in review"]
 
 

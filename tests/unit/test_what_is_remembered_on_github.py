@@ -115,8 +115,9 @@ def memory(state: ItemState = ItemState.IN_PROGRESS, *, attempt: Attempt | None 
     return found
 
 
-def labelled(name: str, actor: Person, *, added: bool = True) -> LabelEvent:
-    return LabelEvent(1, name, added, actor, NOW - timedelta(hours=2))
+def labelled(name: str, actor: Person, *, added: bool = True, hours: float = 2) -> LabelEvent:
+    """`hours` ago."""
+    return LabelEvent(1, name, added, actor, NOW - timedelta(hours=hours))
 
 
 def ready_event(actor: Person, *, added: bool = True) -> LabelEvent:
@@ -260,6 +261,45 @@ def test_fences_go_on_above_everything_seen() -> None:
     found = built(Sighting(issue("tgs:in-progress"), memory=memory(), runs=(run(RunStatus.QUEUED, claim="a8"),)))
     assert found.item.fence == 3 + FENCE_GAP
     assert max(attempt.number for attempt in found.attempts) == 3
+
+
+RITA = Person(12, "rita")
+APPROVED = labelled("tgs:ready", ANN, hours=3)
+SHOWN = labelled("tgs:in-progress", BOT, hours=2)
+MEANT_NOTHING = labelled("tgs:ready", RITA, hours=1)
+
+
+@pytest.mark.parametrize(
+    ("label", "events", "approver"),
+    [
+        ("tgs:in-progress", (APPROVED, SHOWN, MEANT_NOTHING), ANN),
+        ("tgs:in-review", (APPROVED, SHOWN, MEANT_NOTHING), ANN),
+        ("tgs:in-progress", (APPROVED, labelled("tgs:in-progress", RITA), MEANT_NOTHING), RITA),
+        ("tgs:cancelled", (APPROVED, SHOWN, MEANT_NOTHING), RITA),
+    ],
+    ids=[
+        "set when it was under way already: nothing came of it",
+        "the same, and it is in review now",
+        "a person put the state label there: nobody knows when work began",
+        "it has ended since: the newest counts",
+    ],
+)
+def test_who_approved_it_is_who_labelled_it_before_work_began(
+    label: str, events: tuple[LabelEvent, ...], approver: Person
+) -> None:
+    snapshot = built(Sighting(issue(label), pulls=(PULL,), events=events)).item.snapshot
+    assert snapshot is not None
+    assert snapshot.approver == approver
+
+
+@pytest.mark.parametrize(
+    ("remembered", "again"),
+    [(None, True), (memory(ItemState.PROPOSED, attempt=None), False)],
+    ids=["its issue was just opened", "it was sent back, or a draft"],
+)
+def test_the_policy_approves_a_plan_once(remembered: ItemMemory | None, again: bool) -> None:
+    seen = Sighting(issue("tgs:proposed"), memory=remembered, thought=ITEM.thought, mirror_ready=True)
+    assert built(seen).item.mirror_ready is again
 
 
 def test_a_text_that_is_not_the_approved_one_is_marked() -> None:
