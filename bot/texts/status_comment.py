@@ -221,7 +221,7 @@ def _next(view: StatusInput) -> str:
                 turn = f"time {item.extensions} of {EXTENSIONS}"
                 return f"another run goes on where the agent was ({turn}). `/tgs stop` ends it."
             if attempt is None or not attempt.live:
-                return "it is tried again by itself. `/tgs retry` does not wait; `/tgs stop` ends it."
+                return f"it is tried again by itself{_unless(item)}. `/tgs retry` does not wait; `/tgs stop` ends it."
             if attempt.external:
                 return "whoever has claimed it finishes or gives it back; the bot leaves it alone until then."
             if attempt.cancel_requested_at is not None:
@@ -243,6 +243,12 @@ def _next(view: StatusInput) -> str:
             return "nothing, unless somebody takes it up again with `/tgs start`."
         case _:
             assert_never(item.state)
+
+
+def _unless(item: Item) -> str:
+    """More than time may stand in the way."""
+    stands = any(reason.code is not ReasonCode.NOT_BEFORE for reason in item.waiting)
+    return " when nothing above stands in the way" if stands else ""
 
 
 def _out_of_time(item: Item) -> bool:

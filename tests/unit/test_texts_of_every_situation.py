@@ -59,6 +59,12 @@ def status(item: Item, attempt: Attempt | None = None, ci: CiFacts | None = None
         pytest.param(ITEM, ATTEMPT, "- Worker `laptop`, branch `tgs/7-x`", id="a pull worker has no run"),
         pytest.param(ITEM, None, "it is tried again by itself", id="between two attempts"),
         pytest.param(ITEM, ENDED, "it is tried again by itself", id="after an attempt"),
+        pytest.param(
+            replace(ITEM, waiting=(waiting(ReasonCode.NOT_APPROVED, approver="rita"),)),
+            ENDED,
+            "tried again by itself when nothing above stands in the way. `/tgs retry`",
+            id="between two attempts, and somebody must approve it anew",
+        ),
         pytest.param(replace(ITEM, attempts_burnt=1), ENDED, "1 of 3 attempts used", id="an attempt is used"),
         pytest.param(
             ITEM, replace(ATTEMPT, cancel_requested_at=NOW), "proof that the run has ended", id="being stopped"
