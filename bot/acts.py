@@ -14,10 +14,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
+from cachetools import TTLCache
 
 from bot.claim_acts import ClaimActs, current_attempt
 from bot.domain.attempt import AttemptPhase, WorkerReport
-from bot.domain.attempting import ACTIVATION_LIMIT, DISPATCH_LOOK
+from bot.domain.attempting import ACTIVATION_LIMIT, CANCEL_LOOK, DISPATCH_LOOK
 from bot.domain.effects import (
     CancelRun,
     Dispatch,
@@ -43,6 +44,9 @@ from bot.texts.pull_request import PullInput, pull_body, pull_title
 from bot.words import Words
 
 MERGE_TRIES = "merge_refused"
+
+MAX_CANCELLED = 1_000
+"""Runs whose cancel is remembered; when more are being ended at once, some are asked twice."""
 
 NOT_KNOWN_YET = frozenset({Result.UNSURE, Result.KNOWN})
 """The act may have happened, or did, and GitHub does not show it yet: looking again at once would only spin."""
@@ -91,6 +95,9 @@ class Acts:
         self._kept = kept
         self._words = words
         self.claims = ClaimActs(github, store)
+        self._cancelled: TTLCache[tuple[int, bool], bool] = TTLCache(
+            MAX_CANCELLED, CANCEL_LOOK.total_seconds(), timer=lambda: clock.now().timestamp()
+        )
 
     # --- claiming ----------------------------------------------------------------------------------
 
@@ -179,7 +186,10 @@ class Acts:
         await self._store.write(record)
 
     async def cancel_run(self, act: CancelRun) -> None:
-        await self._github.cancel_run(act.key.repo_key, act.run_id, force=act.force)
+        """Ask GitHub to end the run; a run that takes its time is not asked again with every look at its item."""
+        if (act.run_id, act.force) not in self._cancelled:
+            await self._github.cancel_run(act.key.repo_key, act.run_id, force=act.force)
+            self._cancelled[act.run_id, act.force] = True
 
     async def revoke(self, act: RevokeToken) -> None:
         """End the write token, here or where it is held; if that process is gone it ends by itself within the hour."""

@@ -10,7 +10,7 @@ import pytest
 from bot.domain.attempt import AttemptPhase
 from bot.domain.failures import EXTENSIONS, FAILURES, Retrying
 from bot.domain.model import FailureReason
-from bot.localhub.actions_model import Conclusion, WorkflowState
+from bot.localhub.actions_model import Conclusion, Job, WorkflowState
 from bot.localhub.faults import FaultKind
 from bot.localhub.runner import ManualRunner
 from bot.worker.life import time_to_work
@@ -573,6 +573,32 @@ async def test_stop_cancels_the_run_and_waits_for_the_proof(tmp_path: Path) -> N
         assert await world.run().report() == 409
         await world.after(DAY)
         assert len(world.runs()) == 1
+
+
+async def test_a_run_that_takes_its_time_to_stop_is_not_asked_again_with_every_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(tmp_path) as world:
+        number = await running(world)
+        runner = world.hub.actions.runner
+        assert isinstance(runner, ManualRunner)
+        runner.obey_cancel = False
+        asked: list[bool] = []
+        obey = runner.cancel
+
+        def count(job: Job, *, force: bool) -> None:
+            asked.append(force)
+            obey(job, force=force)
+
+        monkeypatch.setattr(runner, "cancel", count)
+        await say(world, number, "/tgs stop")
+        for turn in range(5):
+            world.clock.advance(timedelta(seconds=4))
+            world.edit(number, by=world.maria, title=f"Add a greeting, {turn}")
+            await world.settle()
+        assert asked == [False]
+        await world.after(MINUTE)
+        assert asked in ([False, False], [False, False, False])
 
 
 async def test_stop_now_forces_at_once(tmp_path: Path) -> None:
