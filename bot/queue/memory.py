@@ -71,6 +71,7 @@ class MemoryQueue:
         self._written: set[str] = set()
         self._woken: dict[str, int] = {}
         self._changed = asyncio.Event()
+        self._alarm: tuple[asyncio.Task[None], datetime] | None = None
         self._stopping = False
         self._loop_runs = False
         self._sweep_at: datetime | None = None
@@ -115,15 +116,23 @@ class MemoryQueue:
                     sweep.add_done_callback(lambda _done: self._changed.set())
                     self._sweep_at = self._now() + SWEEP_EVERY
                 self._start_ready(handler)
-                await self._until(self._changed.wait(), self._pause(sweeping=not sweep.done() if sweep else False))
+                self._set_alarm(self._pause(sweeping=not sweep.done() if sweep else False))
+                await self._changed.wait()
             await self._finished()
         finally:
             self._loop_runs = False
             self._cut_off()
-            tasks = [task for task in (sweep, *self._running.values()) if task is not None]
-            if sweep is not None:
-                sweep.cancel()
+            alarm = self._alarm[0] if self._alarm is not None else None
+            self._alarm = None
+            tasks = [task for task in (sweep, alarm, *self._running.values()) if task is not None]
+            for task in (sweep, alarm):
+                if task is not None:
+                    task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            # A run that was cut off before its first step could not say so: its key is still due.
+            for key in [key for key, task in self._running.items() if task is not None]:
+                del self._running[key]
+                self._agenda.add(key, self._woken.pop(key, 0))
 
     def _start_ready(self, handler: Handler) -> None:
         self._agenda.ripen(self._now())
@@ -142,6 +151,22 @@ class MemoryQueue:
         times = [time for time in (self._agenda.next_time(), sweep_at) if time is not None]
         wait = min(times, default=self._now() + SWEEP_EVERY) - self._now()
         return max(wait.total_seconds(), SHORTEST_SLEEP)
+
+    def _set_alarm(self, seconds: float) -> None:
+        """Something changes in so many seconds at the latest. What rings sooner stays, since most wake-ups come from
+        elsewhere and one more turn costs less than a new alarm for each."""
+        at = self._now() + timedelta(seconds=seconds)
+        if self._alarm is not None:
+            task, rings_at = self._alarm
+            if not task.done() and rings_at <= at:
+                return
+            task.cancel()
+
+        async def ring() -> None:
+            await self._sleep(seconds)
+            self._changed.set()
+
+        self._alarm = (asyncio.create_task(ring()), at)
 
     async def _until(self, event: Coroutine[Any, Any, Any], seconds: float) -> None:
         """Waits for the event or the time, whichever comes first."""
@@ -241,7 +266,7 @@ class MemoryQueue:
         self._cut_off()
 
     async def _finished(self) -> None:
-        while tasks := [task for task in self._running.values() if task is not None]:
+        while tasks := [task for task in self._running.values() if task is not None and not task.done()]:
             await asyncio.wait(tasks)
 
     def _cut_off(self) -> int:

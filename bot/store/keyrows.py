@@ -32,10 +32,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from bot.domain.model import IssueKey, Key
-from bot.store.dialect import DIALECTS, Given, QuickRows, QuickSelect, QuickWrite, driver_cursor, insert_for, insert_new
+from bot.store.dialect import DIALECTS, Given, QuickRows, QuickSelect, driver_cursor, insert_for, insert_new
+from bot.store.gathered import Gathered
 from bot.store.tables import keys
 from bot.store.types import UtcTime, from_micros, to_micros
 from bot.store.verbs import Marked, Verbs
@@ -70,6 +70,15 @@ class KeyRow:
 
     def due(self, now: datetime) -> bool:
         return self.wanted != self.seen if self.next_due_at is None else self.next_due_at <= now
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that succeeded: it began at the wanted revision `rev`; the next one is at `later`, if at any time."""
+
+    key: str
+    rev: int
+    later: datetime | None
 
 
 def _mark_statement(insert: sqlite.Insert | postgresql.Insert) -> Executable:
@@ -157,30 +166,39 @@ def _rows_due(*, everything: bool) -> Select[Any]:
     return select(keys).where(or_(pending, timed)).order_by(keys.c.key)
 
 
-def _finish(*, timed: bool) -> ReturningUpdate[Any]:
-    rev, later = bindparam("rev", type_=BigInteger), bindparam("later", type_=UtcTime)
+def _finish_all(name: str) -> QuickRows:
+    """The runs that are given are over: of each its key, the revision it began at, and the next time or none."""
+    given = Given(name, {"of": String(), "rev": BigInteger(), "later": BigInteger()})
+    ended = select(*given.columns.values()).select_from(given.rows).subquery("ended")
+    rev, later = ended.c.rev, ended.c.later
     marked_meanwhile = keys.c.wanted_rev > rev
-    sooner = case((keys.c.next_due_at <= later, keys.c.next_due_at), else_=later)
-    return (
+    sooner = case((or_(later.is_(None), keys.c.next_due_at <= later), keys.c.next_due_at), else_=later)
+    statement = (
         update(keys)
-        .where(keys.c.key == bindparam("of"))
+        .where(keys.c.key == ended.c.of)
         .values(
             seen_rev=case((keys.c.seen_rev < rev, rev), else_=keys.c.seen_rev),
-            next_due_at=case((marked_meanwhile, sooner if timed else keys.c.next_due_at), else_=later),
+            next_due_at=case((marked_meanwhile, sooner), else_=later),
             priority=case((marked_meanwhile, keys.c.priority), else_=0),
             attempts=0,
             last_error=None,
         )
         .returning(*COLUMNS)
     )
+    return QuickRows(statement, name)
+
+
+def _some_rows(name: str) -> QuickRows:
+    """The rows of the keys that are given."""
+    given = Given(name, {"key": String()})
+    names = select(given["key"]).select_from(given.rows)
+    return QuickRows(select(*COLUMNS).where(keys.c.key.in_(names)), name)
 
 
 # Every run of a key ends with one of these, and the queue looks at the rows twice a minute.
 _ALL_ROWS, _DUE_ROWS = _rows_due(everything=True), _rows_due(everything=False)
 _SOME_ROWS, _SOME_DUE_ROWS = _ALL_ROWS.limit(bindparam("most")), _DUE_ROWS.limit(bindparam("most"))
 _SOONEST = select(func.min(keys.c.next_due_at))
-_FINISH_AT_REST, _FINISH_WITH_TIME = _finish(timed=False), _finish(timed=True)
-
 
 _ROW = select(*COLUMNS).where(keys.c.key == bindparam("name"))
 _TOUCHED = select(keys.c.touched_at).where(keys.c.key == bindparam("name"))
@@ -212,8 +230,8 @@ class _Statements:
 
     def __init__(self, name: str) -> None:
         self.row = QuickSelect(_ROW, name)
-        self.finish_at_rest = QuickWrite(_FINISH_AT_REST, name)
-        self.finish_with_time = QuickWrite(_FINISH_WITH_TIME, name)
+        self.rows = _some_rows(name)
+        self.finish_all = _finish_all(name)
         self.mark_all = _mark_all(name)
         self.touch_all = _touch_all(name)
 
@@ -273,6 +291,14 @@ class KeyVerbs(Verbs):
         found = _statements(self.connection.dialect.name).row.all(driver_cursor(self.connection), {"name": key})
         return _plain_row(found[0]) if found else None
 
+    def rows_of(self, names: Sequence[str]) -> list[KeyRow | None]:
+        """The row of each key, None where there is none."""
+        found = _statements(self.connection.dialect.name).rows.all(
+            driver_cursor(self.connection), [(name,) for name in names]
+        )
+        rows = {row[0]: _plain_row(row) for row in found}
+        return [rows.get(name) for name in names]
+
     def begin_run(self, key: str, process: str) -> KeyRow | None:
         """The row; if it is due, a run of it begins with an epoch of its own.
 
@@ -304,11 +330,16 @@ class KeyVerbs(Verbs):
 
     def finish_key(self, key: str, rev: int, next_due_at: datetime | None) -> KeyRow | None:
         """A run that began at `rev` is done. Marked meanwhile: the sooner due time stays, so it runs once more."""
-        statements = _statements(self.connection.dialect.name)
-        statement = statements.finish_at_rest if next_due_at is None else statements.finish_with_time
-        later = None if next_due_at is None else to_micros(next_due_at)
-        values = {"of": key, "rev": rev, "later": later}
-        return _plain_row(statement.one(driver_cursor(self.connection), values))
+        return self.finish_keys([Ended(key, rev, next_due_at)])[0]
+
+    def finish_keys(self, ended: Sequence[Ended]) -> list[KeyRow | None]:
+        """As `finish_key` for runs of several keys, each named once; the rows in their order."""
+        found = _statements(self.connection.dialect.name).finish_all.all(
+            driver_cursor(self.connection),
+            [(one.key, one.rev, None if one.later is None else to_micros(one.later)) for one in ended],
+        )
+        rows = {row[0]: _plain_row(row) for row in found}
+        return [rows.get(one.key) for one in ended]
 
     def fail_key(self, key: str, rev: int, error: str, retry_at: datetime) -> KeyRow | None:
         """A run that began at `rev` failed: one more attempt, due at `retry_at` unless it was marked meanwhile."""
@@ -346,10 +377,13 @@ class KeyVerbs(Verbs):
 
 
 class StoreKeyRows:
-    """The queue's rows (`bot.queue.api.KeyRows`) on the store; each call is one transaction."""
+    """The queue's rows (`bot.queue.api.KeyRows`) on the store; beginnings and ends of runs share transactions with
+    those that come meanwhile. The queue runs a key once at a time, so none is twice in one."""
 
     def __init__(self, store: LedgerStore) -> None:
         self._store = store
+        self._begun: Gathered[str, KeyRow | None] = Gathered(self._begin_all)
+        self._ended: Gathered[Ended, KeyRow | None] = Gathered(self._finish_all)
 
     async def mark(self, key: str, priority: int = 0, at: datetime | None = None) -> None:
         """Raises the wanted revision of a key given as text."""
@@ -359,11 +393,19 @@ class StoreKeyRows:
 
     async def begin(self, key: str) -> KeyRow | None:
         """The row as committed now."""
-        return await self._store.read(lambda ledger: ledger.key_row(key))
+        return await self._begun.ask(key)
+
+    async def _begin_all(self, names: Sequence[str]) -> Sequence[KeyRow | None]:
+        if len(names) == 1:
+            return [await self._store.read(lambda ledger: ledger.key_row(names[0]))]
+        return await self._store.read(lambda ledger: ledger.rows_of(names))
 
     async def finish(self, key: str, rev: int, next_due_at: datetime | None) -> KeyRow | None:
         """Notes that everything up to `rev` was seen."""
-        return await self._store.write(lambda ledger: ledger.finish_key(key, rev, next_due_at))
+        return await self._ended.ask(Ended(key, rev, next_due_at))
+
+    async def _finish_all(self, ended: Sequence[Ended]) -> Sequence[KeyRow | None]:
+        return await self._store.write(lambda ledger: ledger.finish_keys(ended))
 
     async def fail(self, key: str, rev: int, error: str, retry_at: datetime) -> KeyRow | None:
         """Notes a failure and when to try again."""

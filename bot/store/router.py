@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    exists,
     or_,
     select,
     union,
@@ -50,6 +51,9 @@ TRACK = "track"
 # The hint on an issue's touch which says that a comment was edited or deleted.
 TALK = "talk"
 
+
+# Touches that point at repositories; all others point at issues.
+_OF_REPOS = frozenset({TouchKind.REPO, TouchKind.INSTALLATION})
 
 # The deliveries of a batch are all from the first to the last of them: what comes in between is routed already, and to
 # look at something twice changes nothing. The statements below are built once and run on the driver's cursor.
@@ -136,12 +140,26 @@ _TALKED = (
     .where(_BATCH, touches.c.kind == TouchKind.ISSUE, touches.c.hint == TALK)
     .distinct()
 )
-_UNROUTED = (
-    select(deliveries.c.id)
-    .where(deliveries.c.routed_at.is_(None))
-    .order_by(deliveries.c.id)
-    .limit(bindparam("limit", type_=Integer))
-)
+
+
+def _unrouted() -> Select[Any]:
+    """The first deliveries to route: each with the kinds and hints of its touches, and whether people ask for something
+    with it; in the order of their numbers."""
+    waiting = (
+        select(deliveries.c.id)
+        .where(deliveries.c.routed_at.is_(None))
+        .order_by(deliveries.c.id)
+        .limit(bindparam("limit", type_=Integer))
+        .subquery("waiting")
+    )
+    asked = exists().where(intents.c.delivery == waiting.c.id)
+    return (
+        select(waiting.c.id, touches.c.kind, touches.c.hint, asked)
+        .outerjoin_from(waiting, touches, touches.c.delivery == waiting.c.id)
+        .order_by(waiting.c.id)
+    )
+
+
 _ROUTED = (
     update(deliveries)
     .where(deliveries.c.id.between(_FIRST, _LAST), deliveries.c.routed_at.is_(None))
@@ -153,7 +171,7 @@ class _Statements:
     """The above for one kind of database (`sqlite` or `postgresql`)."""
 
     def __init__(self, name: str) -> None:
-        self.unrouted = QuickSelect(_UNROUTED, name)
+        self.unrouted = QuickSelect(_unrouted(), name)
         self.repo_keys = QuickSelect(_repo_keys(), name)
         self.issue_keys = QuickSelect(_issue_keys(), name)
         self.shown_keys = QuickSelect(_shown_keys(), name)
@@ -191,22 +209,29 @@ def _note_completed_runs(ledger: SqlLedger, runs: Sequence[Sequence[Any]]) -> No
 def route_batch(ledger: SqlLedger, limit: int = BATCH) -> tuple[int, list[Key]]:
     """Routes up to `limit` deliveries in the running transaction: how many, and the keys that were marked."""
     statements, cursor = _statements(ledger.connection.dialect.name), driver_cursor(ledger.connection)
-    batch = [id_ for (id_,) in statements.unrouted.all(cursor, {"limit": limit})]
+    batch = statements.unrouted.all(cursor, {"limit": limit})
     if not batch:
         return 0, []
-    ends = {"first": batch[0], "last": batch[-1]}
-    found: list[Key] = [
-        RepoKey(InstallationId(installation), RepoId(repo))
-        for installation, repo in statements.repo_keys.all(cursor, ends)
-    ]
-    found += [_issue_key(row) for row in sorted(statements.issue_keys.all(cursor, ends))]
-    _note_completed_runs(ledger, statements.completed_runs.all(cursor, ends))
-    for row in statements.talked.all(cursor, ends):
-        ledger.set_mirrored(_issue_key(row), -1)
-    shown = {_issue_key(row) for row in statements.shown_keys.all(cursor, ends)}
+    ends = {"first": batch[0][0], "last": batch[-1][0]}
+    pointed = {(kind, hint) for _, kind, hint, _ in batch if kind is not None}
+    found: list[Key] = []
+    shown: set[IssueKey] = set()
+    if any(kind in _OF_REPOS for kind, _ in pointed):
+        found += [
+            RepoKey(InstallationId(installation), RepoId(repo))
+            for installation, repo in statements.repo_keys.all(cursor, ends)
+        ]
+    if any(kind not in _OF_REPOS for kind, _ in pointed) or any(asked for *_, asked in batch):
+        found += [_issue_key(row) for row in sorted(statements.issue_keys.all(cursor, ends))]
+        shown = {_issue_key(row) for row in statements.shown_keys.all(cursor, ends)}
+    if (TouchKind.RUN, RUN_COMPLETED) in pointed:
+        _note_completed_runs(ledger, statements.completed_runs.all(cursor, ends))
+    if (TouchKind.ISSUE, TALK) in pointed:
+        for row in statements.talked.all(cursor, ends):
+            ledger.set_mirrored(_issue_key(row), -1)
     ledger.mark_all(found, touched=[key for key in found if key in shown])
     statements.routed.many(cursor, [{**ends, "now": to_micros(ledger.clock.now())}])
-    return len(batch), found
+    return len({id_ for id_, *_ in batch}), found
 
 
 class Router:

@@ -193,13 +193,47 @@ async def test_a_closed_store_accepts_nothing(path: Path, clock: StillClock) -> 
 
 async def test_the_router_is_nudged_after_the_commit_and_only_for_news(store: SqlStore, path: Path) -> None:
     nudges: list[int] = []
-    inbox = SqlInbox(store, lambda: nudges.append(ask(path, "SELECT count(*) FROM deliveries")[0][0]))
+    inbox = SqlInbox(store, lambda: nudges.append(ask(path, "SELECT count(*) FROM deliveries")[0][0]), few=0)
 
     await inbox.accept("one", "push", None, Intake(touches=(touch(TouchKind.REPO),)), None)
     await inbox.accept("one", "push", None, Intake(touches=(touch(TouchKind.REPO),)), None)
     await inbox.accept("two", "star", None, Intake(), None)
 
     assert nudges == [1]
+
+
+async def test_of_few_deliveries_the_keys_are_marked_in_the_commit_that_is_answered(
+    path: Path, clock: StillClock
+) -> None:
+    marked: list[str] = []
+    async with fresh_store(path, clock) as store:
+        await store.write(lambda tx: tx.put_repo(a_repo()))
+        store.on_marked(lambda key, *_, **__: marked.append(key))
+        before = store.commits
+        inbox = SqlInbox(store, lambda: pytest.fail("nothing is left to route"))
+
+        await inbox.accept("guid", "push", None, Intake(touches=(touch(TouchKind.REPO),)), None)
+
+        assert store.commits == before + 1
+        assert marked == [str(REPO)]
+        assert await Router(store, fail).route_all() == []
+
+
+async def test_what_cannot_be_routed_is_stored_all_the_same(
+    store: SqlStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise LookupError("a touch that nobody understands")
+
+    monkeypatch.setattr("bot.store.inbox.route_batch", broken)
+    nudged: list[bool] = []
+
+    await SqlInbox(store, lambda: nudged.append(True)).accept(
+        "guid", "push", None, Intake(touches=(touch(TouchKind.REPO),)), None
+    )
+
+    assert ask(path, "SELECT guid, routed_at FROM deliveries") == [("guid", None)]
+    assert nudged == [True]
 
 
 async def test_what_was_committed_before_a_crash_is_routed_after_it(path: Path, clock: StillClock) -> None:
@@ -229,7 +263,8 @@ async def test_a_running_router_survives_an_error_and_routes_what_is_left(path: 
         await store.write(lambda tx: tx.put_repo(a_repo()))
         router = Router(store, errors.append, sleep=no_wait)
         store.on_marked(lambda *_, **__: routed.set())
-        await SqlInbox(store, router.nudge).accept("g", "push", None, Intake(touches=(touch(TouchKind.REPO),)), None)
+        inbox = SqlInbox(store, router.nudge, few=0)
+        await inbox.accept("g", "push", None, Intake(touches=(touch(TouchKind.REPO),)), None)
         armed.append(True)
         task = asyncio.create_task(router.run())
         await asyncio.wait_for(routed.wait(), 10)
