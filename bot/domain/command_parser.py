@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from html.parser import HTMLParser
 from typing import Final
 
@@ -29,6 +30,7 @@ MAX_COMMANDS: Final = 10
 """Commands in one comment; more is a pasted document, not a wish."""
 
 _CANDIDATE = re.compile(r"(?P<indent>[ \t]*)/tgs(?=\s|$)", re.IGNORECASE)
+_ANY_CANDIDATE = re.compile(f"^{_CANDIDATE.pattern}", re.IGNORECASE | re.MULTILINE)
 # Private-use characters take the place of the prefix, so that the tokens say which line they came from.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _MARKED = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
@@ -93,7 +95,7 @@ def parse(body: str, now: datetime | None = None) -> tuple[Parsed, ...]:
         return ()
     lines = text.split("\n")
     found: list[Parsed] = []
-    for number in _command_lines(lines):
+    for number in _command_lines(text):
         line = lines[number]
         prefix = _CANDIDATE.match(line)
         assert prefix is not None, "only candidates are marked"
@@ -128,10 +130,22 @@ _MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 """Made once: making it costs more than reading a comment with it."""
 
 
-def _command_lines(lines: list[str]) -> Iterator[int]:
-    candidates = [index for index, line in enumerate(lines) if _CANDIDATE.match(line)]
-    if not candidates:
-        return
+REMEMBERED = 64
+"""Comments whose Markdown is remembered: a look at a repository reads the same few again and again."""
+
+
+def _command_lines(text: str) -> tuple[int, ...]:
+    """The lines with commands. Most comments have none that looks like one, and are not worth a place in the memory."""
+    return _lines_outside_of_quotes(text) if _ANY_CANDIDATE.search(text) else ()
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _lines_outside_of_quotes(text: str) -> tuple[int, ...]:
+    lines = text.split("\n")
+    return tuple(_free(lines, [index for index, line in enumerate(lines) if _CANDIDATE.match(line)]))
+
+
+def _free(lines: list[str], candidates: list[int]) -> Iterator[int]:
     marked = [line.replace(_OPEN, " ").replace(_CLOSE, " ") for line in lines]
     for index in candidates:
         marked[index] = _CANDIDATE.sub(f"\\g<indent>{_OPEN}{index}{_CLOSE}", marked[index], count=1)

@@ -136,10 +136,12 @@ def code_of(reason: Waiting) -> ReasonCode | None:
         return None
 
 
+_PLACES: Final = {code.value: place for place, code in enumerate(ReasonCode)}
+
+
 def in_order(reasons: tuple[Waiting, ...]) -> tuple[Waiting, ...]:
     """Nearest cause first, as people read them; unknown ones last."""
-    order = {code.value: index for index, code in enumerate(ReasonCode)}
-    return tuple(sorted(reasons, key=lambda reason: (order.get(reason.code, len(order)), reason.params)))
+    return tuple(sorted(reasons, key=lambda reason: (_PLACES.get(reason.code, len(_PLACES)), reason.params)))
 
 
 def _text(value: object) -> str:

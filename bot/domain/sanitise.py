@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from markdown_it import MarkdownIt
@@ -29,6 +30,10 @@ MAX_SLUG: Final = 40
 """Characters of the readable part of a branch name."""
 MAX_INLINE: Final = 200
 """Characters of a foreign text inside one of our sentences."""
+SHORT: Final = 80
+"""Characters of a text inside a sentence that is remembered: names, types, words of the product."""
+REMEMBERED: Final = 512
+"""So many of them; a status comment, which is made at every look at an item, has a dozen that never change."""
 SHORTENED: Final = "\n\n… (shortened)"
 ZWSP: Final = "\u200b"
 
@@ -160,6 +165,15 @@ def for_inline(text: str, limit: int = MAX_INLINE) -> str:
 
     Not idempotent by nature (escapes would be escaped again): apply it once, where the sentence is built.
     """
+    return _inline(text, limit) if len(text) <= SHORT else _made_inline(text, limit)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _inline(text: str, limit: int) -> str:
+    return _made_inline(text, limit)
+
+
+def _made_inline(text: str, limit: int) -> str:
     line = cap(one_line(text), limit, "…")
     escaped = _MARKDOWN_SPECIAL.sub(r"\\\1", line)
     escaped = re.sub(r"\\#(?=\d)", lambda m: m[0] + ZWSP, escaped)
