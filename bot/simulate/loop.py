@@ -9,14 +9,34 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextvars import Context
-from heapq import heappop
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context, copy_context
+from heapq import heappop, heappush
 from typing import Any, NoReturn, cast
 
 
 class Stuck(RuntimeError):
     """Nothing is ready and no timer is set: somebody waits for what never comes."""
+
+
+class _Soon(asyncio.Handle):
+    """A handle that is made without asking whether the loop is debugged."""
+
+    __slots__ = ()
+
+    _source_traceback: None
+    _repr: None
+
+    def __init__(
+        self, callback: Callable[..., object], args: Sequence[Any], loop: VirtualLoop, context: Context | None
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -40,31 +60,52 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._virtual
 
     def _run_once(self) -> None:
-        """A turn, as asyncio's own but without a selector: what is ready; if nothing is, a jump to the next timer."""
+        """Turns as asyncio's own, but without a selector, until somebody stops the loop.
+
+        Each takes what is ready; if nothing is, it jumps to the next timer.
+        """
         timers, ready = self._scheduled, self._ready
-        while timers and timers[0]._cancelled:
-            heappop(timers)._scheduled = False
-        if not ready and not self._stopping:
-            if not timers:
-                raise Stuck("nothing will ever happen again")
-            self._virtual = max(self._virtual, timers[0]._when)
-        end = self._virtual + self._clock_resolution
-        while timers and timers[0]._when < end:
-            handle = heappop(timers)
-            handle._scheduled = False
-            ready.append(handle)
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
+        while True:
+            while timers and timers[0]._cancelled:
+                heappop(timers)._scheduled = False
+            if not ready and not self._stopping:
+                if not timers:
+                    raise Stuck("nothing will ever happen again")
+                self._virtual = max(self._virtual, timers[0]._when)
+            end = self._virtual + self._clock_resolution
+            while timers and timers[0]._when < end:
+                handle = heappop(timers)
+                handle._scheduled = False
+                ready.append(handle)
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    handle._run()
+            if self._stopping:
+                return
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """As asyncio's, which looks first whether the loop is closed, and for debugging."""
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Soon(callback, args, self, context)
         self._ready.append(handle)
         return handle
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As asyncio's, likewise."""
+        timer: Any = asyncio.TimerHandle(when, callback, args, self, context)
+        heappush(self._scheduled, timer)
+        timer._scheduled = True
+        return cast("asyncio.TimerHandle", timer)
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As asyncio's, likewise."""
+        return self.call_at(self._virtual + delay, callback, *args, context=context)
 
     def _make(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **more: Any) -> asyncio.Task[Any]:
         # A name of our own: asyncio's counter goes on over all histories of this process.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import cache
 from multiprocessing import get_context
 
 from bot.simulate.faults import Fault
@@ -64,7 +66,15 @@ def play_some(seeds: Iterable[int]) -> Sum:
     found = Sum()
     for seed in seeds:
         found.take(play(setup_of(seed)))
+        _settle_in()
     return found
+
+
+@cache
+def _settle_in() -> None:
+    """What the first history has left is there for good: the garbage collector need not walk it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def play_many(

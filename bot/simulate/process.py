@@ -27,6 +27,9 @@ SEEN: ContextVar[int] = ContextVar("SEEN", default=0)
 BREATH_CHANCE = 0.25
 """How often something else may come in between two steps of a process."""
 
+TASKS_KEPT = 200
+"""Tasks of a process that are remembered although they may be done; a hundred times fewer are at work."""
+
 SLOW_CHANCE = 0.04
 """How often a step of a process takes noticeably long."""
 
@@ -76,7 +79,8 @@ class Process:
         self.ids = SimIds(name)
         self.rng = rng
         self.dead = False
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._many = TASKS_KEPT
         self.refuses_until = -1.0
         self.limited_until: datetime | None = None
         self._awake = asyncio.Event()
@@ -99,7 +103,7 @@ class Process:
         """The end, wherever its tasks are now."""
         self.dead = True
         self._awake.set()
-        for task in sorted(self.tasks, key=lambda one: one.get_name()):
+        for task in sorted((task for task in self._tasks if not task.done()), key=lambda one: one.get_name()):
             task.cancel()
 
     def pause(self) -> None:
@@ -119,7 +123,8 @@ class Process:
 
     async def breathe(self) -> None:
         """A gate at which others may come in between."""
-        await self.gate()
+        if self.dead or not self._awake.is_set():
+            await self.gate()
         chance = self.rng.random()
         if chance < SLOW_CHANCE:
             await asyncio.sleep(0.001 + 0.2 * self.rng.random() ** 3)
@@ -138,6 +143,13 @@ class Process:
         return self.refuses_until > 0 and asyncio.get_running_loop().time() < self.refuses_until
 
     # --- tasks
+
+    def has(self, task: asyncio.Task[Any]) -> None:
+        """The task dies with the process. Those that are done are dropped now and then, and not told of one by one."""
+        self._tasks.append(task)
+        if len(self._tasks) > self._many:
+            self._tasks = [one for one in self._tasks if not one.done()]
+            self._many = TASKS_KEPT + 2 * len(self._tasks)
 
     def spawn(self, coro: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
         """A task of this process."""
@@ -181,5 +193,4 @@ def adopt(task: asyncio.Task[Any], context: Context | None) -> None:
     """Notes a new task with the process in whose context it runs."""
     process = OWNER.get() if context is None else context.get(OWNER)
     if process is not None:
-        process.tasks.add(task)
-        task.add_done_callback(process.tasks.discard)
+        process.has(task)

@@ -38,6 +38,7 @@ READS: dict[str, tuple[tuple[str, ...], str]] = {
     "attempt": (("attempts",), ""),
     "attempts_since": (("attempts",), ""),
     "bookmark": (("meta",), ""),
+    "carried": (("carried",), ""),
     "cost": (("spending",), ""),
     "incident_issue": (("incidents",), ""),
     "incidents": (("incidents",), ""),
@@ -67,6 +68,7 @@ READS: dict[str, tuple[tuple[str, ...], str]] = {
     "open_intents": (("intents",), "number"),
     "outbox": (("outbox",), ""),
     "planned": (("outbox",), ""),
+    "queue_rows": (("items",), ""),
     "repo": (("repos",), ""),
     "repos_at_work": (("attempts",), ""),
     "spent_since": (("spending",), ""),
@@ -93,6 +95,10 @@ READS: dict[str, tuple[tuple[str, ...], str]] = {
 
 STATEMENTS_KEPT = 1_000
 """More than a history says to the database: with its triggers, a statement costs more to understand than to run."""
+
+
+SEEDED = frozenset({"meta"})
+"""Tables that an empty database has rows in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,8 @@ class _Memory:
     def __init__(self) -> None:
         self.versions: defaultdict[tuple[str, object], int] = defaultdict(int)
         self.known: dict[tuple[object, ...], tuple[int, Any]] = {}
+        self.of_nothing: dict[str, Any] = {}
+        """What verbs say, whatever they are asked, as long as nothing was ever written to what they read."""
 
     def clear(self) -> None:
         self.versions.clear()
@@ -172,6 +180,7 @@ class QuickLedger(SqlLedger):
 
 def _remembering(name: str, tables: tuple[str, ...], column: str) -> Callable[..., Any]:
     plain = getattr(SqlLedger, name)
+    seeded = not SEEDED.isdisjoint(tables)
 
     def look(self: QuickLedger, *args: Any, **more: Any) -> Any:
         memory = self.memory
@@ -183,6 +192,10 @@ def _remembering(name: str, tables: tuple[str, ...], column: str) -> Callable[..
         version = 0
         for table in tables:
             version += memory.versions[table, row]
+        if not version and not seeded:
+            if name not in memory.of_nothing:
+                memory.of_nothing[name] = plain(self, *args, **more)
+            return _own(memory.of_nothing[name])
         asked: tuple[object, ...] = (name, *args, *more.items()) if more else (name, *args)
         try:
             found = memory.known.get(asked)
@@ -192,10 +205,14 @@ def _remembering(name: str, tables: tuple[str, ...], column: str) -> Callable[..
         if found is None or found[0] != version:
             found = (version, plain(self, *args, **more))
             memory.known[asked] = found
-        value = found[1]
-        return list(value) if isinstance(value, list) else dict(value) if isinstance(value, dict) else value
+        return _own(found[1])
 
     return look
+
+
+def _own(value: Any) -> Any:
+    """What the caller may change."""
+    return list(value) if isinstance(value, list) else dict(value) if isinstance(value, dict) else value
 
 
 def _hashable(value: object) -> object:
