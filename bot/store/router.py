@@ -11,21 +11,20 @@ touch when it learns its run id (`bot.store.attempts`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     ColumnElement,
-    CompoundSelect,
     Integer,
     Select,
     Table,
     and_,
     bindparam,
     exists,
-    or_,
     select,
     union,
     update,
@@ -34,7 +33,7 @@ from sqlalchemy import (
 from bot.domain.intake import TouchKind
 from bot.domain.model import InstallationId, IssueKey, Key, RepoId, RepoKey
 from bot.store.attempts import LIVE, RUN_COMPLETED
-from bot.store.dialect import QuickSelect, QuickWrite, driver_cursor
+from bot.store.dialect import Cursor, Given, QuickRows, QuickSelect, QuickWrite, driver_cursor
 from bot.store.ledger import SqlLedger, Writes
 from bot.store.tables import attempts, deliveries, intents, items, repos, touches
 from bot.store.types import UtcTime, to_micros
@@ -55,96 +54,76 @@ TALK = "talk"
 # Touches that point at repositories; all others point at issues.
 _OF_REPOS = frozenset({TouchKind.REPO, TouchKind.INSTALLATION})
 
-# The deliveries of a batch are all from the first to the last of them: what comes in between is routed already, and to
-# look at something twice changes nothing. The statements below are built once and run on the driver's cursor.
-_FIRST, _LAST = bindparam("first", type_=BigInteger), bindparam("last", type_=BigInteger)
-_BATCH = touches.c.delivery.between(_FIRST, _LAST)
+
+class _Pointed(NamedTuple):
+    """What a touch points at; many touches of a batch point at the same."""
+
+    kind: str
+    installation: int
+    repo: int | None
+    number: int | None
+    value: str
+
+    @property
+    def issue(self) -> IssueKey | None:
+        """The issue, if it is one."""
+        if self.kind != TouchKind.ISSUE or self.repo is None or self.number is None:
+            return None
+        return IssueKey(InstallationId(self.installation), RepoId(self.repo), self.number)
 
 
-def _to_items(table: Table, kind: TouchKind, *match: ColumnElement[bool]) -> Select[Any]:
-    """Touches of a kind joined to the rows of a table that holds an item's key."""
-    same_repo = and_(table.c.installation == touches.c.installation, table.c.repo == touches.c.repo)
+def _given(name: str) -> CTE:
+    """What touches point at, as rows given to a statement. Not read from their table a second time: whoever looks for
+    a kind among the touches of a batch may be led to all touches of that kind there ever were."""
+    given = Given(name, {column: touches.c[column].type for column in _Pointed._fields})
+    return select(*given.columns.values()).select_from(given.rows).cte("pointed")
+
+
+def _to_items(pointed: CTE, table: Table, kind: TouchKind, *match: ColumnElement[bool]) -> Select[Any]:
+    """What is pointed at by a kind, joined to the rows of a table that holds an item's key."""
+    same_repo = and_(table.c.installation == pointed.c.installation, table.c.repo == pointed.c.repo)
     return (
-        select(table.c.installation, table.c.repo, table.c.number)
-        .join_from(touches, table, and_(same_repo, *match))
-        .where(_BATCH, touches.c.kind == kind)
+        select(pointed.c.kind, table.c.installation, table.c.repo, table.c.number)
+        .join_from(pointed, table, and_(same_repo, *match))
+        .where(pointed.c.kind == kind)
     )
 
 
-def _issue_keys() -> CompoundSelect[Any]:
-    """The items that the touches and intents of these deliveries point at, each once."""
-    tracked = select(touches.c.installation, touches.c.repo, touches.c.number).where(
-        _BATCH,
-        touches.c.kind == TouchKind.ISSUE,
-        touches.c.hint == TRACK,
-        touches.c.repo.is_not(None),
-        touches.c.number.is_not(None),
+def _issue_keys(name: str) -> QuickRows:
+    """The items that are pointed at, each with the kind of touch that led there."""
+    pointed = _given(name)
+    number, value = pointed.c.number, pointed.c.value
+    found = union(
+        _to_items(pointed, items, TouchKind.ISSUE, items.c.number == number),
+        _to_items(pointed, attempts, TouchKind.RUN, attempts.c.run_id == number),
+        _to_items(pointed, attempts, TouchKind.HEAD, attempts.c.head_sha == value, LIVE),
+        _to_items(pointed, items, TouchKind.HEAD, items.c.pull_head_sha == value),
+        _to_items(pointed, items, TouchKind.PULL, items.c.pull_number == number),
+        _to_items(pointed, items, TouchKind.BRANCH, items.c.pull_branch == value),
+        _to_items(pointed, attempts, TouchKind.BRANCH, attempts.c.branch == value),
     )
-    commanded = select(intents.c.installation, intents.c.repo, intents.c.number).where(
-        intents.c.delivery.between(_FIRST, _LAST)
+    return QuickRows(found, name)
+
+
+def _repo_keys(name: str) -> QuickRows:
+    """The repositories that are pointed at. Two lookups and not one with "or", which would read all repositories of the
+    installation for each touch."""
+    pointed = _given(name)
+    keys, of_installation = (repos.c.installation, repos.c.repo), repos.c.installation == pointed.c.installation
+    itself = (
+        select(*keys)
+        .join_from(pointed, repos, and_(of_installation, repos.c.repo == pointed.c.repo))
+        .where(pointed.c.kind == TouchKind.REPO)
     )
-    number, value = touches.c.number, touches.c.value
-    return union(
-        tracked,
-        commanded,
-        _to_items(items, TouchKind.ISSUE, items.c.number == number),
-        _to_items(attempts, TouchKind.RUN, attempts.c.run_id == number),
-        _to_items(attempts, TouchKind.HEAD, attempts.c.head_sha == value, LIVE),
-        _to_items(items, TouchKind.HEAD, items.c.pull_head_sha == value),
-        _to_items(items, TouchKind.PULL, items.c.pull_number == number),
-        _to_items(items, TouchKind.BRANCH, items.c.pull_branch == value),
-        _to_items(attempts, TouchKind.BRANCH, attempts.c.branch == value),
+    all_of_them = (
+        select(*keys).join_from(pointed, repos, of_installation).where(pointed.c.kind == TouchKind.INSTALLATION)
     )
-
-
-def _repo_keys() -> Select[Any]:
-    """The repositories that the touches of these deliveries point at."""
-    pointed = or_(
-        and_(touches.c.kind == TouchKind.REPO, repos.c.repo == touches.c.repo),
-        touches.c.kind == TouchKind.INSTALLATION,
-    )
-    return (
-        select(repos.c.installation, repos.c.repo)
-        .join_from(touches, repos, and_(repos.c.installation == touches.c.installation, pointed))
-        .where(_BATCH)
-        .distinct()
-        .order_by(repos.c.installation, repos.c.repo)
-    )
-
-
-def _completed_runs() -> Select[Any]:
-    """The runs whose end these deliveries tell."""
-    return (
-        select(touches.c.installation, touches.c.repo, touches.c.number)
-        .where(_BATCH, touches.c.kind == TouchKind.RUN, touches.c.hint == RUN_COMPLETED)
-        .distinct()
-    )
-
-
-def _shown_keys() -> CompoundSelect[Any]:
-    """The issues that these deliveries are about, themselves or by their pull request: what was read of them is void.
-
-    An issue that is no item yet counts as well: it may have been read for a command just before it was labelled.
-    """
-    number = touches.c.number
-    return union(
-        select(touches.c.installation, touches.c.repo, number).where(
-            _BATCH, touches.c.kind == TouchKind.ISSUE, touches.c.repo.is_not(None), number.is_not(None)
-        ),
-        _to_items(items, TouchKind.PULL, items.c.pull_number == number),
-    )
-
-
-_TALKED = (
-    select(touches.c.installation, touches.c.repo, touches.c.number)
-    .where(_BATCH, touches.c.kind == TouchKind.ISSUE, touches.c.hint == TALK)
-    .distinct()
-)
+    return QuickRows(union(itself, all_of_them), name)
 
 
 def _unrouted() -> Select[Any]:
-    """The first deliveries to route: each with the kinds and hints of its touches, and whether people ask for something
-    with it; in the order of their numbers."""
+    """The first deliveries to route with their touches, and whether people ask for something with them; in the order of
+    their numbers."""
     waiting = (
         select(deliveries.c.id)
         .where(deliveries.c.routed_at.is_(None))
@@ -153,13 +132,20 @@ def _unrouted() -> Select[Any]:
         .subquery("waiting")
     )
     asked = exists().where(intents.c.delivery == waiting.c.id)
+    touch = (touches.c.kind, touches.c.installation, touches.c.repo, touches.c.number, touches.c.value, touches.c.hint)
     return (
-        select(waiting.c.id, touches.c.kind, touches.c.hint, asked)
+        select(waiting.c.id, asked, *touch)
         .outerjoin_from(waiting, touches, touches.c.delivery == waiting.c.id)
         .order_by(waiting.c.id)
     )
 
 
+# The deliveries of a batch are all from the first to the last of them: what comes in between is routed already, and to
+# look at something twice changes nothing. Statements are built once and run on the driver's cursor.
+_FIRST, _LAST = bindparam("first", type_=BigInteger), bindparam("last", type_=BigInteger)
+_ASKED = select(intents.c.installation, intents.c.repo, intents.c.number).where(
+    intents.c.delivery.between(_FIRST, _LAST)
+)
 _ROUTED = (
     update(deliveries)
     .where(deliveries.c.id.between(_FIRST, _LAST), deliveries.c.routed_at.is_(None))
@@ -172,11 +158,9 @@ class _Statements:
 
     def __init__(self, name: str) -> None:
         self.unrouted = QuickSelect(_unrouted(), name)
-        self.repo_keys = QuickSelect(_repo_keys(), name)
-        self.issue_keys = QuickSelect(_issue_keys(), name)
-        self.shown_keys = QuickSelect(_shown_keys(), name)
-        self.completed_runs = QuickSelect(_completed_runs(), name)
-        self.talked = QuickSelect(_TALKED, name)
+        self.repo_keys = _repo_keys(name)
+        self.issue_keys = _issue_keys(name)
+        self.asked = QuickSelect(_ASKED, name)
         self.routed = QuickWrite(_ROUTED, name)
 
 
@@ -190,20 +174,19 @@ def _issue_key(row: Sequence[Any]) -> IssueKey:
     return IssueKey(InstallationId(installation), RepoId(repo), number)
 
 
-def _note_completed_runs(ledger: SqlLedger, runs: Sequence[Sequence[Any]]) -> None:
-    """Leaves the word on live attempts whose run completed; a decision made without it is then refused as stale."""
-    for installation, repo, run in runs:
-        ledger.connection.execute(
-            update(attempts)
-            .where(
-                attempts.c.installation == installation,
-                attempts.c.repo == repo,
-                attempts.c.run_id == run,
-                attempts.c.run_hint.is_distinct_from(RUN_COMPLETED),
-                LIVE,
-            )
-            .values(run_hint=RUN_COMPLETED, revision=attempts.c.revision + 1)
+def _note_completed_run(ledger: SqlLedger, run: _Pointed) -> None:
+    """Leaves the word on a live attempt whose run completed; a decision made without it is then refused as stale."""
+    ledger.connection.execute(
+        update(attempts)
+        .where(
+            attempts.c.installation == run.installation,
+            attempts.c.repo == run.repo,
+            attempts.c.run_id == run.number,
+            attempts.c.run_hint.is_distinct_from(RUN_COMPLETED),
+            LIVE,
         )
+        .values(run_hint=RUN_COMPLETED, revision=attempts.c.revision + 1)
+    )
 
 
 def route_batch(ledger: SqlLedger, limit: int = BATCH) -> tuple[int, list[Key]]:
@@ -213,25 +196,48 @@ def route_batch(ledger: SqlLedger, limit: int = BATCH) -> tuple[int, list[Key]]:
     if not batch:
         return 0, []
     ends = {"first": batch[0][0], "last": batch[-1][0]}
-    pointed = {(kind, hint) for _, kind, hint, _ in batch if kind is not None}
-    found: list[Key] = []
-    shown: set[IssueKey] = set()
-    if any(kind in _OF_REPOS for kind, _ in pointed):
-        found += [
-            RepoKey(InstallationId(installation), RepoId(repo))
-            for installation, repo in statements.repo_keys.all(cursor, ends)
-        ]
-    if any(kind not in _OF_REPOS for kind, _ in pointed) or any(asked for *_, asked in batch):
-        found += [_issue_key(row) for row in sorted(statements.issue_keys.all(cursor, ends))]
-        shown = {_issue_key(row) for row in statements.shown_keys.all(cursor, ends)}
-    if (TouchKind.RUN, RUN_COMPLETED) in pointed:
-        _note_completed_runs(ledger, statements.completed_runs.all(cursor, ends))
-    if (TouchKind.ISSUE, TALK) in pointed:
-        for row in statements.talked.all(cursor, ends):
-            ledger.set_mirrored(_issue_key(row), -1)
+    said = dict.fromkeys((_Pointed(*what), hint) for _, _, *what, hint in batch if hint is not None)
+    issues, shown = _issues(statements, cursor, said)
+    if any(asked for _, asked, *_ in batch):
+        issues |= {_issue_key(row) for row in statements.asked.all(cursor, ends)}
+    for pointed, hint in said:
+        if (pointed.kind, hint) == (TouchKind.RUN, RUN_COMPLETED) and pointed.number is not None:
+            _note_completed_run(ledger, pointed)
+        if hint == TALK and (issue := pointed.issue) is not None:
+            ledger.set_mirrored(issue, -1)
+    found: list[Key] = [*_repos(statements, cursor, said), *sorted(issues, key=_place)]
     ledger.mark_all(found, touched=[key for key in found if key in shown])
     statements.routed.many(cursor, [{**ends, "now": to_micros(ledger.clock.now())}])
     return len({id_ for id_, *_ in batch}), found
+
+
+def _issues(
+    statements: _Statements, cursor: Cursor, said: Collection[tuple[_Pointed, str]]
+) -> tuple[set[IssueKey], set[IssueKey]]:
+    """The items that are pointed at, and the issues of which something new is shown, themselves or by their pull
+    request: what was read of those is void. An issue that is no item yet counts as well: it may have been read for a
+    command just before it was labelled."""
+    shown = {issue for pointed, _ in said if (issue := pointed.issue) is not None}
+    found = {issue for pointed, hint in said if hint == TRACK and (issue := pointed.issue) is not None}
+    to_find = {pointed for pointed, _ in said if pointed.kind not in _OF_REPOS and pointed.issue not in found}
+    for kind, *place in statements.issue_keys.all(cursor, list(to_find)):
+        found.add(_issue_key(place))
+        if kind == TouchKind.PULL:
+            shown.add(_issue_key(place))
+    return found, shown
+
+
+def _repos(statements: _Statements, cursor: Cursor, said: Iterable[tuple[_Pointed, str]]) -> list[RepoKey]:
+    """The repositories that are pointed at, in the order of their numbers."""
+    to_find = {pointed for pointed, _ in said if pointed.kind in _OF_REPOS}
+    return [
+        RepoKey(InstallationId(installation), RepoId(repo))
+        for installation, repo in sorted(statements.repo_keys.all(cursor, list(to_find)))
+    ]
+
+
+def _place(key: IssueKey) -> tuple[int, int, int]:
+    return key.installation, key.repo, key.number
 
 
 class Router:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
+import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -12,6 +17,8 @@ import pytest
 from bot.domain.attempt import AttemptPhase, WorkerReport
 from bot.domain.intake import InstallationChange, Intake, SeenRepo, Touch, TouchKind
 from bot.domain.model import Key, RepoId, RepoKey
+from bot.store import arrivals, keyrows
+from bot.store import router as routing
 from bot.store.engine import SqlStore
 from bot.store.errors import StoreClosed
 from bot.store.inbox import SqlInbox
@@ -361,3 +368,17 @@ async def test_a_repository_that_is_new_takes_the_state_of_its_installation(stor
     repo = await store.read(lambda tx: tx.repo(NEW_REPO))
     assert repo is not None
     assert (repo.active, repo.permissions) == (False, (("issues", "read"),))
+
+
+@pytest.mark.parametrize("part", [arrivals._arrivals, routing._statements, keyrows._statements])
+def test_what_is_said_for_each_delivery_reads_no_table_as_a_whole(
+    store: SqlStore, path: Path, part: Callable[[str], Any]
+) -> None:
+    """Nor all touches of a kind, which are as many as deliveries are kept."""
+    fits = re.compile(r"SCAN (given|pointed|waiting|deliveries USING INDEX ix_deliveries_unrouted)|(?!SCAN ).*")
+    with contextlib.closing(sqlite3.connect(path)) as driver:
+        for statement in vars(part("sqlite")).values():
+            asked = driver.execute(f"EXPLAIN QUERY PLAN {statement._sql}", [None] * len(statement._names))
+            plan = [line for *_, line in asked]
+
+            assert all(fits.match(line) and "ix_touches_number" not in line for line in plan), plan
