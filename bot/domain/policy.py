@@ -47,9 +47,13 @@ class PolicyResult:
         return self.errors + self.warnings
 
 
-@lru_cache(maxsize=32)
+REMEMBERED: Final = 512
+"""Policy files whose meaning is remembered: most looks see one of them, and reading one takes milliseconds."""
+
+
+@lru_cache(maxsize=REMEMBERED)
 def parse_policy(text: str) -> PolicyResult:
-    """Reads a policy file. An empty file means all defaults. The newest are remembered: most looks see one of them."""
+    """Reads a policy file. An empty file means all defaults."""
     source = read_yaml(text, max_chars=MAX_POLICY_CHARS)
     if not isinstance(source, YamlText):
         return PolicyResult(None, tuple(_invalid(fault) for fault in source))

@@ -43,15 +43,16 @@ class Down(Exception):
 
 
 class SimClock:
-    """A wall clock over the virtual time of the running loop, off by `skew`."""
+    """A wall clock over the virtual time of the loop in which it is made, off by `skew`."""
 
     def __init__(self, skew: timedelta = timedelta(0)) -> None:
         self._start = START + skew
         self._at = 0.0
         self._now = self._start
+        self._time = asyncio.get_running_loop().time
 
     def now(self) -> datetime:
-        at = asyncio.get_running_loop().time()
+        at = self._time()
         if at != self._at:
             self._at, self._now = at, self._start + timedelta(seconds=at)
         return self._now

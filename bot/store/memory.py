@@ -11,6 +11,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from sqlalchemy.pool import StaticPool
 
 from bot.protocols.clock import Clock
 from bot.store.dialect import insert_new
+from bot.store.keyrows import KeyRow
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import config_for
 from bot.store.quick import quick
@@ -176,6 +178,12 @@ class QuickLedger(SqlLedger):
     """The verbs over one connection that nobody else writes to: what is asked again is answered from memory."""
 
     memory: _Memory
+
+    def key_rows(self, until: datetime | None, limit: int | None = None) -> list[KeyRow]:
+        """As the plain one, which is not asked while the soonest time of all is still to come."""
+        if until is not None and ((soonest := self.soonest_due()) is None or soonest > until):
+            return []
+        return super().key_rows(until, limit)
 
 
 def _remembering(name: str, tables: tuple[str, ...], column: str) -> Callable[..., Any]:

@@ -2,8 +2,9 @@
 
 Promise: a statement does and returns what it does on SQLAlchemy's own connection; what is out of the ordinary
 (defaults made in Python, many rows at once, an error of the driver) is left to that connection. The text and the
-conversion of values are SQLAlchemy's own; only the objects around each single execution are left out. What is written
-together begins with the first statement that writes: nobody else uses the database, so reads need no transaction.
+conversion of values are SQLAlchemy's own (and nothing stays nothing, as all types of the schema have it); only the
+objects around each single execution are left out. What is written together begins with the first statement that writes:
+nobody else uses the database, so reads need no transaction.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class _Prepared:
             value = constant if source is None else _value(source, given, extracted)
             if place is not None:
                 value = value[place]
-            values.append(value if convert is None else convert(value))
+            values.append(value if convert is None or value is None else convert(value))
         return values
 
     def rows(self, found: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -101,7 +102,8 @@ class _Prepared:
         for row in found:
             changed = list(row)
             for index, convert in converts:
-                changed[index] = convert(changed[index])
+                if changed[index] is not None:
+                    changed[index] = convert(changed[index])
             rows.append(make(changed))
         return rows
 
