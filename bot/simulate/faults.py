@@ -105,8 +105,8 @@ class Weather:
     def strikes(self, fault: Fault) -> bool:
         """Whether it happens on this occasion."""
         if (
-            fault not in self._only
-            or self._scale == 0.0
+            self._scale == 0.0
+            or fault not in self._only
             or self._rng.random() >= ORDINARY[fault] * self._scale * (OFTEN if fault in self._often else 1)
         ):
             return False

@@ -158,6 +158,23 @@ class _Statement:
         return _Prepared(compiled, state.statement, [sources[name] for name in state.positiontup])
 
 
+class _Cursor(sqlite3.Cursor):
+    """A cursor of the driver; what it writes is written together with the rest."""
+
+    def __init__(self, driver: sqlite3.Connection, begin: Callable[[], None]) -> None:
+        super().__init__(driver)
+        self._begin = begin
+
+    def execute(self, sql: str, parameters: Any = ()) -> _Cursor:
+        if not sql.startswith("SELECT"):
+            self._begin()
+        return super().execute(sql, parameters)
+
+    def executemany(self, sql: str, parameters: Any) -> _Cursor:
+        self._begin()
+        return super().executemany(sql, parameters)
+
+
 class QuickConnection:
     """Looks like `Connection` to the verbs; whatever it does not know is the real one's."""
 
@@ -194,10 +211,13 @@ class QuickConnection:
         return QuickResult(prepared.rows(found), cursor.rowcount)
 
     @property
-    def connection(self) -> Any:
-        """The driver's connection, for those that write past SQLAlchemy."""
-        self._begin()
-        return self._plain.connection
+    def connection(self) -> QuickConnection:
+        """For those that go past SQLAlchemy: the driver's connection, as far as they use it."""
+        return self
+
+    def cursor(self) -> sqlite3.Cursor:
+        """The driver's own."""
+        return _Cursor(self._driver, self._begin)
 
     def _usual(self, statement: Any, parameters: Any) -> Any:
         self._begin()
