@@ -432,5 +432,8 @@ class Inbox(Protocol):
     """The intake's door to the ledger."""
 
     async def accept(self, delivery: str, event: str, action: str | None, intake: Intake, body: bytes | None) -> bool:
-        """Commits delivery, touches and intents together; returns after the commit. False: delivery known."""
+        """Commits delivery, touches and intents together; returns after the commit. False: delivery known.
+
+        Raises when it is not committed, and that in time for a refusal to be heard.
+        """
         ...

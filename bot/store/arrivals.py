@@ -8,13 +8,13 @@ A delivery that asks for nothing is stored as routed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
-    String,
+    Select,
     and_,
     bindparam,
     false,
@@ -46,8 +46,6 @@ from bot.store.types import to_micros
 # Touch kinds whose value is a number; the router joins on integers.
 _NUMBERED = frozenset({TouchKind.ISSUE, TouchKind.RUN, TouchKind.PULL})
 
-_ID = select(deliveries.c.id).where(deliveries.c.guid == bindparam("of"))
-
 # The largest integer both databases hold.
 _MAX_BIGINT = 2**63 - 1
 
@@ -76,43 +74,37 @@ class _Arrivals:
     """Writes deliveries into one kind of database (`sqlite` or `postgresql`)."""
 
     def __init__(self, name: str) -> None:
-        self._known = _known(name)
         self._deliveries = _deliveries(name)
         self._touches = _touches(name)
         self._repos = _repos(name)
         self._body = QuickWrite(
-            update(deliveries).where(deliveries.c.guid == bindparam("of")).values(body=bindparam("body")), name
+            update(deliveries).where(deliveries.c.id == bindparam("of")).values(body=bindparam("body")), name
         )
 
     def store(self, ledger: SqlLedger, some: Sequence[Arrival]) -> list[bool]:
         cursor = driver_cursor(ledger.connection)
-        known = {guid for (guid,) in self._known.all(cursor, [(one.guid,) for one in some])}
-        fresh: dict[str, Arrival] = {}
-        new = []
+        now = to_micros(ledger.clock.now())
+        rows = [
+            (one.guid, one.event, one.action, _installation(one.intake), now, None if one.to_route else now)
+            for one in some
+        ]
+        ids = {guid: id_ for id_, guid in self._deliveries.all(cursor, rows)}
+        new: list[bool] = []
+        fresh: list[tuple[int, Arrival]] = []
         for one in some:
-            new.append(one.guid not in known and one.guid not in fresh)
-            if new[-1]:
-                fresh[one.guid] = one
-        self._write(cursor, to_micros(ledger.clock.now()), fresh.values())
-        self._carry_over(ledger, cursor, fresh.values())
+            id_ = ids.pop(one.guid, None)
+            new.append(id_ is not None)
+            if id_ is not None:
+                fresh.append((id_, one))
+        self._touches.run(cursor, [_touched(id_, touch) for id_, one in fresh for touch in one.intake.touches])
+        self._body.many(cursor, [{"of": id_, "body": one.body} for id_, one in fresh if one.body is not None])
+        self._carry_over(ledger, cursor, fresh)
         return new
 
-    def _write(self, cursor: Cursor, now: int, fresh: Collection[Arrival]) -> None:
-        """The deliveries and what they point at."""
-        self._deliveries.run(
-            cursor,
-            [
-                (one.guid, one.event, one.action, _installation(one.intake), now, None if one.to_route else now)
-                for one in fresh
-            ],
-        )
-        self._touches.run(cursor, [_touched(one.guid, touch) for one in fresh for touch in one.intake.touches])
-        self._body.many(cursor, [{"of": one.guid, "body": one.body} for one in fresh if one.body is not None])
-
-    def _carry_over(self, ledger: SqlLedger, cursor: Cursor, fresh: Iterable[Arrival]) -> None:
+    def _carry_over(self, ledger: SqlLedger, cursor: Cursor, fresh: Iterable[tuple[int, Arrival]]) -> None:
         """What else the deliveries say."""
         seen: list[SeenRepo] = []
-        for one in fresh:
+        for id_, one in fresh:
             change = one.intake.installation
             if change is not None:
                 # What came before it was seen before it.
@@ -121,7 +113,6 @@ class _Arrivals:
                 seen = [*change.repos_added]
             seen += one.intake.repos
             for intent in one.intake.intents:
-                id_ = ledger.connection.execute(_ID, {"of": one.guid}).scalar_one()
                 insert_new(ledger.connection, intents, {**intent_values(intent), "delivery": id_})
         self._see(cursor, seen)
 
@@ -152,8 +143,8 @@ def _installation(intake: Intake) -> InstallationId | None:
     return intake.intents[0].key.installation if intake.intents else None
 
 
-def _touched(guid: str, touch: Touch) -> tuple[Any, ...]:
-    return (guid, touch.kind, touch.installation, touch.repo, touch.value, _number(touch), touch.hint)
+def _touched(delivery: int, touch: Touch) -> tuple[Any, ...]:
+    return (delivery, touch.kind, touch.installation, touch.repo, touch.value, _number(touch), touch.hint)
 
 
 def _number(touch: Touch) -> int | None:
@@ -176,26 +167,24 @@ def _seen(repo: SeenRepo) -> tuple[Any, ...]:
     )
 
 
-def _known(name: str) -> QuickRows:
-    given = Given(name, {"guid": String()})
-    guids = select(given["guid"]).select_from(given.rows)
-    return QuickRows(select(deliveries.c.guid).where(deliveries.c.guid.in_(guids)), name)
-
-
 def _deliveries(name: str) -> QuickRows:
+    """Inserts those that are not known yet, of several with one name the first; their numbers and names."""
     columns = ("guid", "event", "action", "installation", "received_at", "routed_at")
     given = Given(name, {column: deliveries.c[column].type for column in columns})
-    rows = select(*given.columns.values())
-    return QuickRows(insert_for(DIALECTS[name], deliveries).from_select(columns, rows), name)
+    insert = insert_for(DIALECTS[name], deliveries).from_select(columns, _all_of(given))
+    known = insert.on_conflict_do_nothing(index_elements=["guid"])
+    return QuickRows(known.returning(deliveries.c.id, deliveries.c.guid), name)
 
 
 def _touches(name: str) -> QuickRows:
-    columns = ("kind", "installation", "repo", "value", "number", "hint")
-    given = Given(name, {"guid": String()} | {column: touches.c[column].type for column in columns})
-    rows = select(deliveries.c.id, *(given[column] for column in columns)).join_from(
-        given.rows, deliveries, deliveries.c.guid == given["guid"]
-    )
-    return QuickRows(insert_for(DIALECTS[name], touches).from_select(("delivery", *columns), rows), name)
+    columns = ("delivery", "kind", "installation", "repo", "value", "number", "hint")
+    given = Given(name, {column: touches.c[column].type for column in columns})
+    return QuickRows(insert_for(DIALECTS[name], touches).from_select(columns, _all_of(given)), name)
+
+
+def _all_of(given: Given) -> Select[Any]:
+    """The rows that are given. SQLite needs a condition, or it takes a conflict that is named next for a join."""
+    return select(*given.columns.values()).select_from(given.rows).where(true())
 
 
 def _repos(name: str) -> QuickRows:

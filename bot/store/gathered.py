@@ -28,23 +28,28 @@ class _Waiting(Generic[A, R]):
 
     asked: A
     done: asyncio.Future[R]
+    since: float
+    """By the loop's clock."""
 
 
 class Gathered(Generic[A, R]):
-    """`do` gets what was asked and returns what came of each, in the same order."""
+    """`do` gets what was asked and returns what came of each, in the same order. With `patience` (seconds) nobody waits
+    for longer: one clock for all that are done together, set for the one who has waited longest."""
 
-    def __init__(self, do: Callable[[Sequence[A]], Awaitable[Sequence[R]]]) -> None:
+    def __init__(self, do: Callable[[Sequence[A]], Awaitable[Sequence[R]]], patience: float | None = None) -> None:
         self._do = do
+        self._patience = patience
         self._waiting: list[_Waiting[A, R]] = []
         self._task: asyncio.Task[None] | None = None
 
     async def ask(self, one: A) -> R:
-        """What came of it. Raises what `do` raises."""
-        waiting: _Waiting[A, R] = _Waiting(one, asyncio.get_running_loop().create_future())
+        """What came of it. Raises what `do` raises, and StoreUnavailable when that takes too long."""
+        loop = asyncio.get_running_loop()
+        waiting: _Waiting[A, R] = _Waiting(one, loop.create_future(), loop.time())
         self._waiting.append(waiting)
         if self._task is None or self._task.done():
             # A context of its own: it works for whoever comes, not for this caller alone.
-            self._task = asyncio.get_running_loop().create_task(self._all(), context=Context())
+            self._task = loop.create_task(self._all(), context=Context())
         return await waiting.done
 
     async def _all(self) -> None:
@@ -63,7 +68,7 @@ class Gathered(Generic[A, R]):
 
     async def _some(self, some: Sequence[_Waiting[A, R]]) -> None:
         try:
-            results = await self._do([one.asked for one in some])
+            results = await self._in_time(some)
         except Exception as error:  # noqa: BLE001 - the callers get it
             if len(some) > 1 and not isinstance(error, StoreClosed | StoreUnavailable):
                 for one in some:
@@ -77,6 +82,16 @@ class Gathered(Generic[A, R]):
         for one, result in zip(some, results, strict=True):
             if not one.done.done():
                 one.done.set_result(result)
+
+    async def _in_time(self, some: Sequence[_Waiting[A, R]]) -> Sequence[R]:
+        asked = [one.asked for one in some]
+        if self._patience is None:
+            return await self._do(asked)
+        try:
+            async with asyncio.timeout_at(some[0].since + self._patience):
+                return await self._do(asked)
+        except TimeoutError as error:
+            raise StoreUnavailable(f"the database did not answer within {self._patience:g} seconds") from error
 
 
 def _alike(error: Exception) -> Exception:

@@ -16,6 +16,9 @@ from bot.store.gathered import Gathered
 from bot.store.ledger import SqlLedger, Writes
 from bot.store.router import route_batch
 
+STORE_SECONDS = 8.0
+"""A delivery must be stored within this time: GitHub gives up after ten seconds, and shall hear our refusal before."""
+
 FEW = 12
 """Deliveries of one commit that are routed in it. Each commit that is saved is a sync of the disk; above this, those
 who wait for their answer would pay for finding keys."""
@@ -32,12 +35,13 @@ class SqlInbox:
         self._store = store
         self._nudge = nudge
         self._few = few if nudge is not None else 0
-        self._gathered: Gathered[Arrival, bool] = Gathered(self._take)
+        self._gathered: Gathered[Arrival, bool] = Gathered(self._take, STORE_SECONDS)
 
     async def accept(self, delivery: str, event: str, action: str | None, intake: Intake, body: bytes | None) -> bool:
         """Commits all of it or nothing; returns after the commit. False: the delivery was known.
 
-        Raises StoreUnavailable or StoreClosed: GitHub must then be told that the delivery was not taken.
+        Raises StoreUnavailable (after `STORE_SECONDS` at the latest) or StoreClosed: GitHub must then be told that the
+        delivery was not taken.
         """
         return await self._gathered.ask(Arrival(delivery, event, action, intake, body))
 

@@ -33,8 +33,6 @@ MAX_BODY = 25 * 1024 * 1024
 """Bytes. GitHub does not send larger payloads; the cap holds before anything is hashed."""
 READ_SECONDS = 10.0
 """A body must arrive within this time: GitHub itself gives up after ten seconds."""
-STORE_SECONDS = 8.0
-"""A commit must be done within this time, so that our 503 still reaches GitHub before it gives up."""
 RETRY_SECONDS = 30
 """`Retry-After` of a 503: time for a restart or a fail-over of the database."""
 KEPT_BODIES = frozenset({"issues", "issue_comment"})
@@ -179,8 +177,7 @@ class Webhook:
     ) -> DeliveryOutcome:
         kept = body if event in KEPT_BODIES and intake.touches else None
         try:
-            async with asyncio.timeout(STORE_SECONDS):
-                new = await self._inbox.accept(delivery, event, action, intake, kept)
+            new = await self._inbox.accept(delivery, event, action, intake, kept)
         except Exception as error:
             # Whatever the store raised: it is not on disk for sure, and only a 5xx says that.
             log.exception("delivery not stored", delivery=delivery, webhook=event)

@@ -166,12 +166,6 @@ async def test_a_store_that_cannot_commit_is_a_503_that_may_be_tried_again(world
     assert (await world.post(PUSH, headers(PUSH))).status == 202
 
 
-async def test_a_commit_that_takes_too_long_is_a_503(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "STORE_SECONDS", 0.01)
-    world.inbox.gate = asyncio.Event()
-    assert (await world.post(PUSH, headers(PUSH))).status == 503
-
-
 async def test_a_declared_length_over_the_cap_is_refused_without_waiting_for_the_body(world: World) -> None:
     reader, writer = await asyncio.open_connection(world.client.host, world.client.port)
     lines = headers(b"") | {"Host": "localhost", "Content-Length": str(MAX_BODY + 1)}

@@ -20,7 +20,7 @@ from bot.domain.model import Key, RepoId, RepoKey
 from bot.store import arrivals, keyrows
 from bot.store import router as routing
 from bot.store.engine import SqlStore
-from bot.store.errors import StoreClosed
+from bot.store.errors import StoreClosed, StoreUnavailable
 from bot.store.inbox import SqlInbox
 from bot.store.ledger import SqlLedger
 from bot.store.router import Router
@@ -224,6 +224,21 @@ async def test_of_few_deliveries_the_keys_are_marked_in_the_commit_that_is_answe
         assert store.commits == before + 1
         assert marked == [str(REPO)]
         assert await Router(store, fail).route_all() == []
+
+
+async def test_a_commit_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hanging:
+        async def write(self, unit: object) -> Any:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("bot.store.inbox.STORE_SECONDS", 0.01)
+    inbox = SqlInbox(Hanging())
+
+    told = await asyncio.gather(
+        *(inbox.accept(guid, "push", None, Intake(), None) for guid in ("one", "two")), return_exceptions=True
+    )
+
+    assert [type(error) for error in told] == [StoreUnavailable, StoreUnavailable]
 
 
 async def test_what_cannot_be_routed_is_stored_all_the_same(
