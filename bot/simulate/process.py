@@ -27,9 +27,6 @@ SEEN: ContextVar[int] = ContextVar("SEEN", default=0)
 BREATH_CHANCE = 0.25
 """How often something else may come in between two steps of a process."""
 
-TASKS_KEPT = 200
-"""Tasks of a process that are remembered although they may be done; a hundred times fewer are at work."""
-
 SLOW_CHANCE = 0.04
 """How often a step of a process takes noticeably long."""
 
@@ -80,8 +77,7 @@ class Process:
         self.ids = SimIds(name)
         self.rng = rng
         self.dead = False
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._many = TASKS_KEPT
+        self.tasks: set[asyncio.Task[Any]] = set()
         self.refuses_until = -1.0
         self.limited_until: datetime | None = None
         self._awake = asyncio.Event()
@@ -104,7 +100,7 @@ class Process:
         """The end, wherever its tasks are now."""
         self.dead = True
         self._awake.set()
-        for task in sorted((task for task in self._tasks if not task.done()), key=lambda one: one.get_name()):
+        for task in sorted(self.tasks, key=lambda one: one.get_name()):
             task.cancel()
 
     def pause(self) -> None:
@@ -144,13 +140,6 @@ class Process:
         return self.refuses_until > 0 and asyncio.get_running_loop().time() < self.refuses_until
 
     # --- tasks
-
-    def has(self, task: asyncio.Task[Any]) -> None:
-        """The task dies with the process. Those that are done are dropped now and then, and not told of one by one."""
-        self._tasks.append(task)
-        if len(self._tasks) > self._many:
-            self._tasks = [one for one in self._tasks if not one.done()]
-            self._many = TASKS_KEPT + 2 * len(self._tasks)
 
     def spawn(self, coro: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
         """A task of this process."""
@@ -194,4 +183,6 @@ def adopt(task: asyncio.Task[Any], context: Context | None) -> None:
     """Notes a new task with the process in whose context it runs."""
     process = OWNER.get() if context is None else context.get(OWNER)
     if process is not None:
-        process.has(task)
+        process.tasks.add(task)
+        # At once, for nothing tells of the error of a task that nobody waits for until the last one lets go of it.
+        task.add_done_callback(process.tasks.discard)
