@@ -121,7 +121,10 @@ class QuickWrite(_Quick):
 
     def many(self, cursor: Cursor, rows: Sequence[Values]) -> None:
         """Runs it for each row, in their order. A server gets all of them at once, not one after the other's answer."""
-        if rows:
+        if len(rows) == 1:
+            # For the server's driver one of many is a pipeline of its own, which costs more than the statement.
+            cursor.execute(self._sql, self._bind(rows[0]))
+        elif rows:
             cursor.executemany(self._sql, [self._bind(values) for values in rows])
 
     def one(self, cursor: Cursor, values: Values) -> tuple[Any, ...] | None:
