@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from bot.domain.attempt import Attempt, ClaimMark, WorkerKind
 from bot.domain.claim_record import MAX_LOCKS, ClaimRecord
+from bot.domain.claiming import in_the_way
 from bot.domain.effects import PublishClaim, ReleaseClaim
 from bot.domain.locks import READ_PREFIX, LockMode
 from bot.domain.model import AttemptId
@@ -36,7 +37,10 @@ class ClaimActs:
         self._store = store
 
     async def publish(self, act: PublishClaim) -> bool:
-        """Make the attempt's claim ref. False: it is not ours, or the attempt is over; look before going on."""
+        """Make the attempt's claim ref.
+
+        False: it is not ours, a path of it is claimed elsewhere, or the attempt is over; look before going on.
+        """
         repo_key = act.key.repo_key
         attempt, repo, locks = await self._store.read(
             lambda tx: (current_attempt(tx, act.attempt, act.fence), tx.repo(repo_key), tx.locks(repo_key))
@@ -67,12 +71,15 @@ class ClaimActs:
         if there is None or there.record is None or there.record.claim_id != attempt.id:
             return False
         ref, oid = there.ref, there.oid
+        # Only now can nobody claim a path unseen: whoever comes later finds our claim in turn.
+        contested = bool(record.locks) and bool(in_the_way(record, await self._github.claim_refs(repo_key)))
+        mark = ClaimMark.CONTESTED if contested else ClaimMark.HELD
 
         def note_it(tx: Ledger) -> bool:
             live = current_attempt(tx, act.attempt, act.fence)
             if live is None:
                 return False
-            return tx.save_attempt(live, replace(live, claim_mark=ClaimMark.HELD, claim_ref=ref, claim_oid=oid))
+            return tx.save_attempt(live, replace(live, claim_mark=mark, claim_ref=ref, claim_oid=oid)) and not contested
 
         return await self._store.write(note_it)
 

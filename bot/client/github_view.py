@@ -19,7 +19,7 @@ from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind
 from bot.domain.claim_record import ClaimRef, issue_of
 from bot.domain.facts import IssueFacts, LabelEvent
 from bot.domain.front_matter import Source, effective_spec, from_issue
-from bot.domain.locks import InvalidLock, Lock, parse_lock
+from bot.domain.locks import Lock
 from bot.domain.mirror import ThoughtText
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Problem, RepoKey, ThoughtRef, WorkSpec
 from bot.domain.policy_model import Policy
@@ -189,7 +189,7 @@ class View:
         """The paths an item holds or would hold."""
         ref = self.ref_of(number)
         if ref is not None and ref.record is not None:
-            return tuple(lock for path in ref.record.locks if (lock := _lock(path)) is not None)
+            return ref.record.paths
         item = self.items.get(number)
         return wanted_locks(item, self.policy) if item is not None else ()
 
@@ -348,10 +348,3 @@ def issue_from(facts: IssueFacts, events: Sequence[LabelEvent] = ()) -> Issue:
 
 def _assignee(issue: Issue, state: ItemState) -> str | None:
     return issue.facts.assignees[0].login if state in WORKED_ON and issue.facts.assignees else None
-
-
-def _lock(path: str) -> Lock | None:
-    try:
-        return parse_lock(path)
-    except InvalidLock:
-        return None

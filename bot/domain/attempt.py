@@ -67,10 +67,14 @@ class Proof(StrEnum):
 
 
 class ClaimMark(StrEnum):
-    """How far the claim ref of an attempt is. `WANTED` is written before it is made: a crash cannot forget it."""
+    """How far the claim ref of an attempt is. `WANTED` is written before it is made: a crash cannot forget it.
+
+    `CONTESTED`: it is made, and somebody else's claim of another item wants one of the same paths.
+    """
 
     WANTED = "wanted"
     HELD = "held"
+    CONTESTED = "contested"
     RELEASED = "released"
 
 

@@ -11,10 +11,13 @@ that they were first.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
+
+from bot.domain.locks import InvalidLock, Lock, parse_lock
 
 SCHEMA: Final = 1
 """The version this code writes and the only one it reads."""
@@ -58,6 +61,15 @@ class ClaimRecord:
     branch: str = ""
     base_sha: str | None = None
     locks: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Lock, ...]:
+        """The locks; what is none holds nothing that could be named."""
+        found = []
+        for text in self.locks:
+            with suppress(InvalidLock):
+                found.append(parse_lock(text))
+        return tuple(found)
 
     @property
     def who(self) -> str:

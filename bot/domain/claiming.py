@@ -4,6 +4,9 @@ Promises: with `claim_refs` no label is taken and nothing is started before our 
 one that cannot be read, ends our attempt as not started and is kept as an *external* attempt, with its owner's name,
 until the ref is gone or another; silence never ends it. Our own ref is deleted when its attempt has ended.
 
+Claims of two items are two refs. Where both want a path, each claimer looks at all claims once its own is made, and
+gives way when another one has it: then perhaps both come again, and never both go on.
+
 Races: the ref may be made and the process end before that is noted; `WANTED` is written ahead, so the next look reads
 the ref and knows it by the attempt's id. The owner of an external claim shows how it ended (a label, a pull request)
 before it takes its ref away; so once the ref is gone, what GitHub shows is what it meant. A ref may be all that is left
@@ -13,6 +16,7 @@ and makes room. (An App belongs to one deployment; others claim in other names.)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import assert_never
 
@@ -23,6 +27,7 @@ from bot.domain.claim_record import ClaimRecord, ClaimRef, Standing, standing
 from bot.domain.draft import BOT, Draft
 from bot.domain.effects import PublishClaim, ReleaseClaim
 from bot.domain.lifecycle import ItemEvent
+from bot.domain.locks import Held
 from bot.domain.model import AttemptId, FailureReason, ItemState, PullLink
 from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
@@ -34,6 +39,9 @@ EXTERNAL_LOOK = timedelta(minutes=1)
 
 AGAIN_AFTER = timedelta(minutes=1)
 """After somebody else's claim ended without a result, how long until the bot may start: they may claim again."""
+
+GIVES_WAY = timedelta(minutes=10)
+"""How long an item rests whose path was claimed elsewhere just then; once it is known, that claim blocks it anyway."""
 
 
 def follow_claims(draft: Draft, policy: Policy) -> None:
@@ -65,6 +73,9 @@ def published(draft: Draft, policy: Policy, attempt: Attempt) -> bool:
             return True
         case ClaimMark.WANTED:
             return _publish_again(draft, policy, attempt)
+        case ClaimMark.CONTESTED:
+            _give_way(draft)
+            return False
         case _:
             assert_never(attempt.claim_mark)
 
@@ -72,7 +83,7 @@ def published(draft: Draft, policy: Policy, attempt: Attempt) -> bool:
 def release_claim(draft: Draft) -> None:
     """The attempt has ended in this pass or an earlier one: its ref is deleted, after everything else is shown."""
     attempt = draft.attempt
-    if attempt is None or attempt.live or attempt.claim_mark not in {ClaimMark.WANTED, ClaimMark.HELD}:
+    if attempt is None or attempt.live or attempt.claim_mark in {None, ClaimMark.RELEASED}:
         return
     draft.last_acts.append(ReleaseClaim(draft.facts.key, attempt.id))
 
@@ -85,11 +96,8 @@ def _publish_again(draft: Draft, policy: Policy, attempt: Attempt) -> bool:
         return False
     who, ref = standing(refs, attempt.id)
     match who:
-        case Standing.OURS:
-            assert ref is not None
-            draft.step(claim_mark=ClaimMark.HELD, claim_ref=ref.ref, claim_oid=ref.oid)
-            return True
-        case Standing.FREE:
+        case Standing.OURS | Standing.FREE:
+            # What was made already is found there, and what others claimed meanwhile is looked at.
             draft.do(PublishClaim(draft.facts.key, attempt.id, attempt.fence))
             return True
         case Standing.FOREIGN | Standing.UNREADABLE:
@@ -104,6 +112,24 @@ def _publish_again(draft: Draft, policy: Policy, attempt: Attempt) -> bool:
             return False
         case _:
             assert_never(who)
+
+
+def in_the_way(mine: ClaimRecord, refs: Iterable[ClaimRef]) -> tuple[tuple[str, int], ...]:
+    """(path, number of the item) for each path of the claim that somebody else's claim of another item wants too.
+
+    Claims of the same owner are told apart where they are made: one ledger, or one person's look at their own.
+    """
+    others = [ref.record for ref in refs if ref.record is not None and ref.record.owner != mine.owner]
+    return Held((lock, record.issue) for record in others for lock in record.paths).against(mine.paths, mine.issue)
+
+
+def _give_way(draft: Draft) -> None:
+    """Whoever claimed the other item looks as well, and may give way too: then perhaps both come again."""
+    draft.end(Outcome.NOT_STARTED, proof=Proof.NEVER_STARTED, reason=FailureReason.CANCELLED_SUPERSEDED)
+    draft.free_locks = True
+    due = draft.now + GIVES_WAY
+    draft.move(ItemEvent.RETRY_LATER, actor=BOT, cause="a claim elsewhere wants the same path", not_before=due)
+    draft.at(due)
 
 
 def _ours(draft: Draft, ref: ClaimRef) -> bool:

@@ -21,7 +21,6 @@ BEYOND = {
     (ItemState.IN_REVIEW, ItemEvent.PUBLISHED): "rounds on an open pull request are not built yet",
     (ItemState.IN_REVIEW, ItemEvent.FIX_ROUND): "rounds on an open pull request are not built yet",
     (ItemState.IN_REVIEW, ItemEvent.GAVE_UP): "rounds on an open pull request are not built yet",
-    (ItemState.IN_PROGRESS, ItemEvent.GIVEN_BACK): "claims of other deployments are not modelled",
 }
 """Rows that no history can take, and why."""
 
@@ -37,6 +36,7 @@ SELDOM = {
     (ItemState.IN_PROGRESS, ItemEvent.NO_CODE): "somebody must be quicker than all machines and find nothing to build",
     (ItemState.NEEDS_INPUT, ItemEvent.MERGED): BESIDE_A_PULL,
     (ItemState.FAILED, ItemEvent.MERGED): BESIDE_A_PULL,
+    (ItemState.IN_PROGRESS, ItemEvent.GIVEN_BACK): "somebody must claim a known item before the bot, and give it back",
     (ItemState.IN_PROGRESS, ItemEvent.WITHDRAWN): "somebody must take the label off in the moment of the claim",
 }
 """Rows that smaller sets may leave out, and why. The stories of `tests/simulation` take them on purpose."""

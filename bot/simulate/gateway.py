@@ -11,17 +11,17 @@ from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 
-from bot.domain.claim_record import NAMESPACE, ClaimRecord, ClaimRef
+from bot.domain.claim_record import ClaimRecord, ClaimRef
 from bot.domain.facts import IssueFacts, PullFacts
 from bot.domain.model import IssueKey, RepoKey
 from bot.errors import Conflict, GitHubError, NotFound
 from bot.protocols.github import Comment, Secret, Visible, VisibleOutcome
+from bot.simulate.elsewhere import ref_of
 from bot.simulate.faults import Fault
 from bot.simulate.reads import Reads, comment_of
 from bot.simulate.things import (
     BOT,
     ModelRun,
-    sha_of,
 )
 
 
@@ -179,14 +179,14 @@ class SimGateway(Reads):
 
     async def publish_claim(self, key: IssueKey, record: ClaimRecord) -> ClaimRef:
         return await self._write(
-            "publish_claim", record, lambda: self._refs.setdefault(key.number, _ref(key.number, record))
+            "publish_claim", record, lambda: self._refs.setdefault(key.number, ref_of(key.number, record))
         )
 
     async def take_over_claim(self, key: IssueKey, record: ClaimRecord, known: ClaimRef) -> ClaimRef | None:
         def act() -> ClaimRef | None:
             if self._refs.get(key.number) != known:
                 return None
-            self._refs[key.number] = _ref(key.number, record)
+            self._refs[key.number] = ref_of(key.number, record)
             return self._refs[key.number]
 
         return await self._write("take_over_claim", record, act)
@@ -214,7 +214,3 @@ class SimGateway(Reads):
             return True
 
         return await self._write("delete_branch", branch, act)
-
-
-def _ref(number: int, record: ClaimRecord) -> ClaimRef:
-    return ClaimRef(f"{NAMESPACE}{number}", sha_of(record.nonce), record)

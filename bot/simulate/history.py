@@ -22,6 +22,7 @@ import structlog
 from bot.domain.claim_record import ClaimRef
 from bot.domain.model import Person
 from bot.simulate.disk import Disk
+from bot.simulate.elsewhere import works_alone
 from bot.simulate.ending import judge
 from bot.simulate.faults import Fault, Weather
 from bot.simulate.hub import Hub
@@ -82,7 +83,10 @@ class History:
         self.bots: list[Replica] = []
         self._door = self._rng("door")
         self.site = Site(self.hub, self.weather, self._rng("workers"), self.listening, self.log, self._step, setup.pace)
-        self.people = People(self.hub, self._rng("people"), self.listening, self._session, plans=setup.plans)
+        alone = self._alone if "claim_refs: true" in setup.policy else None
+        self.people = People(
+            self.hub, self._rng("people"), self.listening, self._session, plans=setup.plans, alone=alone
+        )
         self.hub.on_run = self._on_run
         self._sessions = 0
 
@@ -214,6 +218,10 @@ class History:
     def _session(self, person: Person, number: int) -> None:
         self._sessions += 1
         self._loop.create_task(session(self.site, person, number, self._sessions))
+
+    def _alone(self, person: Person, number: int) -> None:
+        self._sessions += 1
+        self._loop.create_task(works_alone(self.site, self.refs, person, number, self._sessions))
 
     # --- the story
 

@@ -53,11 +53,14 @@ class People:
         session: Callable[[Person, int], None],
         *,
         plans: bool,
+        alone: Callable[[Person, int], None] | None = None,
     ) -> None:
+        """`alone` lets somebody work without the bot, where claims are to be seen on GitHub."""
         self._hub = hub
         self._rng = rng
         self._receiver = receiver
         self._session = session
+        self._alone = alone
         self._with_plans = plans
         self._watches = rng.random() < 0.5
         self._count = 0
@@ -71,6 +74,7 @@ class People:
             (1, self._edit_command), (1, self._delete_status), (1, self._demote), (1, self._delete_issue),
             (2, self._take_session), (2, self._open), (2, self._order), (5 if plans else 0, self._plan),
             (1, self._reopen), (1, self._rewrite_policy), (3, self._answer), (24, self._respond),
+            (8 if alone is not None else 0, self._work_alone),
         ]  # fmt: skip
 
     def acts(self) -> None:
@@ -276,6 +280,12 @@ class People:
         issue = self._issue()
         if issue is not None and "tgs:ready" in issue.now.labels:
             self._session(self._writer(), issue.number)
+
+    def _work_alone(self) -> None:
+        waiting = [n for n, issue in self._hub.issues.items() if "tgs:ready" in issue.now.labels and not issue.deleted]
+        number = self._rng.choice(waiting) if waiting else self.opens(ready=True).number
+        if self._alone is not None:
+            self._alone(self._writer(), number)
 
     def _plan(self) -> None:
         """A plan is pushed, changed, built by hand or removed."""

@@ -310,16 +310,21 @@ async def report_to(bot: Replica, attempt: Attempt, token: str, report: WorkerRe
 
 def push(hub: Hub, branch: str, attempt: Attempt, by: Person = BOT) -> str:
     """The work of an attempt goes to its branch."""
-    changes: dict[str, str | None] = {f"work/{attempt.key.number}.txt": f"by attempt {attempt.id}\n"}
+    return push_work(hub, branch, attempt.key.number, f"by attempt {attempt.id}\n", attempt.base_sha, by)
+
+
+def push_work(hub: Hub, branch: str, number: int, text: str, base: str | None, by: Person) -> str:
+    """Work on an issue goes to a branch, which begins at `base` if it is new."""
+    changes: dict[str, str | None] = {f"work/{number}.txt": text}
     main = hub.commits[hub.branches[MAIN].now or ""]
-    issue = hub.issues[attempt.key.number].now
+    issue = hub.issues[number].now
     for path in main:
         # A plan is built in its folder; the mirrored issue names it.
         folder, _, name = path.rpartition("/")
         if name == "plan.md" and folder in issue.body:
             changes[f"{folder}/implementation.md"] = "# Done\n"
     there = hub.branches.get(branch)
-    parent = there.now if there is not None and there.now is not None else attempt.base_sha
+    parent = there.now if there is not None and there.now is not None else base
     return hub.commit(branch, changes, by, parent=parent)
 
 

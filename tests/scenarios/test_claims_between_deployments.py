@@ -51,8 +51,10 @@ class Session:
         key = self.world.repo_key
         return IssueKey(key.installation, key.repo, self.number)
 
-    async def claims(self, *, name: str = "laptop", fence: int = 1) -> bool:
-        record = ClaimRecord(self.number, f"c-{name}", "maria", name, fence, f"{name}{fence}", self.world.clock.now())
+    async def claims(self, *, name: str = "laptop", fence: int = 1, locks: tuple[str, ...] = ()) -> bool:
+        record = ClaimRecord(
+            self.number, f"c-{name}", "maria", name, fence, f"{name}{fence}", self.world.clock.now(), locks=locks
+        )
         ref = await self.github.publish_claim(self.key, record)
         self.claim = ref if ref.record == record else None
         return self.claim is not None
@@ -338,3 +340,31 @@ async def test_bot_and_session_that_want_an_item_at_once_do_not_both_get_it(tmp_
         if not won:
             error = session.exception()
             assert isinstance(error, Taken | NothingThere)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "starts"),
+    [(("src/**",), False), (("docs/**",), True), (("read:docs/**",), True), (("../..",), True)],
+    ids=["the same path", "another path", "reads another path", "a path that is none"],
+)
+async def test_the_bot_gives_way_when_somebody_has_just_claimed_another_item_with_the_same_path(
+    tmp_path: Path, theirs: tuple[str, ...], starts: bool
+) -> None:
+    async with scene(tmp_path, policy=f"{POLICY}locks: [src/]\n") as world:
+        # A claim of an issue that the bot knows nothing of yet: only its ref shows it.
+        other = world.issue("Claimed elsewhere")
+        maria = session(world, other)
+        assert await maria.claims(locks=theirs)
+        number = await ready(world)
+        attempt = await last_attempt(world, number)
+        assert attempt.live is starts
+        assert len(world.runs()) == int(starts)
+        assert f"{NAMESPACE}{other}" in await refs(world)
+        assert (f"{NAMESPACE}{number}" in await refs(world)) is starts
+        if not starts:
+            assert attempt.outcome is Outcome.NOT_STARTED
+            await world.after(30 * MINUTE)
+            assert world.runs() == []
+            await maria.releases()
+            await world.after(15 * MINUTE)
+            assert len(world.runs()) == 1

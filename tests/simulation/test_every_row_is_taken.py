@@ -252,9 +252,23 @@ def work(acts: Acts) -> None:
     acts.comes_to(mine, "done")
 
 
+def elsewhere(acts: Acts) -> None:
+    """Somebody claims without the bot, and gives it back."""
+    given = acts.issue("tgs:hold", "tgs:ready")
+    acts.comes_to(given, "ready")
+    acts.says(given, "/tgs pause for the demo")
+    acts.stage.passes(minutes=2)
+    acts.stage.does(lambda: acts.stage.hub.remove_label(given, "tgs:hold", MARIA))
+    acts.stage.passes(minutes=2)
+    acts.stage.history.site.rng = Random(1)  # with it the claim is given back
+    acts.stage.does(lambda: acts.stage.history._alone(MARIA, given))
+    acts.comes_to(given, "in-progress")
+    acts.comes_to(given, "ready")
+
+
 STORIES = {"plans": (PLANS, plans), "decisions": (POLICY, decisions), "questions": (POLICY, questions),
            "reviews": (POLICY, reviews), "old pulls": (POLICY, old_pulls), "meanwhile": (POLICY, meanwhile),
-           "work": (POLICY, work)}  # fmt: skip
+           "work": (POLICY, work), "elsewhere": (f"{POLICY}claim_refs: true\n", elsewhere)}  # fmt: skip
 
 
 @cache
