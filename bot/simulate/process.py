@@ -186,11 +186,3 @@ def adopt(task: asyncio.Task[Any], context: Context | None) -> None:
         process.tasks.add(task)
         # At once, for nothing tells of the error of a task that nobody waits for until the last one lets go of it.
         task.add_done_callback(process.tasks.discard)
-    else:
-        task.add_done_callback(_died_with_its_process)
-
-
-def _died_with_its_process(task: asyncio.Task[Any]) -> None:
-    """A task that works for several callers is in nobody's context; that its process is dead is no error to tell of."""
-    if not task.cancelled() and isinstance(getattr(task, "_exception", None), Gone):
-        task.exception()

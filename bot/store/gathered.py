@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import Context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -48,8 +47,7 @@ class Gathered(Generic[A, R]):
         waiting: _Waiting[A, R] = _Waiting(one, loop.create_future(), loop.time())
         self._waiting.append(waiting)
         if self._task is None or self._task.done():
-            # A context of its own: it works for whoever comes, not for this caller alone.
-            self._task = loop.create_task(self._all(), context=Context())
+            self._task = loop.create_task(self._all())
         return await waiting.done
 
     async def _all(self) -> None:

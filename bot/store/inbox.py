@@ -19,7 +19,7 @@ from bot.store.router import route_batch
 STORE_SECONDS = 8.0
 """A delivery must be stored within this time: GitHub gives up after ten seconds, and shall hear our refusal before."""
 
-FEW = 12
+FEW = 4
 """Deliveries of one commit that are routed in it. Each commit that is saved is a sync of the disk; above this, those
 who wait for their answer would pay for finding keys."""
 

@@ -192,13 +192,14 @@ def old_pulls(acts: Acts) -> None:
     acts.comes_to(waiting, "ready")
     acts.merges(waiting)
     acts.says(working, "/tgs retry")
-    acts.until(lambda: acts.stage.state(working) == "in-progress", step=0.05)
+    rows = acts.stage.history.disk.rows
+    runs = "SELECT 1 FROM attempts WHERE number = ? AND phase <> 'ended' AND run_id IS NOT NULL"
+    acts.until(lambda: bool(rows(runs, working)), step=0.05)
     acts.merges(working, step=0.005)
     acts.stage.does(lambda: acts.stage.hub.set_open(working, OWNER, open_=True))
     acts.says(working, "/tgs retry")  # too early: whoever works on it has not stopped yet
     acts.until(lambda: "The agent is working on it" in acts.stage.hub.issues[working].comments[-1].body, step=0.05)
     assert acts.stage.state(working) == "done"
-    rows = acts.stage.history.disk.rows
     acts.until(lambda: not rows("SELECT 1 FROM attempts WHERE number = ? AND phase <> 'ended'", working), minutes=10)
     acts.works(FailureReason.POLICY_PROTECTED_PATH)
     acts.says(failing, "/tgs retry")
