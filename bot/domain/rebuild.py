@@ -123,8 +123,8 @@ def asks_events(seen: Sighting) -> bool:
         return seen.thought is not None or any(alive(run) for run in seen.runs)
     if shown in {(ItemState.PROPOSED,), (ItemState.DONE,)}:
         return False  # not approved yet, or approved anew before anything more is done
-    # Ready without a memory is judged by its first look, which reads them.
-    return memory is not None or shown != (ItemState.READY,)
+    # Ready without a memory is judged by its first look, which reads them, if nothing is under way.
+    return memory is not None or shown != (ItemState.READY,) or _under_way(seen)
 
 
 def asks_branch(seen: Sighting) -> bool:
@@ -166,6 +166,9 @@ def _state(seen: Sighting, repo: RepoRecord, why: list[Because]) -> ItemState | 
         why.append(Because.EVENTS)
         shown = tuple(state for state in shown if state is not ItemState.DONE)
     memory = seen.memory
+    if shown == (ItemState.READY,) and _under_way(seen):
+        # Its label was taken when it was claimed; somebody has set it again before we showed that it had begun.
+        return ItemState.IN_PROGRESS
     if len(shown) == 1:
         why.append(Because.LABEL)
         return shown[0]
@@ -186,6 +189,13 @@ def _state(seen: Sighting, repo: RepoRecord, why: list[Because]) -> ItemState | 
         why.append(Because.NOTHING)
         return ItemState.CANCELLED
     return None
+
+
+def _under_way(seen: Sighting) -> bool:
+    """Whether a run of it is alive that is not remembered as over."""
+    known = seen.memory.attempt if seen.memory is not None else None
+    over = known.id if known is not None and not known.live else None
+    return any(alive(run) and run.claim != over for run in seen.runs)
 
 
 def _set_by_a_person(seen: Sighting, label: str) -> bool:

@@ -181,6 +181,25 @@ STATES: dict[str, tuple[Sighting, ItemState, Because]] = {
         ItemState.READY,
         Because.LABEL,
     ),
+    "ready again by a person, and a run of it has not ended": (
+        Sighting(issue("tgs:ready"), runs=(run(RunStatus.QUEUED),), events=(ready_event(ANN),)),
+        ItemState.IN_PROGRESS,
+        Because.RUN_ALIVE,
+    ),
+    "ready, though the label was ours, and a run of it has not ended": (
+        Sighting(issue("tgs:ready"), memory=memory(ItemState.READY, attempt=None), runs=(run(RunStatus.QUEUED),)),
+        ItemState.IN_PROGRESS,
+        Because.RUN_ALIVE,
+    ),
+    "ready, and a run that is remembered as over has not ended": (
+        Sighting(
+            issue("tgs:ready"),
+            memory=memory(ItemState.READY, attempt=replace(ATTEMPT, phase=AttemptPhase.ENDED)),
+            runs=(run(RunStatus.QUEUED),),
+        ),
+        ItemState.READY,
+        Because.LABEL,
+    ),
     "ready was taken off by our claim": (
         Sighting(issue(), memory=memory(ItemState.READY, attempt=None), events=(ready_event(BOT, added=False),)),
         ItemState.IN_PROGRESS,
