@@ -391,6 +391,7 @@ async def test_a_memory_that_a_person_has_edited_is_not_believed(
         # The old comment is theirs now: the bot writes its own.
         assert len([c for c in world.comments(number) if "<!-- tgs:status -->" in c.body]) == 2
         world.hub.comments.delete(status, world.as_(world.maria))
+        await world.settle()
 
 
 async def test_a_text_that_was_edited_meanwhile_is_not_taken_for_the_approved_one(tmp_path: Path) -> None:
