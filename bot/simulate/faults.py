@@ -25,7 +25,7 @@ class Fault(StrEnum):
     STALE_READ = "old read"
     DROPPED_ASSIGNEE = "assignee dropped silently"
     CRASH = "bot crashes"
-    ZOMBIE_BOT = "bot is paused, replaced, and wakes up"
+    ZOMBIE_BOT = "bot is paused, perhaps replaced, and wakes up"
     CLOCK_SKEW = "clocks disagree"
     DATABASE_REFUSES = "database refuses"
     LEDGER_LOST = "database is lost"

@@ -1,7 +1,8 @@
 """One simulated process: its clock, its tasks, and the power switch.
 
 Whatever a process does to the world goes through `gate`: a paused process stands still there, and a dead one can do
-nothing any more, not even clean up. Between two gates it works without interruption, as code between two awaits does.
+nothing any more, not even clean up. Between two gates it works without interruption, as code between two awaits does. A
+request that has left it arrives all the same while it stands still (`way.py`).
 """
 
 from __future__ import annotations
