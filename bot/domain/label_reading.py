@@ -101,6 +101,8 @@ def _consider_ready(draft: Draft, policy: Policy, issue: IssueFacts) -> None:
         return
     item = draft.item
     if item is not None and event.id in item.refused_events:
+        # Refused before, and taking it off did not succeed then.
+        take_label_off(draft)
         return
     if event.actor is None:
         _refuse_ready(draft, policy, "unknown_actor", f"label:{event.id}", event)

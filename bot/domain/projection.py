@@ -45,6 +45,9 @@ def project(draft: Draft, policy: Policy) -> None:
         return
     wanted = labels.state_label(item.state)
     shown = frozenset(labels.state_label(state) for state in labels.states_shown(issue.labels))
+    if any(isinstance(step, Show) and labels.READY in step.remove_labels for step in draft.visible):
+        # Refused, and said so: it goes, without a second word.
+        shown -= {labels.READY}
     claiming = draft.live is not None and not draft.live.ready_removed
     add = () if wanted in shown else (wanted,)
     # While a claim is being made the ready label is taken by its own step, which looks who removed it.

@@ -32,6 +32,7 @@ COMMANDS = (
 
 THOUGHTS = "tgs/thoughts/"
 START = "/tgs start"
+UNHOLD = "/tgs unhold"
 SYNC = "/tgs sync"
 """What lets an item go on whose fuse has blown."""
 
@@ -367,7 +368,7 @@ class People:
                 "tgs:needs-input",
                 "tgs:in-review",
             }:
-                self.command(number, "/tgs stop --now" if brisk else "/tgs unhold", OWNER)
+                self.command(number, "/tgs stop --now" if brisk else UNHOLD, OWNER)
         if first is not None:
             self.command(first, "/tgs resume", OWNER)
 
@@ -381,6 +382,8 @@ class People:
                 self.command(number, SYNC, OWNER)
             if issue.now.open and not issue.deleted and _wants_approval(issue):
                 self.command(number, START, OWNER)
+            if issue.now.open and not issue.deleted and "It is on hold by" in _status(issue):
+                self.command(number, UNHOLD, OWNER)
         for number in sorted(self._hub.pulls):
             if self._hub.pulls[number].now.open:
                 self._hub.merge(number, OWNER)
@@ -388,15 +391,18 @@ class People:
 
 def _stopped_itself(issue: ModelIssue) -> bool:
     """The bot has said that it stopped, and which command lets it go on; nobody has used it since."""
-    told = [c.id for c in issue.comments if c.author.id == BOT.id and "tgs:say fuse:" in c.body and SYNC in c.body]
+    told = [c.id for c in issue.comments if c.author.id == BOT.id and ":fuse:" in c.body and SYNC in c.body]
     used = [c.id for c in issue.comments if c.author.id != BOT.id and c.body == SYNC]
     return bool(told) and max(told) > max(used, default=0)
 
 
 def _wants_approval(issue: ModelIssue) -> bool:
     """The bot says that whoever approved it may not, and which command of somebody who may lets it go on."""
-    status = next((c.body for c in issue.comments if c.author.id == BOT.id and "<!-- tgs:status -->" in c.body), "")
-    return "may not start work any more" in status and not any(c.body == START for c in issue.comments)
+    return "may not start work any more" in _status(issue) and not any(c.body == START for c in issue.comments)
+
+
+def _status(issue: ModelIssue) -> str:
+    return next((c.body for c in issue.comments if c.author.id == BOT.id and "<!-- tgs:status -->" in c.body), "")
 
 
 def _has_plan(path: str, main: Mapping[str, str]) -> bool:

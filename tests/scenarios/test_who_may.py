@@ -12,12 +12,14 @@ from bot.domain.model import Role
 from bot.domain.permissions import needed
 from bot.domain.policy_model import Policy
 from bot.localhub.actor import Actor
+from bot.localhub.faults import FaultKind
 from bot.localhub.model import Account, App
 from bot.localhub.model import Role as HubRole
 from tests.scenarios.steps import (
     HOUR,
     MINUTE,
     dispatched,
+    fault,
     in_review,
     item_of,
     last_attempt,
@@ -79,6 +81,26 @@ async def test_only_people_who_may_start_work_start_it_by_the_label(tmp_path: Pa
             world.label(number, "tgs:ready", by=person(world, role))
             await world.settle()
             assert len(world.runs()) == index
+
+
+async def test_a_refused_label_goes_although_github_failed_when_it_was_taken_off(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        number = world.issue("Thing")
+        world.label(number, "tgs:proposed")
+        await world.settle()
+        assert world.state(number) == "proposed"
+        world.bot_said(number)
+        world.expected_errors = True
+        fails = fault(world, FaultKind.ERROR_BEFORE, "POST", "^/graphql", skip=1)  # the history of edits is read first
+        world.label(number, "tgs:ready", by=person(world, "triage"))
+        await world.settle()
+        assert fails.hits == 1
+        assert "tgs:ready" in world.labels(number)
+        await world.after(HOUR)
+        assert world.state(number) == "proposed"
+        assert "tgs:ready" not in world.labels(number)
+        [refused] = world.bot_said(number)
+        assert "needs the role write" in refused
 
 
 async def test_an_issue_opened_with_the_label_counts_as_labelled_by_its_author(tmp_path: Path) -> None:
