@@ -93,6 +93,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         message = f"Exception in callback {handle!r}"
         self.call_exception_handler({"message": message, "exception": error, "handle": handle})
 
+    # The stubs tie the arguments to the callback's parameters; these take whatever the callback takes.
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -217,7 +218,7 @@ def test_a_run_that_is_about_to_be_dispatched_counts_as_one_of_the_day(monkeypat
 
         monkeypatch.setattr(stage.bot.github, "publish_claim", claims_slowly)
         for title in ("Thing", "Other thing"):
-            stage.does(lambda title=title: stage.hub.open_issue(title, "", MARIA, ["tgs:ready"]))  # type: ignore[misc]
+            stage.does(partial(stage.hub.open_issue, title, "", MARIA, ["tgs:ready"]))
         stage.passes(minutes=5)
         assert len(stage.hub.runs) == 1
 
