@@ -128,12 +128,6 @@ class Metrics:
         self.delivery_seconds = Histogram(
             "tgs_delivery_seconds", "From the first byte read to the answer.", ["outcome"], buckets=FAST, registry=r
         )
-        self.delivery_bytes = Histogram(
-            "tgs_delivery_bytes",
-            "Size of verified payloads.",
-            buckets=(1e3, 1e4, 1e5, 1e6, 1e7, 2.5e7),
-            registry=r,
-        )
         self.last_delivery = Gauge(
             "tgs_last_delivery_timestamp_seconds", "When the last delivery was stored (Unix time).", registry=r
         )

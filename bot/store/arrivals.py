@@ -1,5 +1,5 @@
-"""What deliveries leave in the ledger: rows of the deliveries and of what they point at, repositories, intents, changes
-of installations; of many deliveries at once in few statements.
+"""What deliveries leave in the ledger: their rows with what they point at, repositories, intents, changes of
+installations; of many deliveries at once in few statements.
 
 This is the hot path, so its statements are compiled once and run on the driver's cursor. A delivery that is known
 changes nothing at all; an intent whose natural key is known (the same comment under another delivery id) is ignored.
@@ -8,9 +8,10 @@ A delivery that asks for nothing is stored as routed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
@@ -26,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from bot.domain.intake import InstallationChange, Intake, SeenRepo, Touch, TouchKind
+from bot.domain.intake import InstallationChange, Intake, SeenRepo
 from bot.domain.model import InstallationId, RepoKey
 from bot.store.dialect import (
     DIALECTS,
@@ -40,14 +41,9 @@ from bot.store.dialect import (
 )
 from bot.store.intents import intent_values
 from bot.store.ledger import SqlLedger
-from bot.store.tables import deliveries, installations, intents, repos, touches
+from bot.store.tables import deliveries, installations, intents, repos
+from bot.store.touched import written
 from bot.store.types import to_micros
-
-# Touch kinds whose value is a number; the router joins on integers.
-_NUMBERED = frozenset({TouchKind.ISSUE, TouchKind.RUN, TouchKind.PULL})
-
-# The largest integer both databases hold.
-_MAX_BIGINT = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +61,12 @@ class Arrival:
         return bool(self.intake.touches or self.intake.intents or self.intake.installation)
 
 
-def store_arrivals(ledger: SqlLedger, some: Sequence[Arrival]) -> list[bool]:
-    """Writes them in the running transaction; whether each was new."""
-    return _arrivals(ledger.connection.dialect.name).store(ledger, some)
+def store_arrivals(
+    ledger: SqlLedger, some: Sequence[Arrival], known: Mapping[RepoKey, SeenRepo] = MappingProxyType({})
+) -> list[bool]:
+    """Writes them in the running transaction; whether each was new. `known` is what the ledger says of repositories
+    already: of those, nothing is written that says the same."""
+    return _arrivals(ledger.connection.dialect.name).store(ledger, some, known)
 
 
 class _Arrivals:
@@ -75,17 +74,24 @@ class _Arrivals:
 
     def __init__(self, name: str) -> None:
         self._deliveries = _deliveries(name)
-        self._touches = _touches(name)
         self._repos = _repos(name)
         self._body = QuickWrite(
             update(deliveries).where(deliveries.c.id == bindparam("of")).values(body=bindparam("body")), name
         )
 
-    def store(self, ledger: SqlLedger, some: Sequence[Arrival]) -> list[bool]:
+    def store(self, ledger: SqlLedger, some: Sequence[Arrival], known: Mapping[RepoKey, SeenRepo]) -> list[bool]:
         cursor = driver_cursor(ledger.connection)
         now = to_micros(ledger.clock.now())
         rows = [
-            (one.guid, one.event, one.action, _installation(one.intake), now, None if one.to_route else now)
+            (
+                one.guid,
+                one.event,
+                one.action,
+                _installation(one.intake),
+                now,
+                None if one.to_route else now,
+                written(one.intake.touches),
+            )
             for one in some
         ]
         ids = {guid: id_ for id_, guid in self._deliveries.all(cursor, rows)}
@@ -96,32 +102,39 @@ class _Arrivals:
             new.append(id_ is not None)
             if id_ is not None:
                 fresh.append((id_, one))
-        self._touches.run(cursor, [_touched(id_, touch) for id_, one in fresh for touch in one.intake.touches])
         self._body.many(cursor, [{"of": id_, "body": one.body} for id_, one in fresh if one.body is not None])
-        self._carry_over(ledger, cursor, fresh)
+        self._carry_over(ledger, cursor, fresh, known)
         return new
 
-    def _carry_over(self, ledger: SqlLedger, cursor: Cursor, fresh: Iterable[tuple[int, Arrival]]) -> None:
+    def _carry_over(
+        self,
+        ledger: SqlLedger,
+        cursor: Cursor,
+        fresh: Iterable[tuple[int, Arrival]],
+        known: Mapping[RepoKey, SeenRepo],
+    ) -> None:
         """What else the deliveries say."""
         seen: list[SeenRepo] = []
         for id_, one in fresh:
             change = one.intake.installation
             if change is not None:
                 # What came before it was seen before it.
-                self._see(cursor, seen)
+                self._see(cursor, seen, known)
                 change_installation(ledger, change)
+                known = {}
                 seen = [*change.repos_added]
             seen += one.intake.repos
             for intent in one.intake.intents:
                 insert_new(ledger.connection, intents, {**intent_values(intent), "delivery": id_})
-        self._see(cursor, seen)
+        self._see(cursor, seen, known)
 
-    def _see(self, cursor: Cursor, seen: Iterable[SeenRepo]) -> None:
+    def _see(self, cursor: Cursor, seen: Iterable[SeenRepo], known: Mapping[RepoKey, SeenRepo]) -> None:
         told: dict[RepoKey, list[SeenRepo]] = {}
         for repo in seen:
             of_one = told.setdefault(repo.key, [])
             if repo not in of_one[-1:]:
                 of_one.append(repo)
+        told = {key: of_one for key, of_one in told.items() if of_one != [known.get(key)]}
         while told:
             # One statement changes a row once; what was said of it later is said again.
             self._repos.run(cursor, [_seen(of_one[0]) for of_one in told.values()])
@@ -143,17 +156,6 @@ def _installation(intake: Intake) -> InstallationId | None:
     return intake.intents[0].key.installation if intake.intents else None
 
 
-def _touched(delivery: int, touch: Touch) -> tuple[Any, ...]:
-    return (delivery, touch.kind, touch.installation, touch.repo, touch.value, _number(touch), touch.hint)
-
-
-def _number(touch: Touch) -> int | None:
-    if touch.kind not in _NUMBERED or not (touch.value.isascii() and touch.value.isdigit()):
-        return None
-    number = int(touch.value)
-    return number if number <= _MAX_BIGINT else None
-
-
 def _seen(repo: SeenRepo) -> tuple[Any, ...]:
     key = repo.key
     return (
@@ -169,17 +171,11 @@ def _seen(repo: SeenRepo) -> tuple[Any, ...]:
 
 def _deliveries(name: str) -> QuickRows:
     """Inserts those that are not known yet, of several with one name the first; their numbers and names."""
-    columns = ("guid", "event", "action", "installation", "received_at", "routed_at")
+    columns = ("guid", "event", "action", "installation", "received_at", "routed_at", "touches")
     given = Given(name, {column: deliveries.c[column].type for column in columns})
     insert = insert_for(DIALECTS[name], deliveries).from_select(columns, _all_of(given))
     known = insert.on_conflict_do_nothing(index_elements=["guid"])
     return QuickRows(known.returning(deliveries.c.id, deliveries.c.guid), name)
-
-
-def _touches(name: str) -> QuickRows:
-    columns = ("delivery", "kind", "installation", "repo", "value", "number", "hint")
-    given = Given(name, {column: touches.c[column].type for column in columns})
-    return QuickRows(insert_for(DIALECTS[name], touches).from_select(columns, _all_of(given)), name)
 
 
 def _all_of(given: Given) -> Select[Any]:

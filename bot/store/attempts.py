@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, literal_column, select, update
 
 from bot.domain.attempt import Attempt, AttemptPhase, Worker
-from bot.domain.intake import TouchKind
+from bot.domain.intake import Touch, TouchKind
 from bot.domain.model import AttemptId, InstallationId, IssueKey, RepoId, RepoKey
 from bot.protocols.ledger import DuplicateLiveAttempt, LockRow
 from bot.store.dialect import insert_for, insert_new
 from bot.store.items import issue_key_of
-from bot.store.tables import attempts, locks, logs, touches
+from bot.store.tables import attempts, deliveries, locks, logs
+from bot.store.touched import part_of
 from bot.store.verbs import Verbs, given, in_given_repo, in_repo, of_given_issue, of_issue, update_changed
 
 # Written as a literal, as in the partial index, so that both databases can use that index.
@@ -42,13 +43,15 @@ _FREE = delete(locks).where(of_given_issue(locks))
 # The word that a `workflow_run.completed` webhook leaves on its touch and on the attempt that owns the run.
 RUN_COMPLETED = "completed"
 
+# How far the clocks of two processes may be apart.
+CLOCKS_APART = timedelta(minutes=10)
+
+# A run does not end before its attempt began, so that only what arrived since then is looked at.
 _COMPLETED = (
-    select(touches.c.id)
+    select(deliveries.c.id)
     .where(
-        touches.c.kind == TouchKind.RUN,
-        touches.c.number == bindparam("run"),
-        touches.c.hint == RUN_COMPLETED,
-        in_given_repo(touches),
+        deliveries.c.received_at >= bindparam("since"),
+        deliveries.c.touches.contains(bindparam("touch")),
     )
     .limit(1)
 )
@@ -228,7 +231,7 @@ class AttemptVerbs(Verbs):
         place = {**given(before.key), "id": before.id, "fence": before.fence}
         values = attempt_values(after)
         if after.run_id is not None and before.run_id is None and after.run_hint is None:
-            values["run_hint"] = self._hint_that_came_early(after.key, after.run_id)
+            values["run_hint"] = self._hint_that_came_early(after, after.run_id)
         return update_changed(self.connection, attempts, place, before.revision, attempt_values(before), values)
 
     def rehome_attempt(self, id_: AttemptId, key: IssueKey) -> None:
@@ -239,9 +242,12 @@ class AttemptVerbs(Verbs):
             .values(installation=key.installation, revision=attempts.c.revision + 1)
         )
 
-    def _hint_that_came_early(self, key: IssueKey, run_id: int) -> str | None:
+    def _hint_that_came_early(self, attempt: Attempt, run_id: int) -> str | None:
         """A quick run's webhook can be routed before its id is stored; its touch is still there."""
-        found = self.connection.execute(_COMPLETED, {**given(key.repo_key), "run": run_id}).one_or_none()
+        key = attempt.key
+        touch = Touch(TouchKind.RUN, key.installation, key.repo, str(run_id), RUN_COMPLETED)
+        which = {"since": attempt.claimed_at - CLOCKS_APART, "touch": part_of(touch)}
+        found = self.connection.execute(_COMPLETED, which).one_or_none()
         return None if found is None else RUN_COMPLETED
 
 

@@ -102,7 +102,7 @@ CHUNK = 500
 """Rows in one unit: some milliseconds of the writer's time."""
 
 HEAVY = 50
-"""Deliveries in one unit: each takes its touches and kilobytes of text along."""
+"""Deliveries in one unit: each takes kilobytes of text along."""
 
 ITEMS = 1
 """Ended items in one unit: each is a dozen statements and its whole history."""

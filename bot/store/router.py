@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     CTE,
@@ -21,6 +21,7 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
+    String,
     Table,
     and_,
     bindparam,
@@ -35,8 +36,9 @@ from bot.domain.model import InstallationId, IssueKey, Key, RepoId, RepoKey
 from bot.store.attempts import LIVE, RUN_COMPLETED
 from bot.store.dialect import Cursor, Given, QuickRows, QuickSelect, QuickWrite, driver_cursor
 from bot.store.ledger import SqlLedger, Writes
-from bot.store.tables import attempts, deliveries, intents, items, repos, touches
-from bot.store.types import UtcTime, to_micros
+from bot.store.tables import attempts, deliveries, intents, items, repos
+from bot.store.touched import Pointed, read_touches
+from bot.store.types import OneOf, UtcTime, to_micros
 
 # One transaction routes at most this many deliveries, so that a backlog never holds the writer for long.
 BATCH = 256
@@ -55,27 +57,19 @@ TALK = "talk"
 _OF_REPOS = frozenset({TouchKind.REPO, TouchKind.INSTALLATION})
 
 
-class _Pointed(NamedTuple):
-    """What a touch points at; many touches of a batch point at the same."""
-
-    kind: str
-    installation: int
-    repo: int | None
-    number: int | None
-    value: str
-
-    @property
-    def issue(self) -> IssueKey | None:
-        """The issue, if it is one."""
-        if self.kind != TouchKind.ISSUE or self.repo is None or self.number is None:
-            return None
-        return IssueKey(InstallationId(self.installation), RepoId(self.repo), self.number)
+_POINTED = {
+    "kind": OneOf(TouchKind),
+    "installation": BigInteger(),
+    "repo": BigInteger(),
+    "number": BigInteger(),
+    "value": String(),
+}
+"""The types of what `Pointed` holds, in its order."""
 
 
 def _given(name: str) -> CTE:
-    """What touches point at, as rows given to a statement. Not read from their table a second time: whoever looks for
-    a kind among the touches of a batch may be led to all touches of that kind there ever were."""
-    given = Given(name, {column: touches.c[column].type for column in _Pointed._fields})
+    """What touches point at, as rows given to a statement."""
+    given = Given(name, _POINTED)
     return select(*given.columns.values()).select_from(given.rows).cte("pointed")
 
 
@@ -122,22 +116,17 @@ def _repo_keys(name: str) -> QuickRows:
 
 
 def _unrouted() -> Select[Any]:
-    """The first deliveries to route with their touches, and whether people ask for something with them; in the order of
-    their numbers."""
+    """The first deliveries to route with what they point at, and whether people ask for something with them; in the
+    order of their numbers."""
     waiting = (
-        select(deliveries.c.id)
+        select(deliveries.c.id, deliveries.c.touches)
         .where(deliveries.c.routed_at.is_(None))
         .order_by(deliveries.c.id)
         .limit(bindparam("limit", type_=Integer))
         .subquery("waiting")
     )
     asked = exists().where(intents.c.delivery == waiting.c.id)
-    touch = (touches.c.kind, touches.c.installation, touches.c.repo, touches.c.number, touches.c.value, touches.c.hint)
-    return (
-        select(waiting.c.id, asked, *touch)
-        .outerjoin_from(waiting, touches, touches.c.delivery == waiting.c.id)
-        .order_by(waiting.c.id)
-    )
+    return select(waiting.c.id, asked, waiting.c.touches).order_by(waiting.c.id)
 
 
 # The deliveries of a batch are all from the first to the last of them: what comes in between is routed already, and to
@@ -174,7 +163,7 @@ def _issue_key(row: Sequence[Any]) -> IssueKey:
     return IssueKey(InstallationId(installation), RepoId(repo), number)
 
 
-def _note_completed_run(ledger: SqlLedger, run: _Pointed) -> None:
+def _note_completed_run(ledger: SqlLedger, run: Pointed) -> None:
     """Leaves the word on a live attempt whose run completed; a decision made without it is then refused as stale."""
     ledger.connection.execute(
         update(attempts)
@@ -196,9 +185,9 @@ def route_batch(ledger: SqlLedger, limit: int = BATCH) -> tuple[int, list[Key]]:
     if not batch:
         return 0, []
     ends = {"first": batch[0][0], "last": batch[-1][0]}
-    said = dict.fromkeys((_Pointed(*what), hint) for _, _, *what, hint in batch if hint is not None)
+    said = dict.fromkeys(told for _, _, touches in batch for told in read_touches(touches))
     issues, shown = _issues(statements, cursor, said)
-    if any(asked for _, asked, *_ in batch):
+    if any(asked for _, asked, _ in batch):
         issues |= {_issue_key(row) for row in statements.asked.all(cursor, ends)}
     for pointed, hint in said:
         if (pointed.kind, hint) == (TouchKind.RUN, RUN_COMPLETED) and pointed.number is not None:
@@ -208,11 +197,11 @@ def route_batch(ledger: SqlLedger, limit: int = BATCH) -> tuple[int, list[Key]]:
     found: list[Key] = [*_repos(statements, cursor, said), *sorted(issues, key=_place)]
     ledger.mark_all(found, touched=[key for key in found if key in shown])
     statements.routed.many(cursor, [{**ends, "now": to_micros(ledger.clock.now())}])
-    return len({id_ for id_, *_ in batch}), found
+    return len(batch), found
 
 
 def _issues(
-    statements: _Statements, cursor: Cursor, said: Collection[tuple[_Pointed, str]]
+    statements: _Statements, cursor: Cursor, said: Collection[tuple[Pointed, str]]
 ) -> tuple[set[IssueKey], set[IssueKey]]:
     """The items that are pointed at, and the issues of which something new is shown, themselves or by their pull
     request: what was read of those is void. An issue that is no item yet counts as well: it may have been read for a
@@ -227,7 +216,7 @@ def _issues(
     return found, shown
 
 
-def _repos(statements: _Statements, cursor: Cursor, said: Iterable[tuple[_Pointed, str]]) -> list[RepoKey]:
+def _repos(statements: _Statements, cursor: Cursor, said: Iterable[tuple[Pointed, str]]) -> list[RepoKey]:
     """The repositories that are pointed at, in the order of their numbers."""
     to_find = {pointed for pointed, _ in said if pointed.kind in _OF_REPOS}
     return [

@@ -44,6 +44,7 @@ _DELIVERY = re.compile(r"[0-9A-Za-z_.:-]{1,100}")
 _EVENT = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
 
+_JSON = {"Content-Type": JSON}
 _ANSWERS = {outcome: msgspec.json.encode({"outcome": outcome.value}) for outcome in DeliveryOutcome}
 
 log = structlog.get_logger(__name__)
@@ -114,7 +115,7 @@ class Webhook:
             if _LEVELS.isEnabledFor(logging.DEBUG):  # binding fields costs more than most of what else is done here
                 log.debug("delivery taken", outcome=outcome.value, delivery=delivery, webhook=event)
             status = HTTPStatus.OK if outcome is DeliveryOutcome.PING else HTTPStatus.ACCEPTED
-            response = web.Response(body=_ANSWERS[outcome], status=status, content_type=JSON)
+            response = web.Response(body=_ANSWERS[outcome], status=status, headers=_JSON)
         self._metrics.delivery_answered(
             event if event in self._registry else OTHER, outcome, time.perf_counter() - started
         )
@@ -126,7 +127,6 @@ class Webhook:
                 raise _malformed(f"The header {name} is missing or has a wrong form.")
         body = await _read(request)
         self._verify(request.headers.get("X-Hub-Signature-256", ""), body)
-        self._metrics.delivery_bytes.observe(len(body))
         if request.headers.get("Content-Type") != JSON and request.content_type != JSON:
             raise _malformed("Set the content type of the webhook to application/json in the App's settings.")
         reader = self._registry.get(event)

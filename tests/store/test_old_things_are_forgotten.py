@@ -57,7 +57,7 @@ async def test_routed_deliveries_go_after_a_week_with_their_words(store: SqlStor
 
     assert not await prune(store, START + 7 * DAY)
     assert (await prune(store, START + 8 * DAY)).rows == {"deliveries": 1}
-    assert ask(path, "SELECT (SELECT count(*) FROM deliveries), (SELECT count(*) FROM touches)") == [(0, 0)]
+    assert ask(path, "SELECT count(*) FROM deliveries") == [(0,)]
 
 
 async def test_a_delivery_that_was_never_routed_is_kept_however_old_without_its_words(
@@ -67,8 +67,7 @@ async def test_a_delivery_that_was_never_routed_is_kept_however_old_without_its_
 
     pruned = await prune(store, START + 1_000 * DAY)
     assert (pruned.rows, pruned.bodies) == ({}, 1)
-    assert ask(path, "SELECT guid, body FROM deliveries") == [("guid", None)]
-    assert ask(path, "SELECT count(*) FROM touches") == [(1,)]
+    assert ask(path, "SELECT guid, body, touches IS NULL FROM deliveries") == [("guid", None, 0)]
 
 
 async def test_more_than_one_chunk_is_forgotten(store: SqlStore, path: Path) -> None:

@@ -15,17 +15,22 @@ from alembic.migration import MigrationContext
 from typer.testing import CliRunner
 
 from bot.cli.db import app, database_url
+from bot.domain.intake import Intake, Touch, TouchKind
 from bot.errors import SettingsError
 from bot.store.backup import backup, dump_command
 from bot.store.engine import open_store
 from bot.store.errors import SchemaTooNew, StoreDamaged
 from bot.store.filelock import InstanceLock
+from bot.store.inbox import SqlInbox
 from bot.store.migrate import current, downgrade, head, prepare, upgrade
+from bot.store.router import Router
 from bot.store.sqlite import connect
 from bot.store.tables import METADATA
 from tests.store.support import REPO, CountedIds, StillClock, a_repo, ask, fresh_store, tell, url_of
 
 run = CliRunner()
+
+AN_END = Touch(TouchKind.RUN, REPO.installation, REPO.repo, "55", "completed")
 
 
 def schema(path: Path) -> list[tuple[Any, ...]]:
@@ -249,3 +254,22 @@ def test_a_crash_in_the_middle_of_a_migration_leaves_the_old_schema(
     assert schema(path) == before
     with closing(sqlite3.connect(path)) as driver:
         assert driver.execute("SELECT version_num FROM alembic_version").fetchall() == [(head(),)]
+
+
+async def test_what_is_not_routed_yet_is_routed_after_going_up_and_down(path: Path, clock: StillClock) -> None:
+    async with fresh_store(path, clock) as store:
+        await store.write(lambda tx: tx.put_repo(a_repo()))
+        said = Intake(touches=(Touch(TouchKind.REPO, REPO.installation, REPO.repo), AN_END))
+        await SqlInbox(store).accept("guid", "workflow_run", "completed", said, None)
+    before = ask(path, "SELECT touches FROM deliveries")
+
+    downgrade(url_of(path), "0016", clock)
+    assert ask(path, "SELECT kind, value, number, hint FROM touches ORDER BY id") == [
+        ("repo", "", None, ""),
+        ("run", "55", 55, "completed"),
+    ]
+    upgrade(url_of(path), clock)
+
+    assert ask(path, "SELECT touches FROM deliveries") == before
+    async with open_store(url_of(path), clock, CountedIds()) as store:
+        assert await Router(store, lambda error: pytest.fail(str(error))).route_all() == [REPO]

@@ -9,7 +9,7 @@ is searched has a column of its own and is written together with its record.
 from __future__ import annotations
 
 from bot.store.tables.base import METADATA
-from bot.store.tables.intake import deliveries, file_parts, keys, meta, touches, turns
+from bot.store.tables.intake import deliveries, file_parts, keys, meta, turns
 from bot.store.tables.work import (
     attempts,
     cuts,
@@ -69,7 +69,6 @@ __all__ = [
     "steers",
     "thought_blobs",
     "tokens",
-    "touches",
     "turns",
     "worker_tokens",
     "workers",

@@ -6,7 +6,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -17,9 +16,8 @@ from sqlalchemy import (
     text,
 )
 
-from bot.domain.intake import TouchKind
-from bot.store.tables.base import METADATA, SERIAL, known
-from bot.store.types import OneOf, UtcTime
+from bot.store.tables.base import METADATA, SERIAL
+from bot.store.types import UtcTime
 
 deliveries = Table(
     "deliveries",
@@ -31,6 +29,8 @@ deliveries = Table(
     Column("installation", BigInteger),
     Column("received_at", UtcTime, nullable=False),
     Column("routed_at", UtcTime),
+    # What it points at (`bot.store.touched`); NULL for nothing.
+    Column("touches", Text),
     Column("body", LargeBinary),
     Index("uq_deliveries_guid", "guid", unique=True),
     Index("ix_deliveries_received", "received_at"),
@@ -40,23 +40,6 @@ deliveries = Table(
         sqlite_where=text("routed_at IS NULL"),
         postgresql_where=text("routed_at IS NULL"),
     ),
-)
-
-touches = Table(
-    "touches",
-    METADATA,
-    Column("id", SERIAL, primary_key=True),
-    Column("delivery", BigInteger, ForeignKey("deliveries.id", ondelete="CASCADE"), nullable=False),
-    Column("kind", OneOf(TouchKind), nullable=False),
-    Column("installation", BigInteger, nullable=False),
-    Column("repo", BigInteger),
-    Column("value", String, nullable=False),
-    # `value` as a number where the kind is one (issue, run, pull), so that joins compare integers.
-    Column("number", BigInteger),
-    Column("hint", String, nullable=False),
-    known("kind", TouchKind),
-    Index("ix_touches_delivery", "delivery"),
-    Index("ix_touches_number", "kind", "number"),
 )
 
 keys = Table(

@@ -120,16 +120,18 @@ _NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns our errors into problem details on `/api/` and names every request; elsewhere it stays out of the way.
 
-    One task serves all requests of a connection, so what a request binds for the log is cleared before the next. A
-    name that the caller chose is taken over only if it can be printed safely.
+    One task serves all requests of a connection, so what a request binds for the log is cleared after it. A name that
+    the caller chose is taken over only if it can be printed safely.
     """
-    structlog.contextvars.clear_contextvars()
     if not request.path.startswith("/api/"):
         return await handler(request)
     given = request.headers.get(REQUEST_ID, "")
     name = given if _NAMED.fullmatch(given) else uuid.uuid4().hex
     structlog.contextvars.bind_contextvars(request_id=name)
-    response = await _answered(request, handler, name)
+    try:
+        response = await _answered(request, handler, name)
+    finally:
+        structlog.contextvars.clear_contextvars()
     if not response.prepared:
         response.headers[REQUEST_ID] = name
     return response
