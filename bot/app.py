@@ -38,6 +38,7 @@ from bot.github.whoami import whoami
 from bot.metrics import Metrics
 from bot.people import People
 from bot.protocols.clock import Clock, Ids
+from bot.queue.api import Row
 from bot.queue.memory import MemoryQueue
 from bot.settings import Settings
 from bot.sharing import Ears, listen, route_for_others, shared_queue
@@ -180,9 +181,9 @@ async def open_parts(settings: Settings, session: aiohttp.ClientSession, world: 
 
     await engine.sweep.recall()
 
-    def marked(key: str, priority: int = 0, *, at: datetime | None = None) -> None:
+    def marked(key: str, priority: int = 0, *, at: datetime | None = None, row: Row | None = None) -> None:
         if not shared:  # else it was queued with the commit
-            queue.wake(key, priority, at=at)
+            queue.wake(key, priority, at=at, row=row)
         bell.ring(key)
 
     store.on_marked(marked)

@@ -106,8 +106,9 @@ class SharedKeyRows(Protocol):
 class KeyedQueue(Protocol):
     """One driver of the queue. At-least-once, one run per key at a time, no wake-up lost."""
 
-    def wake(self, key: str, priority: int = 0, *, at: datetime | None = None) -> None:
-        """Look at the key's row now, or at `at`. Higher priorities run first; equal ones in the order of waking."""
+    def wake(self, key: str, priority: int = 0, *, at: datetime | None = None, row: Row | None = None) -> None:
+        """Look at the key's row now, or at `at`. Higher priorities run first; equal ones in the order of waking. `row`
+        is the row as the mark that wakes the key left it, if that is known."""
         ...
 
     async def run(self, handler: Handler) -> None:

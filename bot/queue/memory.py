@@ -5,8 +5,9 @@ of a handler or of the database ends the loop, and a crash at any moment costs o
 through the injected clock and sleep, so that a test can step it (`step`, `idle`, `next_time`).
 
 Races it knows: the wake-up of a mark may arrive before, during or after the run that has already seen the mark; the
-row decides, so it costs one read and no run. The sweep reads rows that are running (they stay due until they end) and
-leaves them alone.
+row decides, so it costs one read and no run. A key that was at rest begins with the row that its mark left, unread: a
+later mark leaves the revisions different, as one that comes during the run. The sweep reads rows that are running
+(they stay due until they end) and leaves them alone.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class MemoryQueue:
         self._running: dict[str, asyncio.Task[None] | None] = {}
         self._written: set[str] = set()
         self._woken: dict[str, int] = {}
+        self._marked: dict[str, Row] = {}
         self._changed = asyncio.Event()
         self._alarm: tuple[asyncio.Task[None], datetime] | None = None
         self._stopping = False
@@ -81,7 +83,11 @@ class MemoryQueue:
 
     # --- waking
 
-    def wake(self, key: str, priority: int = 0, *, at: datetime | None = None) -> None:
+    def wake(self, key: str, priority: int = 0, *, at: datetime | None = None, row: Row | None = None) -> None:
+        if row is not None and key not in self._running:
+            self._marked[key] = row
+        else:
+            self._marked.pop(key, None)
         if key in self._running and (at is None or at <= self._now()):
             self._woken[key] = max(priority, self._woken.get(key, priority))
         elif at is None or at <= self._now():
@@ -186,7 +192,7 @@ class MemoryQueue:
         """One run of one key, from reading its row to writing what came of it."""
         after: Row | None = None
         try:
-            row = await self._rows.begin(key)
+            row = self._marked.pop(key, None) or await self._rows.begin(key)
             after = row if row is None or not self._due(row) else await self._handle(row, handler)
         except asyncio.CancelledError:
             # Cut off: the row is still due, and so is the key if this queue is run again.

@@ -126,7 +126,7 @@ class ProcrastinateQueue:
 
     # --- waking
 
-    def wake(self, key: str, priority: int = 0, *, at: datetime | None = None) -> None:
+    def wake(self, key: str, priority: int = 0, *, at: datetime | None = None, row: Row | None = None) -> None:
         """Times are the rows' business: a key that is not due yet is found by the ticker when it is."""
         if at is None or at <= self._now():
             self._hints[key] = max(priority, self._hints.get(key, priority))

@@ -89,7 +89,7 @@ class SimStore:
             self.on_told(ledger)
         if self._waker is not None:
             for mark in ledger.marked:
-                self._waker(mark.key, mark.priority, at=mark.at)
+                self._waker(mark.key, mark.priority, at=mark.at, row=mark.row)
         # The process may end, or be paused, between the commit and the answer.
         await self.process.breathe()
         return value

@@ -19,6 +19,7 @@ from bot.domain.model import AttemptId
 from bot.engine import build_engine
 from bot.errors import TgsError
 from bot.metrics import Metrics
+from bot.queue.api import Row
 from bot.queue.memory import MemoryQueue
 from bot.simulate.disk import Disk, SimStore
 from bot.simulate.faults import Weather
@@ -99,8 +100,8 @@ class Replica:
             self.queue = SharedQueue(process, rows, disk.board, on_error=self._trouble)
             self.store.on_told = Wire(self, others).tell
 
-        def marked(key: str, priority: int = 0, *, at: datetime | None = None) -> None:
-            self.queue.wake(key, priority, at=at)
+        def marked(key: str, priority: int = 0, *, at: datetime | None = None, row: Row | None = None) -> None:
+            self.queue.wake(key, priority, at=at, row=row)
             bell.ring(key)
 
         self.store.on_marked(marked)

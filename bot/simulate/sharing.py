@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
-from bot.queue.api import Handler, OnError, Result
+from bot.queue.api import Handler, OnError, Result, Row
 from bot.queue.backoff import delay
 from bot.queue.memory import WORKERS
 from bot.queue.procrastinate import DATABASE_PAUSE, DEAD_AFTER, HEARTBEAT
@@ -100,7 +100,7 @@ class SharedQueue:
         self._offered = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def wake(self, key: str, priority: int = 0, *, at: datetime | None = None) -> None:
+    def wake(self, key: str, priority: int = 0, *, at: datetime | None = None, row: Row | None = None) -> None:
         if at is None or at <= self._now():
             self._hints[key] = max(priority, self._hints.get(key, priority))
         self._hinted.set()

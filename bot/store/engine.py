@@ -17,6 +17,7 @@ from typing import Protocol, Self, TypeVar, cast
 
 from bot.domain.model import RepoKey
 from bot.protocols.clock import Clock, Ids
+from bot.queue.api import Row
 from bot.store.database import Database, database_of
 from bot.store.dialect import insert_new
 from bot.store.errors import StoreClosed
@@ -41,7 +42,7 @@ CLOSE_SECONDS = 10.0
 class Waker(Protocol):
     """What the store tells about a key marked by a committed unit: `KeyedQueue.wake` fits."""
 
-    def __call__(self, key: str, priority: int = 0, *, at: datetime | None = None) -> None: ...
+    def __call__(self, key: str, priority: int = 0, *, at: datetime | None = None, row: Row | None = None) -> None: ...
 
 
 class SqlStore:
@@ -126,7 +127,7 @@ class SqlStore:
     def _tell(self, told: Told) -> None:
         if self._waker is not None:
             for mark in told.marked:
-                self._waker(mark.key, mark.priority, at=mark.at)
+                self._waker(mark.key, mark.priority, at=mark.at, row=mark.row)
         if self._hear is not None and told.news:
             self._hear(told.news)
 

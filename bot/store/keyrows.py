@@ -106,7 +106,7 @@ def mark_key(connection: Connection, key: str, priority: int, at: datetime) -> N
 
 
 def _mark_all(name: str) -> QuickRows:
-    """As `_MARK`, for all keys that are given."""
+    """As `_MARK`, for all keys that are given; their rows."""
     given = Given(name, {"key": String(), "next_due_at": BigInteger()})
     counted: tuple[ColumnElement[Any], ...] = (
         literal_column("0").label("priority"),
@@ -117,7 +117,8 @@ def _mark_all(name: str) -> QuickRows:
     rows = select(given["key"], given["next_due_at"], *counted).select_from(given.rows).where(true())
     columns = ("key", "next_due_at", "priority", "wanted_rev", "seen_rev", "attempts")
     insert = insert_for(DIALECTS[name], keys).from_select(columns, rows)
-    return QuickRows(insert.on_conflict_do_update(index_elements=["key"], set_=_raised(insert)), name)
+    marked = insert.on_conflict_do_update(index_elements=["key"], set_=_raised(insert))
+    return QuickRows(marked.returning(*COLUMNS), name)
 
 
 def _touch_all(name: str) -> QuickRows:
@@ -256,9 +257,9 @@ class KeyVerbs(Verbs):
             driver_cursor(self.connection),
             to_micros(now),
         )
-        statements.mark_all.run(cursor, [(str(key), at) for key in found])
+        rows = {row[0]: _plain_row(row) for row in statements.mark_all.all(cursor, [(str(key), at) for key in found])}
         statements.touch_all.run(cursor, [(str(key), at) for key in touched])
-        self.marked += [Marked(str(key), 0, now) for key in found]
+        self.marked += [Marked(name, 0, now, rows.get(name)) for name in map(str, found)]
 
     def mark_text(self, key: str, priority: int, due: datetime) -> None:
         mark_key(self.connection, key, priority, due)

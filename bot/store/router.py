@@ -11,7 +11,7 @@ touch when it learns its run id (`bot.store.attempts`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +30,7 @@ from sqlalchemy import (
     union,
     update,
 )
+from sqlalchemy.types import TypeEngine
 
 from bot.domain.intake import TouchKind
 from bot.domain.model import InstallationId, IssueKey, Key, RepoId, RepoKey
@@ -57,7 +58,7 @@ TALK = "talk"
 _OF_REPOS = frozenset({TouchKind.REPO, TouchKind.INSTALLATION})
 
 
-_POINTED = {
+_POINTED: Mapping[str, TypeEngine[Any]] = {
     "kind": OneOf(TouchKind),
     "installation": BigInteger(),
     "repo": BigInteger(),

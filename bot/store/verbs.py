@@ -12,15 +12,18 @@ from sqlalchemy import ColumnElement, Connection, Table, Update, and_, bindparam
 
 from bot.domain.model import AttemptId, IssueKey, RepoKey
 from bot.protocols.clock import Clock
+from bot.queue.api import Row
 
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A key whose wanted revision was raised; told to the queue after the commit."""
+    """A key whose wanted revision was raised; told to the queue after the commit. `row` is what its row is then, if it
+    was read with the mark (`bot.queue.api.Row`)."""
 
     key: str
     priority: int
     at: datetime
+    row: Row | None = None
 
 
 class Verbs:

@@ -14,7 +14,7 @@ from bot.queue.memory import SWEEP_EVERY, MemoryQueue
 from bot.store.engine import SqlStore
 from bot.store.keyrows import KeyRow, StoreKeyRows
 from tests.queue.bench import Bench
-from tests.store.support import ask
+from tests.store.support import REPO, ask
 
 SECOND = timedelta(seconds=1)
 
@@ -35,6 +35,18 @@ class Away(StoreKeyRows):
     def _check(self) -> None:
         if self.away:
             raise OSError("the database is away")
+
+
+class Counting(StoreKeyRows):
+    """Rows that note which were read for a run."""
+
+    def __init__(self, store: SqlStore) -> None:
+        super().__init__(store)
+        self.read: list[str] = []
+
+    async def begin(self, key: str) -> KeyRow | None:
+        self.read.append(key)
+        return await super().begin(key)
 
 
 class Slow(StoreKeyRows):
@@ -124,6 +136,26 @@ async def test_a_run_whose_end_is_being_written_keeps_its_own_key_waiting_and_no
     await loop.end()
 
     assert loop.most == 1
+
+
+async def test_a_key_that_a_webhook_woke_begins_with_the_row_that_its_mark_left(bench: Bench) -> None:
+    """What came meanwhile is seen by one more run, and a key that somebody woke without its row is read."""
+    bench.queue = bench.another(rows := Counting(bench.store))
+    for _ in range(2):
+        await bench.store.write(lambda tx: tx.mark_all([REPO]))
+    assert await bench.steps() == [str(REPO)]
+    assert rows.read == []
+
+    await bench.store.write(lambda tx: tx.mark_all([REPO]))
+    await bench.store.write(lambda tx: tx.mark(REPO))
+    assert await bench.steps() == [str(REPO)]
+    assert rows.read == [str(REPO)]
+
+    await bench.store.write(lambda tx: tx.mark_all([REPO]))
+    bench.store.on_marked(lambda *_, **__: None)
+    await bench.store.write(lambda tx: tx.mark_all([REPO]))
+    bench.store.on_marked(bench.queue.wake)
+    assert await bench.steps() == [str(REPO), str(REPO)], "the row that was left is older than the last mark"
 
 
 async def test_the_sweep_finds_a_row_whose_wake_up_was_lost(bench: Bench) -> None:

@@ -125,7 +125,7 @@ async def test_a_stale_save_changes_nothing_and_a_failed_unit_leaves_its_neighbo
         raise RuntimeError("no")
 
     marked: list[str] = []
-    store.on_marked(lambda key, priority=0, *, at=None: marked.append(key))
+    store.on_marked(lambda key, *_, **__: marked.append(key))
     done = await asyncio.gather(
         store.write(broken), store.write(lambda tx: tx.mark(ISSUE)), store.write(broken), return_exceptions=True
     )

@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import text
 
 from bot.errors import SettingsError
+from bot.queue.api import Row
 from bot.store.checkpoints import EVERY
 from bot.store.engine import SqlStore, open_store
 from bot.store.errors import SchemaOutdated, StoreClosed, StoreDamaged, StoreUnavailable
@@ -108,7 +109,7 @@ async def test_a_commit_that_fails_fails_all_its_callers_and_the_writer_goes_on(
 
     told: list[str] = []
     async with fresh_store(path, clock, before_commit=disk) as store:
-        store.on_marked(lambda key, priority=0, *, at=None: told.append(key))
+        store.on_marked(lambda key, *_, **__: told.append(key))
         full.set()
         results = await asyncio.gather(
             *(store.write(lambda tx: tx.mark(REPO)) for _ in range(5)), return_exceptions=True
@@ -126,7 +127,7 @@ async def test_a_waker_that_fails_leaves_nobody_waiting(store: SqlStore, path: P
     reported: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
 
-    def broken(key: str, priority: int = 0, *, at: datetime | None = None) -> None:
+    def broken(key: str, *_: object, **__: object) -> None:
         raise LookupError(key)
 
     store.on_marked(broken)
@@ -172,7 +173,7 @@ async def test_the_answer_comes_after_the_commit(path: Path, clock: StillClock) 
 async def test_marked_keys_are_told_after_the_commit_and_never_for_an_undone_unit(store: SqlStore) -> None:
     told: list[tuple[str, int, datetime | None]] = []
 
-    def waker(key: str, priority: int = 0, *, at: datetime | None = None) -> None:
+    def waker(key: str, priority: int = 0, *, at: datetime | None = None, row: Row | None = None) -> None:
         told.append((key, priority, at))
 
     def undone(tx: SqlLedger) -> None:
