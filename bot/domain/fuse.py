@@ -4,6 +4,9 @@ Promise: whatever undoes the bot's work again and again (another bot, a script, 
 most `MAX_WRITES` writes in an hour and then one comment. After that it is neither shown nor started nor moved on until
 somebody says so (`/tgs sync`, `/tgs retry`, `/tgs start`); what runs may end. Writes that answer people are not
 counted: they end when people do.
+
+What is counted is what was decided, not what GitHub answered: a write without an answer may have been done, and the
+limit must hold for what people see. So where writes fail for an hour and reads do not, an item stops here too.
 """
 
 from __future__ import annotations

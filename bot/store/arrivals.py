@@ -62,11 +62,15 @@ class Arrival:
 
 
 def store_arrivals(
-    ledger: SqlLedger, some: Sequence[Arrival], known: Mapping[RepoKey, SeenRepo] = MappingProxyType({})
+    ledger: SqlLedger,
+    some: Sequence[Arrival],
+    known: Mapping[RepoKey, SeenRepo] = MappingProxyType({}),
+    *,
+    routed: bool = False,
 ) -> list[bool]:
     """Writes them in the running transaction; whether each was new. `known` is what the ledger says of repositories
-    already: of those, nothing is written that says the same."""
-    return _arrivals(ledger.connection.dialect.name).store(ledger, some, known)
+    already: of those, nothing is written that says the same. `routed`: they are routed in the same transaction."""
+    return _arrivals(ledger.connection.dialect.name).store(ledger, some, known, routed=routed)
 
 
 class _Arrivals:
@@ -79,7 +83,9 @@ class _Arrivals:
             update(deliveries).where(deliveries.c.id == bindparam("of")).values(body=bindparam("body")), name
         )
 
-    def store(self, ledger: SqlLedger, some: Sequence[Arrival], known: Mapping[RepoKey, SeenRepo]) -> list[bool]:
+    def store(
+        self, ledger: SqlLedger, some: Sequence[Arrival], known: Mapping[RepoKey, SeenRepo], *, routed: bool
+    ) -> list[bool]:
         cursor = driver_cursor(ledger.connection)
         now = to_micros(ledger.clock.now())
         rows = [
@@ -89,7 +95,7 @@ class _Arrivals:
                 one.action,
                 _installation(one.intake),
                 now,
-                None if one.to_route else now,
+                None if one.to_route and not routed else now,
                 written(one.intake.touches),
             )
             for one in some

@@ -48,6 +48,7 @@ class Gathered(Generic[A, R]):
         self._waiting.append(waiting)
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._all())
+            self._task.add_done_callback(_heard)
         return await waiting.done
 
     async def _all(self) -> None:
@@ -90,6 +91,12 @@ class Gathered(Generic[A, R]):
                 return await self._do(asked)
         except TimeoutError as error:
             raise StoreUnavailable(f"the database did not answer within {self._patience:g} seconds") from error
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """Whatever ended it, those who waited were told; nobody asks the task."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _alike(error: Exception) -> Exception:

@@ -18,7 +18,8 @@ from bot.store.arrivals import Arrival, store_arrivals
 from bot.store.errors import StoreClosed, StoreUnavailable
 from bot.store.gathered import Gathered
 from bot.store.ledger import SqlLedger, Writes
-from bot.store.router import route_batch
+from bot.store.router import mark_pointed
+from bot.store.touched import pointed_at
 
 STORE_SECONDS = 8.0
 """A delivery must be stored within this time: GitHub gives up after ten seconds, and shall hear our refusal before."""
@@ -76,30 +77,25 @@ class SqlInbox:
     async def _store_all(self, some: Sequence[Arrival], known: Mapping[RepoKey, SeenRepo]) -> list[bool]:
         if len(some) <= self._few:
             try:
-                new, left = await self._store.write(lambda ledger: self._store_and_route(ledger, some, known))
+                return await self._store.write(lambda ledger: _store_and_route(ledger, some, known))
             except (StoreClosed, StoreUnavailable):
                 raise
             except Exception:  # noqa: BLE001, S110 - what cannot be routed is stored all the same; the router tells of it
                 pass
-            else:
-                if left:
-                    self._wake()
-                return new
         new = await self._store.write(lambda ledger: store_arrivals(ledger, some, known))
         if any(fresh and one.to_route for one, fresh in zip(some, new, strict=True)):
             self._wake()
         return new
 
-    def _store_and_route(
-        self, ledger: SqlLedger, some: Sequence[Arrival], known: Mapping[RepoKey, SeenRepo]
-    ) -> tuple[list[bool], bool]:
-        """Whether each was new, and whether there may be more to route than this."""
-        new = store_arrivals(ledger, some, known)
-        if not any(fresh and one.to_route for one, fresh in zip(some, new, strict=True)):
-            return new, False
-        routed, _ = route_batch(ledger, self._few)
-        return new, routed == self._few
-
     def _wake(self) -> None:
         if self._nudge is not None:
             self._nudge()
+
+
+def _store_and_route(ledger: SqlLedger, some: Sequence[Arrival], known: Mapping[RepoKey, SeenRepo]) -> list[bool]:
+    new = store_arrivals(ledger, some, known, routed=True)
+    fresh = [one.intake for one, is_new in zip(some, new, strict=True) if is_new and one.to_route]
+    if fresh:
+        touched = [(pointed_at(touch), touch.hint) for intake in fresh for touch in intake.touches]
+        mark_pointed(ledger, touched, {intent.key for intake in fresh for intent in intake.intents})
+    return new

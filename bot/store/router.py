@@ -186,10 +186,20 @@ def route_batch(ledger: SqlLedger, limit: int = BATCH) -> tuple[int, list[Key]]:
     if not batch:
         return 0, []
     ends = {"first": batch[0][0], "last": batch[-1][0]}
-    said = dict.fromkeys(told for _, _, touches in batch for told in read_touches(touches))
+    asked: set[IssueKey] = set()
+    if any(by_people for _, by_people, _ in batch):
+        asked = {_issue_key(row) for row in statements.asked.all(cursor, ends)}
+    found = mark_pointed(ledger, [told for _, _, touches in batch for told in read_touches(touches)], asked)
+    statements.routed.many(cursor, [{**ends, "now": to_micros(ledger.clock.now())}])
+    return len(batch), found
+
+
+def mark_pointed(ledger: SqlLedger, touched: Iterable[tuple[Pointed, str]], asked: Collection[IssueKey]) -> list[Key]:
+    """Marks in the running transaction what deliveries point at, and the issues on which people ask for something."""
+    statements, cursor = _statements(ledger.connection.dialect.name), driver_cursor(ledger.connection)
+    said = dict.fromkeys(touched)
     issues, shown = _issues(statements, cursor, said)
-    if any(asked for _, asked, _ in batch):
-        issues |= {_issue_key(row) for row in statements.asked.all(cursor, ends)}
+    issues |= set(asked)
     for pointed, hint in said:
         if (pointed.kind, hint) == (TouchKind.RUN, RUN_COMPLETED) and pointed.number is not None:
             _note_completed_run(ledger, pointed)
@@ -197,8 +207,7 @@ def route_batch(ledger: SqlLedger, limit: int = BATCH) -> tuple[int, list[Key]]:
             ledger.set_mirrored(issue, -1)
     found: list[Key] = [*_repos(statements, cursor, said), *sorted(issues, key=_place)]
     ledger.mark_all(found, touched=[key for key in found if key in shown])
-    statements.routed.many(cursor, [{**ends, "now": to_micros(ledger.clock.now())}])
-    return len(batch), found
+    return found
 
 
 def _issues(

@@ -53,6 +53,11 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(list[_Stored])
 
 
+def pointed_at(touch: Touch) -> Pointed:
+    """What it points at."""
+    return Pointed(touch.kind, touch.installation, touch.repo, _number(touch.kind, touch.value), touch.value)
+
+
 def written(touches: Sequence[Touch]) -> str | None:
     """The text for the row; None when it points at nothing."""
     return _encoder.encode([_stored(touch) for touch in touches]).decode() if touches else None

@@ -249,7 +249,7 @@ async def test_what_cannot_be_routed_is_stored_all_the_same(
     def broken(*_: object) -> None:
         raise LookupError("a touch that nobody understands")
 
-    monkeypatch.setattr("bot.store.inbox.route_batch", broken)
+    monkeypatch.setattr("bot.store.inbox.mark_pointed", broken)
     nudged: list[bool] = []
 
     await SqlInbox(store, lambda: nudged.append(True)).accept(
