@@ -40,6 +40,7 @@ from bot.outbox import Once, Result
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub, Secret
 from bot.protocols.ledger import Ledger, OutboxRow, Store
+from bot.texts import markers
 from bot.texts.pull_request import PullInput, pull_body, pull_title
 from bot.words import Words
 
@@ -236,7 +237,8 @@ class Acts:
             )
 
         async def find(_row: OutboxRow) -> PullFacts | None:
-            return await self._open_pull_of(act)
+            # What somebody has closed or merged since was opened all the same.
+            return await self._open_pull_of(act, marker=markers.pull(act.key.number, act.fence))
 
         def record(tx: Ledger, pull: PullFacts) -> str:
             fresh = tx.item(act.key)
@@ -278,13 +280,15 @@ class Acts:
 
         await self._store.write(record)
 
-    async def _open_pull_of(self, act: OpenPull) -> PullFacts | None:
-        """The open pull request of the branch that our bot opened; anybody else's is not the item's."""
+    async def _open_pull_of(self, act: OpenPull, marker: str | None = None) -> PullFacts | None:
+        """The pull request of the branch that our bot opened and that is open, or carries the marker; anybody else's is
+        not the item's."""
         repo = await self._store.read(lambda tx: tx.repo(act.key.repo_key))
         bot = repo.bot if repo is not None else None
         for pull in await self._github.pulls_of_branch(act.key.repo_key, act.branch):
             ours = bot is not None and pull.author.id == bot.id and pull.head_repo_id == pull.base_repo_id
-            if ours and pull.open and not pull.merged:
+            made = marker is not None and markers.carries(pull.body, marker)
+            if ours and ((pull.open and not pull.merged) or made):
                 return pull
         return None
 

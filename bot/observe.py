@@ -111,7 +111,7 @@ class Observer:
         needs = _needs(records, issue, now)
         claims = await self._github.claim_ref(key) if needs.claims else None
         # When somebody else's claim is gone, its labels say how it ended; who set them is in the events.
-        over = attempt is not None and attempt.live and attempt.external and claims == ()
+        over = issue is not None and attempt is not None and attempt.live and attempt.external and claims == ()
         events = tuple(await self._github.label_events(key)) if needs.events or over else None
         edits = tuple(await self._github.content_edits(key)) if needs.edits else None
         comments = await self._replies(key, records) if needs.replies else []

@@ -89,9 +89,13 @@ class Words:
         return await self._comment(once, key, markers.say(once), body, keep)
 
     async def create_status(self, item: Item, text: str, text_digest: str) -> datetime | None:
-        """The one status comment of an item. When to look again if it is not known whether it was written."""
+        """The one status comment of an item. When to look again if it is not known whether it was written, or if what
+        is there is what an earlier pass wrote: its answer was lost, and the item has gone on since."""
+        outdated = False
 
         def keep(tx: Ledger, comment: Comment) -> None:
+            nonlocal outdated
+            outdated = not _says(comment, markers.stamp(text, markers.STATUS))
             note_status_comment(tx, item.key)
             fresh = tx.item(item.key)
             if fresh is None:
@@ -100,13 +104,14 @@ class Words:
                 fresh.projection,
                 status_comment_id=comment.id,
                 status_comment_node=comment.node_id,
-                status_hash=text_digest,
+                status_hash=None if outdated else text_digest,
                 status_edited_at=self._clock.now(),
             )
             tx.save_item(fresh, replace(fresh, projection=projection))
 
         once = f"status:{item.key}:{item.projection.status_generation}"
-        return await self._comment(once, item.key, markers.STATUS, text, keep)
+        later = await self._comment(once, item.key, markers.STATUS, text, keep)
+        return self._clock.now() if outdated else later
 
     async def _comment(
         self, once: str, key: IssueKey, marker: str, body: str, keep: Callable[[Ledger, Comment], None]
@@ -142,6 +147,10 @@ class Words:
             await self._unsayable(once)
             return None
         return self._clock.now() + LOOK_FOR if done.result is Result.UNSURE else None
+
+
+def _says(comment: Comment, text: str) -> bool:
+    return comment.body.replace("\r\n", "\n").strip() == text.strip()
 
 
 def _remembering(said: Note, text: str) -> str:

@@ -16,7 +16,7 @@ from bot.domain.claiming import follow_claims, release_claim
 from bot.domain.draft import Draft
 from bot.domain.effects import Decision
 from bot.domain.facts import ItemFacts, Presence
-from bot.domain.label_reading import read_intent_labels, read_state_labels, ready_since
+from bot.domain.label_reading import look_again_for_ready, read_intent_labels, read_state_labels, ready_since
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.looking import drop_withheld
 from bot.domain.model import FailureReason, ItemState
@@ -60,6 +60,7 @@ def advance(facts: ItemFacts, policy: Policy, now: datetime) -> Decision:
     withdraw_questions(draft)
     drop_withheld(draft)
     look_again_for_steers(draft)
+    look_again_for_ready(draft)
     project(draft, policy)
     release_claim(draft)
     return draft.finish()
@@ -79,12 +80,16 @@ def _gone(draft: Draft, policy: Policy, presence: Presence) -> None:
     """The issue was deleted or moved away: stop what runs, then call the item off; nothing can be written there."""
     for intent in draft.facts.intents:
         draft.settle(intent.intent.id, presence.value)
-    if draft.item is None or draft.item.terminal:
+    if draft.item is None:
         return
+    follow_claims(draft, policy)
     if draft.live is not None:
+        # Also beside a merge, which ends an item before its attempt.
         request_cancel(draft, FailureReason.CANCELLED_CLOSED, by=presence.value)
         pursue(draft, policy)
         draft.words.clear()
+        return
+    if draft.item.terminal:
         return
     draft.move(ItemEvent.CANCELLED, actor="GitHub", cause=f"issue {presence.value}")
     draft.free_locks = True

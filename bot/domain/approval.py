@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bot.domain import labels
-from bot.domain.draft import Draft
+from bot.domain.draft import BOT, Draft
 from bot.domain.effects import Show
 from bot.domain.facts import ContentEdit, IssueFacts, LabelEvent
 from bot.domain.front_matter import Source, effective_spec, from_issue
@@ -148,9 +148,13 @@ def follow_thought(draft: Draft) -> None:
 def recheck_snapshot(draft: Draft, policy: Policy) -> None:
     """The approved text must still be the issue's text while nothing runs on it."""
     item, issue = draft.item, draft.facts.issue
-    if item is None or issue is None or item.snapshot is None or draft.live is not None:
+    if item is None or issue is None or draft.live is not None:
         return
     if item.state not in {ItemState.READY, ItemState.IN_PROGRESS}:
+        return
+    if item.snapshot is None:
+        # Found after a lost database beside a run that has ended since.
+        draft.move(ItemEvent.APPROVAL_VOID, actor=BOT, cause="who approved it is not known")
         return
     if item.thought is not None:
         plan = draft.facts.plan_sha

@@ -223,6 +223,7 @@ def _external_over(draft: Draft, policy: Policy, live: Attempt) -> None:
     if item.pull is None:
         draft.free_locks = True
     if ItemState.FAILED in shown:
+        draft.free_locks = True
         draft.move(ItemEvent.GAVE_UP, actor=who, cause="labelled failed", last_failure=failure)
     elif ItemState.READY in shown:
         draft.move(ItemEvent.GIVEN_BACK, actor=who, cause="labelled ready", not_before=draft.now + AGAIN_AFTER)

@@ -73,9 +73,20 @@ def _read_known(draft: Draft, policy: Policy, issue: IssueFacts) -> None:
     ready_seen = labels.READY in issue.labels
     asks_again = item.state is ItemState.PROPOSED or item.state in TERMINAL_STATES
     if ready_seen and asks_again and item.projection.state_label != labels.READY:
-        _consider_ready(draft, policy, issue)
+        if draft.live is None:
+            _consider_ready(draft, policy, issue)
     elif item.state is ItemState.READY and not ready_seen and item.projection.state_label == labels.READY:
         _consider_withdrawal(draft)
+
+
+def look_again_for_ready(draft: Draft) -> None:
+    """Somebody merged what an attempt still worked on, and asked for more meanwhile: heard when it has stopped."""
+    item, issue = draft.item, draft.facts.issue
+    if item is None or issue is None or item.state not in TERMINAL_STATES or draft.live is not None:
+        return
+    ended = draft.facts.attempt is not None and draft.facts.attempt.live
+    if ended and labels.READY in issue.labels and item.projection.state_label != labels.READY:
+        draft.at(draft.now)
 
 
 def _consider_withdrawal(draft: Draft) -> None:

@@ -54,7 +54,7 @@ def live_attempt(
     if state not in {ItemState.IN_PROGRESS, ItemState.NEEDS_INPUT}:
         return None, None
     remembered = seen.memory.attempt if seen.memory is not None else None
-    newest_run = seen.runs[0] if seen.runs else None
+    newest_run = _newest_run(seen, remembered)
     if newest_run is not None:
         known = remembered if remembered is not None and remembered.id == newest_run.claim else None
         attempt = _of_run(seen, newest_run, known, policy, fence, now)
@@ -81,6 +81,19 @@ def live_attempt(
         return attempt, None
     why.append(Because.DISPATCH_OPEN)
     return replace(attempt, phase=AttemptPhase.DISPATCHING, dispatched_at=now), attempt.id
+
+
+def _newest_run(seen: Sighting, remembered: AttemptMemory | None) -> SeenRun | None:
+    """The run that settles the attempt; None when what is remembered began after it: a list of runs may be older than
+    the comment, and the run before says nothing about the one that is alive."""
+    newest = seen.runs[0] if seen.runs else None
+    if newest is None or remembered is None or not remembered.live or remembered.id == newest.claim:
+        return newest
+    if remembered.run_id is not None:
+        began_after = remembered.run_id > newest.run.id
+    else:
+        began_after = remembered.claimed_at > newest.run.created_at
+    return None if began_after else newest
 
 
 def _of_run(

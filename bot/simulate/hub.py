@@ -8,6 +8,7 @@ What people and workers do is called directly; what the bot does comes through `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import copy_context
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -40,6 +41,8 @@ class Hub:
     def __init__(self, now: Callable[[], datetime], log: Callable[[str, str], None]) -> None:
         self._now = now
         self.log = log
+        self.world = copy_context()
+        """In which what somebody asked of GitHub goes on, whether or not they live: runs, webhooks, what people do."""
         self.tell: Callable[[Delivery], None] = lambda _delivery: None
         self.on_run: Callable[[ModelRun], None] = lambda _run: None
         self.tried: Callable[[], list[Tried]] = list

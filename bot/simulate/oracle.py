@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,9 @@ READ_WITHIN = 120.0
 
 OUTDATED = 45 * 60.0
 """Seconds after which what a person wants on GitHub must have reached the bot, webhook or not."""
+
+LAST_LOOK = 30.0
+"""Seconds in which whoever claims without the bot has looked once more at who else claims."""
 
 DAY_MICROS = 86_400 * 1_000_000
 """A day, as the database keeps times."""
@@ -292,11 +295,18 @@ class Oracle(Watcher):
         unlocked = live and self.policy.get("locks") and not held and live[0]["worker_kind"] != "external"
         if unlocked and self._policy_is_known(live[0]["policy_hash"]):
             self.broken("I6", number, f"#{number} is worked on without its locks")
-        writers = [row for row in held if row["mode"] == "write"]
-        for row in writers:
-            others = self.disk.rows("SELECT number FROM locks WHERE path = ? AND number <> ?", row["path"], number)
-            if others:
-                self.broken("I6", row["path"], f"#{number} and #{others[0]['number']} both hold {row['path']}")
+        for row in held:
+            if row["mode"] == "write":
+                self._locked_alone(number, row)
+
+    def _locked_alone(self, number: int, held: Mapping[str, Any]) -> None:
+        """Of two who claim one path at the same time without one ledger, one sees it in its last look and gives way."""
+        others = self.disk.rows("SELECT * FROM locks WHERE path = ? AND number <> ?", held["path"], number)
+        both = [self._attempts.get(row["attempt"]) for row in (held, *others)]
+        since = START.timestamp() + self.now - LAST_LOOK
+        young = any(one["worker_kind"] == "external" and one["claimed_at"] / 1e6 > since for one in both if one)
+        if others and not young:
+            self.broken("I6", held["path"], f"#{number} and #{others[0]['number']} both hold {held['path']}")
 
     def _policy_is_known(self, when: str | None = None) -> bool:
         """Whether the bot has found the policy, and had `when` this one was in force; somebody may have broken the file

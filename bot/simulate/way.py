@@ -102,7 +102,7 @@ class Way:
         self._watcher.asks(self._process, verb, subject)
         await self._there(verb, write=True)
         try:
-            done = act()
+            done = self._hub.world.copy().run(act)
         finally:
             await self._process.gate()
         if self._weather.strikes(Fault.TIMEOUT_AFTER):

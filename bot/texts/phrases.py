@@ -58,9 +58,9 @@ def run_link(html_url: str, full_name: str, run: object, words: str = "run") -> 
 
 
 def file_link(html_url: str, full_name: str, sha: str, path: str, words: str) -> str:
-    """A link to a file at a pinned commit."""
+    """A link to a file at a pinned commit; where that is not known, at the newest of the default branch."""
     safe = re.sub(r"[^A-Za-z0-9._/-]", "", path)
-    return f"[{words}]({html_url.rstrip('/')}/{full_name}/blob/{re.sub(r'[^0-9a-f]', '', sha)}/{safe})"
+    return f"[{words}]({html_url.rstrip('/')}/{full_name}/blob/{re.sub(r'[^0-9a-f]', '', sha) or 'HEAD'}/{safe})"
 
 
 def plan_links(html_url: str, full_name: str, thought: ThoughtRef) -> tuple[str, str]:

@@ -294,7 +294,8 @@ def _settings(view: StatusInput) -> str:
         lines.append(f"- cost: {budget.usd(view.spent)} of at most {limit} USD")
     if item.thought is not None:
         plan, research = plan_links(view.html_url, view.repo.full_name, item.thought)
-        lines.append(f"- {plan} and {research} at {code_span(item.thought.commit_sha[:12], 12)}")
+        at = f" at {code_span(item.thought.commit_sha[:12], 12)}" if item.thought.commit_sha else ""
+        lines.append(f"- {plan} and {research}{at}")
     if item.snapshot is not None:
         who = name(item.snapshot.approver.login) if item.snapshot.approver else "the policy"
         lines.append(f"- approved by {who}; the agent reads the text as it stood then")
