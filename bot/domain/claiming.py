@@ -55,8 +55,8 @@ def follow_claims(draft: Draft, policy: Policy) -> None:
         theirs = tuple(ref for ref in draft.facts.claims if not _ours(draft, ref))
         _, ref = standing(theirs, None)
         if ref is not None:
-            draft.move(ItemEvent.CLAIMED, actor=ref.who or "somebody", cause=ref.ref)
             _hand_over(draft, policy, ref)
+            draft.move(ItemEvent.CLAIMED, actor=ref.who or "somebody", cause=ref.ref)
 
 
 def published(draft: Draft, policy: Policy, attempt: Attempt) -> bool:

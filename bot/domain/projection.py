@@ -48,6 +48,9 @@ def project(draft: Draft, policy: Policy) -> None:
     if any(isinstance(step, Show) and labels.READY in step.remove_labels for step in draft.visible):
         # Refused, and said so: it goes, without a second word.
         shown -= {labels.READY}
+    if item.terminal and draft.facts.attempt is not None and draft.facts.attempt.live:
+        # Somebody asks for more while the last attempt is still ending: heard in the look after its end.
+        shown -= {labels.READY}
     claiming = draft.live is not None and not draft.live.ready_removed
     add = () if wanted in shown else (wanted,)
     # While a claim is being made the ready label is taken by its own step, which looks who removed it.

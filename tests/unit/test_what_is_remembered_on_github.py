@@ -282,6 +282,21 @@ def test_fences_go_on_above_everything_seen() -> None:
     assert max(attempt.number for attempt in found.attempts) == 3
 
 
+@pytest.mark.parametrize(
+    "newer",
+    [
+        replace(ATTEMPT, id=AttemptId("a8"), run_id=56),
+        replace(ATTEMPT, id=AttemptId("a8"), run_id=None, claimed_at=NOW - timedelta(minutes=1)),
+    ],
+    ids=["its run is known", "its run is not known yet"],
+)
+def test_a_list_of_runs_that_is_older_than_the_comment_does_not_bring_the_last_attempt_back(newer: Attempt) -> None:
+    """The run before it seems to work still, and says nothing about the one that does."""
+    seen = Sighting(issue("tgs:in-progress"), memory=memory(attempt=newer), runs=(run(RunStatus.IN_PROGRESS),))
+    [live] = [attempt for attempt in built(seen).attempts if attempt.live]
+    assert (live.id, live.run_id) == (newer.id, newer.run_id)
+
+
 RITA = Person(12, "rita")
 APPROVED = labelled("tgs:ready", ANN, hours=3)
 SHOWN = labelled("tgs:in-progress", BOT, hours=2)
