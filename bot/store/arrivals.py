@@ -8,10 +8,9 @@ A delivery that asks for nothing is stored as routed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
@@ -61,16 +60,9 @@ class Arrival:
         return bool(self.intake.touches or self.intake.intents or self.intake.installation)
 
 
-def store_arrivals(
-    ledger: SqlLedger,
-    some: Sequence[Arrival],
-    known: Mapping[RepoKey, SeenRepo] = MappingProxyType({}),
-    *,
-    routed: bool = False,
-) -> list[bool]:
-    """Writes them in the running transaction; whether each was new. `known` is what the ledger says of repositories
-    already: of those, nothing is written that says the same. `routed`: they are routed in the same transaction."""
-    return _arrivals(ledger.connection.dialect.name).store(ledger, some, known, routed=routed)
+def store_arrivals(ledger: SqlLedger, some: Sequence[Arrival], *, routed: bool = False) -> list[bool]:
+    """Writes them in the running transaction; whether each was new. `routed`: they are routed in the same one."""
+    return _arrivals(ledger.connection.dialect.name).store(ledger, some, routed=routed)
 
 
 class _Arrivals:
@@ -83,9 +75,7 @@ class _Arrivals:
             update(deliveries).where(deliveries.c.id == bindparam("of")).values(body=bindparam("body")), name
         )
 
-    def store(
-        self, ledger: SqlLedger, some: Sequence[Arrival], known: Mapping[RepoKey, SeenRepo], *, routed: bool
-    ) -> list[bool]:
+    def store(self, ledger: SqlLedger, some: Sequence[Arrival], *, routed: bool) -> list[bool]:
         cursor = driver_cursor(ledger.connection)
         now = to_micros(ledger.clock.now())
         rows = [
@@ -109,38 +99,30 @@ class _Arrivals:
             if id_ is not None:
                 fresh.append((id_, one))
         self._body.many(cursor, [{"of": id_, "body": one.body} for id_, one in fresh if one.body is not None])
-        self._carry_over(ledger, cursor, fresh, known)
+        self._carry_over(ledger, cursor, fresh)
         return new
 
-    def _carry_over(
-        self,
-        ledger: SqlLedger,
-        cursor: Cursor,
-        fresh: Iterable[tuple[int, Arrival]],
-        known: Mapping[RepoKey, SeenRepo],
-    ) -> None:
+    def _carry_over(self, ledger: SqlLedger, cursor: Cursor, fresh: Iterable[tuple[int, Arrival]]) -> None:
         """What else the deliveries say."""
         seen: list[SeenRepo] = []
         for id_, one in fresh:
             change = one.intake.installation
             if change is not None:
                 # What came before it was seen before it.
-                self._see(cursor, seen, known)
+                self._see(cursor, seen)
                 change_installation(ledger, change)
-                known = {}
                 seen = [*change.repos_added]
             seen += one.intake.repos
             for intent in one.intake.intents:
                 insert_new(ledger.connection, intents, {**intent_values(intent), "delivery": id_})
-        self._see(cursor, seen, known)
+        self._see(cursor, seen)
 
-    def _see(self, cursor: Cursor, seen: Iterable[SeenRepo], known: Mapping[RepoKey, SeenRepo]) -> None:
+    def _see(self, cursor: Cursor, seen: Iterable[SeenRepo]) -> None:
         told: dict[RepoKey, list[SeenRepo]] = {}
         for repo in seen:
             of_one = told.setdefault(repo.key, [])
             if repo not in of_one[-1:]:
                 of_one.append(repo)
-        told = {key: of_one for key, of_one in told.items() if of_one != [known.get(key)]}
         while told:
             # One statement changes a row once; what was said of it later is said again.
             self._repos.run(cursor, [_seen(of_one[0]) for of_one in told.values()])

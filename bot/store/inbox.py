@@ -7,13 +7,9 @@ first, and the router finds their keys in larger batches.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from cachetools import TTLCache
-
-from bot.domain.intake import Intake, SeenRepo
-from bot.domain.model import RepoKey
+from bot.domain.intake import Intake
 from bot.store.arrivals import Arrival, store_arrivals
 from bot.store.errors import StoreClosed, StoreUnavailable
 from bot.store.gathered import Gathered
@@ -29,14 +25,6 @@ FEW = 4
 who wait for their answer would pay for finding keys."""
 
 
-SEEN_SECONDS = 10.0
-"""For so long what this process wrote of a repository is taken for what the ledger says. A name that another process
-changed meanwhile and that was changed back again is found wrong by the next webhook after it."""
-
-SEEN = 1_000
-"""Repositories of which it is known. Webhooks come in bursts of few repositories."""
-
-
 class SqlInbox:
     """`bot.protocols.ledger.Inbox` on the store.
 
@@ -49,9 +37,6 @@ class SqlInbox:
         self._nudge = nudge
         self._few = few if nudge is not None else 0
         self._gathered: Gathered[Arrival, bool] = Gathered(self._take, STORE_SECONDS)
-        self._seen: TTLCache[RepoKey, SeenRepo] = TTLCache(
-            SEEN, SEEN_SECONDS, lambda: asyncio.get_running_loop().time()
-        )
 
     async def accept(self, delivery: str, event: str, action: str | None, intake: Intake, body: bytes | None) -> bool:
         """Commits all of it or nothing; returns after the commit. False: the delivery was known.
@@ -62,27 +47,14 @@ class SqlInbox:
         return await self._gathered.ask(Arrival(delivery, event, action, intake, body))
 
     async def _take(self, some: Sequence[Arrival]) -> list[bool]:
-        # Forgotten until it is certain what was written.
-        known = {
-            repo.key: seen for one in some for repo in one.intake.repos if (seen := self._seen.pop(repo.key, None))
-        }
-        if any(one.intake.installation for one in some):
-            self._seen.clear()
-        new = await self._store_all(some, known)
-        self._seen.update(
-            (repo.key, repo) for one, fresh in zip(some, new, strict=True) if fresh for repo in one.intake.repos
-        )
-        return new
-
-    async def _store_all(self, some: Sequence[Arrival], known: Mapping[RepoKey, SeenRepo]) -> list[bool]:
         if len(some) <= self._few:
             try:
-                return await self._store.write(lambda ledger: _store_and_route(ledger, some, known))
+                return await self._store.write(lambda ledger: _store_and_route(ledger, some))
             except (StoreClosed, StoreUnavailable):
                 raise
             except Exception:  # noqa: BLE001, S110 - what cannot be routed is stored all the same; the router tells of it
                 pass
-        new = await self._store.write(lambda ledger: store_arrivals(ledger, some, known))
+        new = await self._store.write(lambda ledger: store_arrivals(ledger, some))
         if any(fresh and one.to_route for one, fresh in zip(some, new, strict=True)):
             self._wake()
         return new
@@ -92,8 +64,8 @@ class SqlInbox:
             self._nudge()
 
 
-def _store_and_route(ledger: SqlLedger, some: Sequence[Arrival], known: Mapping[RepoKey, SeenRepo]) -> list[bool]:
-    new = store_arrivals(ledger, some, known, routed=True)
+def _store_and_route(ledger: SqlLedger, some: Sequence[Arrival]) -> list[bool]:
+    new = store_arrivals(ledger, some, routed=True)
     fresh = [one.intake for one, is_new in zip(some, new, strict=True) if is_new and one.to_route]
     if fresh:
         touched = [(pointed_at(touch), touch.hint) for intake in fresh for touch in intake.touches]

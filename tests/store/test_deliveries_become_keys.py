@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -38,8 +38,6 @@ from tests.store.support import (
     ask,
     fresh_store,
 )
-
-T = TypeVar("T")
 
 HEAD = "d" * 40
 SEEN = SeenRepo(REPO, "octo/widgets", 5, private=False, default_branch="main")
@@ -302,17 +300,6 @@ async def test_a_running_router_survives_an_error_and_routes_what_is_left(path: 
 # --- repositories and installations
 
 
-class Forgetful:
-    """A store that commits and loses the answer."""
-
-    def __init__(self, store: SqlStore) -> None:
-        self._store = store
-
-    async def write(self, unit: Callable[[SqlLedger], T]) -> T:
-        await self._store.write(unit)
-        raise StoreUnavailable("the answer was lost")
-
-
 async def accept(inbox: SqlInbox, intake: Intake) -> None:
     assert await inbox.accept(uuid4().hex, "event", None, intake, None)
 
@@ -350,41 +337,6 @@ async def test_a_repository_is_remembered_as_first_seen_and_follows_what_payload
     assert after == replace(
         stored, full_name="octo/renamed", owner_id=6, private=False, default_branch="trunk", archived=True, revision=1
     )
-
-
-async def test_what_was_just_written_of_a_repository_is_not_written_again(store: SqlStore, path: Path) -> None:
-    """And what differs from it is, also when both arrive together."""
-    inbox, other = SqlInbox(store), SeenRepo(NEW_REPO, "octo/other", 5, private=True)
-    seen = replace(other, full_name="octo/new")
-    await accept(inbox, Intake(repos=(seen,)))
-    with contextlib.closing(sqlite3.connect(path)) as driver, driver:
-        driver.execute("UPDATE repos SET full_name = 'octo/changed' WHERE repo = 20")
-
-    async def name_after(*repos: SeenRepo) -> str:
-        await accept(inbox, Intake(repos=repos))
-        stored = await store.read(lambda tx: tx.repo(NEW_REPO))
-        assert stored is not None
-        return stored.full_name
-
-    assert await name_after(seen) == "octo/changed"
-    assert await name_after(other, seen) == "octo/new"
-    assert await name_after(other) == "octo/other"
-    assert await name_after(seen) == "octo/new"
-
-
-async def test_what_was_written_of_a_repository_is_forgotten_when_a_commit_fails(store: SqlStore) -> None:
-    inbox, seen = SqlInbox(store), SeenRepo(NEW_REPO, "octo/new", 5, private=True)
-    renamed = replace(seen, full_name="octo/renamed")
-    await accept(inbox, Intake(repos=(seen,)))
-    real, inbox._store = inbox._store, Forgetful(store)
-    with pytest.raises(StoreUnavailable):
-        await accept(inbox, Intake(repos=(renamed,)))
-    inbox._store = real
-    await accept(inbox, Intake(repos=(seen,)))
-
-    stored = await store.read(lambda tx: tx.repo(NEW_REPO))
-    assert stored is not None
-    assert stored.full_name == "octo/new"
 
 
 async def test_a_decision_made_before_a_rename_is_refused_as_stale(store: SqlStore, inbox: SqlInbox) -> None:
