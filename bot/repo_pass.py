@@ -43,6 +43,7 @@ from bot.domain.thoughts import recognise
 from bot.errors import GitHubError, NotFound
 from bot.incident_issues import IncidentIssues
 from bot.kept import Kept
+from bot.late_reads import LAG, LateReads
 from bot.look import Look
 from bot.mirror_acts import MirrorActs
 from bot.policies import policy_of
@@ -112,6 +113,7 @@ class RepoPass:
         self._rebuilder = rebuilder
         self._kept = kept
         self._thoughts = ThoughtReader(github, store)
+        self._late = LateReads(github, clock)
         self._views: LRUCache[RepoKey, tuple[RepoView, datetime]] = LRUCache(VIEWS_KEPT)
 
     async def __call__(self, key: RepoKey) -> Look:
@@ -284,20 +286,32 @@ class RepoPass:
         )
         decision = replace(decision, listed=tuple(sorted((*decision.listed, *waiting))))
         if not repo.archived:
-            unsure = await self._carry_out(repo, head, decision, texts, policy)
+            seen = {item.key: item.thought.commit_sha for item in items if item.thought is not None}
+            unsure = await self._carry_out(repo, head, decision, texts, policy, seen)
             times = [at for at in (*unsure, decision.wake_at) if at is not None]
             decision = replace(decision, wake_at=min(times, default=None))
         return repo, decision
 
     async def _carry_out(
-        self, repo: RepoRecord, head: str, decision: MirrorDecision, texts: Sequence[ThoughtText], policy: Policy
+        self,
+        repo: RepoRecord,
+        head: str,
+        decision: MirrorDecision,
+        texts: Sequence[ThoughtText],
+        policy: Policy,
+        seen: Mapping[IssueKey, str],
     ) -> list[datetime | None]:
-        """When to look again at acts of which it is not known whether they happened."""
+        """When to look again at acts of which it is not known whether they happened, and at what an older commit seems
+        to say. `seen` are the commits at which the plans of items were read."""
         unsure: list[datetime | None] = []
         matter: dict[str, FrontMatterResult] = {
             text.thought.dir: text.front_matter for text in texts if text.front_matter is not None
         }
         for action in decision.actions:
+            known = seen.get(action.issue, "") if isinstance(action, ThoughtChanged | ThoughtRemoved) else ""
+            if await self._late.doubts(repo.key, known, head):
+                unsure.append(self._clock.now() + LAG)
+                continue
             match action:
                 case CreateIssue(thought=thought):
                     unsure.append(await self._mirror_acts.create(repo, head, action, matter[thought.dir], policy))
