@@ -27,8 +27,9 @@ class RepoRecord:
 
     `resync_asked_at`: the next look reads everything that webhooks may not have told. `heard_until` is the newest
     change of a comment that such a look has seen, and `listening_since` when this ledger began to listen: what was
-    commanded before is not carried out. `rebuilt_at`: when its records were made from what GitHub shows; None: not yet,
-    and nothing is decided before.
+    commanded before is not carried out. `pause_said_at`: when the newest `pause` or `resume` that was heard was
+    written; an older one that is heard later no longer counts. `rebuilt_at`: when its records were made from what
+    GitHub shows; None: not yet, and nothing is decided before.
     """
 
     key: RepoKey
@@ -55,6 +56,7 @@ class RepoRecord:
     mirror_decided: bool = False
     thoughts_at_installation: tuple[str, ...] | None = None
     pause: Pause | None = None
+    pause_said_at: datetime | None = None
     permissions: tuple[tuple[str, str], ...] = ()
     bot: Person | None = None
     resync_asked_at: datetime | None = None

@@ -20,6 +20,7 @@ from bot.domain.draft import Draft
 from bot.domain.effects import React, Show
 from bot.domain.explain import explain
 from bot.domain.fuse import mend
+from bot.domain.intents import IntentSource
 from bot.domain.labels import IntentLabel
 from bot.domain.lifecycle import ItemEvent, Refusal
 from bot.domain.looking import let_pass
@@ -194,14 +195,31 @@ def _pause(ask: Ask) -> Answer:
     until, reason = ask.args.until, ask.args.text("reason") or ""
     if until is not None and until <= draft.now:
         return cannot(ask, "past_date", until=until.isoformat())
+    if _overtaken(ask):
+        return cannot(ask, "overtaken")
     draft.repo = replace(draft.repo, pause=Pause(ask.actor, reason, draft.now, until))
     draft.note_history("repo_paused", actor=ask.actor, cause=reason)
     draft.wake(draft.facts.key.repo_key)
     return done(ask, "paused", until=until.isoformat() if until else None, reason=reason)
 
 
+def _overtaken(ask: Ask) -> bool:
+    """Whether a `pause` or `resume` that was written later has been heard before this one; else this is the newest.
+
+    Commands on one issue are carried out in their order, but these two are about all issues, and a webhook may be
+    lost. Somebody who asks over the API speaks now.
+    """
+    said, newest = ask.intent.created_at, ask.draft.repo.pause_said_at
+    if newest is not None and said < newest:
+        return ask.intent.source is IntentSource.COMMENT
+    ask.draft.repo = replace(ask.draft.repo, pause_said_at=said)
+    return False
+
+
 def _resume(ask: Ask) -> Answer:
     draft = ask.draft
+    if _overtaken(ask):
+        return cannot(ask, "overtaken")
     if draft.repo.pause is None or not draft.repo.pause.active(draft.now):
         return already(ask, "not_paused")
     draft.repo = replace(draft.repo, pause=None)

@@ -150,6 +150,9 @@ CANNOT: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "too_much_said": lambda n: f"{for_inline(n.get('limit', '20'))} sentences wait for the agent already.",
         "nothing_to_look_at": lambda _: "No result waits here for somebody to look at it.",
         "no_question": lambda n: f"The agent has no question {for_inline(n.get('number', ''))} here that waits.",
+        "overtaken": lambda _: (
+            "A newer `/tgs pause` or `/tgs resume` was heard before this one. Say it again if it still holds."
+        ),
         "past_date": lambda n: f"{at(n.get('until'))} is in the past.",
     }
 )

@@ -77,6 +77,7 @@ repos = Table(
     Column("mirror_decided", Boolean, nullable=False),
     Column("thoughts_at_installation", Json(tuple[str, ...])),
     Column("pause", Json(Pause)),
+    Column("pause_said_at", UtcTime),
     Column("permissions", Json(tuple[tuple[str, str], ...]), nullable=False),
     Column("bot", Json(Person)),
     Column("resync_asked_at", UtcTime),
