@@ -94,6 +94,10 @@ class SimStore:
         await self.process.breathe()
         return value
 
+    async def put(self, unit: Callable[[SqlLedger], T]) -> T:
+        """As `write`."""
+        return await self.write(unit)
+
     async def read(self, unit: Callable[[SqlLedger], T]) -> T:
         await self._reach()
         value, _ = self.disk.run(self.process, unit, write=False)

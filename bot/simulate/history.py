@@ -178,6 +178,8 @@ class History:
         if not bot.process.dead:
             self.log(bot.process.name, "is stopped")
             bot.process.kill()
+            if self.disk.board.runs(bot.process):
+                self._silent(bot)  # whoever ran nothing is not missed
 
     async def _busy(self, bot: Replica) -> None:
         """Waits a while for a moment in which the process is in the middle of a run: then it matters who goes on."""

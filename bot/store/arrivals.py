@@ -15,19 +15,15 @@ from typing import Any
 
 from sqlalchemy import (
     Select,
-    and_,
     bindparam,
-    false,
-    func,
-    literal_column,
     or_,
     select,
     true,
     update,
 )
 
-from bot.domain.intake import InstallationChange, Intake, SeenRepo
-from bot.domain.model import InstallationId, RepoKey
+from bot.domain.intake import InstallationChange, Intake
+from bot.domain.model import InstallationId
 from bot.store.dialect import (
     DIALECTS,
     Cursor,
@@ -40,6 +36,8 @@ from bot.store.dialect import (
 )
 from bot.store.intents import intent_values
 from bot.store.ledger import SqlLedger
+from bot.store.seen import Seen, see, see_waiting, seen
+from bot.store.seen import written as seen_text
 from bot.store.tables import deliveries, installations, intents, repos
 from bot.store.touched import written
 from bot.store.types import to_micros
@@ -57,7 +55,18 @@ class Arrival:
 
     @property
     def to_route(self) -> bool:
-        return bool(self.intake.touches or self.intake.intents or self.intake.installation)
+        intake = self.intake
+        return bool(intake.touches or intake.repos or intake.intents or intake.installation)
+
+    @property
+    def only_row(self) -> bool:
+        """Whether its row holds all that it says until it is routed."""
+        return self.body is None and not self.intake.intents and self.intake.installation is None
+
+
+def store_rows(ledger: SqlLedger, some: Sequence[Arrival]) -> list[bool]:
+    """Writes deliveries that are `only_row`, by a single statement, and to be routed later; whether each was new."""
+    return _arrivals(ledger.connection.dialect.name).only_rows(ledger, some)
 
 
 def store_arrivals(ledger: SqlLedger, some: Sequence[Arrival], *, routed: bool = False) -> list[bool]:
@@ -69,28 +78,25 @@ class _Arrivals:
     """Writes deliveries into one kind of database (`sqlite` or `postgresql`)."""
 
     def __init__(self, name: str) -> None:
+        self._name = name
         self._deliveries = _deliveries(name)
-        self._repos = _repos(name)
         self._body = QuickWrite(
             update(deliveries).where(deliveries.c.id == bindparam("of")).values(body=bindparam("body")), name
         )
 
+    def only_rows(self, ledger: SqlLedger, some: Sequence[Arrival]) -> list[bool]:
+        """One statement; what they say of repositories waits in their rows for the router."""
+        now = to_micros(ledger.clock.now())
+        rows = [self._row(one, now, None if one.to_route else now, seen_text(one.intake.repos)) for one in some]
+        ids = self._insert(driver_cursor(ledger.connection), rows)
+        return [ids.pop(one.guid, None) is not None for one in some]
+
     def store(self, ledger: SqlLedger, some: Sequence[Arrival], *, routed: bool) -> list[bool]:
         cursor = driver_cursor(ledger.connection)
         now = to_micros(ledger.clock.now())
-        rows = [
-            (
-                one.guid,
-                one.event,
-                one.action,
-                _installation(one.intake),
-                now,
-                None if one.to_route and not routed else now,
-                written(one.intake.touches),
-            )
-            for one in some
-        ]
-        ids = {guid: id_ for id_, guid in self._deliveries.all(cursor, rows)}
+        ids = self._insert(
+            cursor, [self._row(one, now, None if one.to_route and not routed else now, None) for one in some]
+        )
         new: list[bool] = []
         fresh: list[tuple[int, Arrival]] = []
         for one in some:
@@ -102,31 +108,30 @@ class _Arrivals:
         self._carry_over(ledger, cursor, fresh)
         return new
 
+    def _insert(self, cursor: Cursor, rows: Sequence[Sequence[Any]]) -> dict[str, int]:
+        """The numbers of those that are new, by their names."""
+        return {guid: id_ for id_, guid in self._deliveries.all(cursor, rows)}
+
+    def _row(self, one: Arrival, now: int, routed_at: int | None, repos_said: str | None) -> tuple[Any, ...]:
+        intake = one.intake
+        touches = written(intake.touches)
+        return one.guid, one.event, one.action, _installation(intake), now, routed_at, touches, repos_said
+
     def _carry_over(self, ledger: SqlLedger, cursor: Cursor, fresh: Iterable[tuple[int, Arrival]]) -> None:
         """What else the deliveries say."""
-        seen: list[SeenRepo] = []
+        said: list[Seen] = []
         for id_, one in fresh:
             change = one.intake.installation
             if change is not None:
                 # What came before it was seen before it.
-                self._see(cursor, seen)
+                see_waiting(cursor, self._name)
+                see(cursor, self._name, said)
                 change_installation(ledger, change)
-                seen = [*change.repos_added]
-            seen += one.intake.repos
+                said = [seen(repo) for repo in change.repos_added]
+            said += [seen(repo) for repo in one.intake.repos]
             for intent in one.intake.intents:
                 insert_new(ledger.connection, intents, {**intent_values(intent), "delivery": id_})
-        self._see(cursor, seen)
-
-    def _see(self, cursor: Cursor, seen: Iterable[SeenRepo]) -> None:
-        told: dict[RepoKey, list[SeenRepo]] = {}
-        for repo in seen:
-            of_one = told.setdefault(repo.key, [])
-            if repo not in of_one[-1:]:
-                of_one.append(repo)
-        while told:
-            # One statement changes a row once; what was said of it later is said again.
-            self._repos.run(cursor, [_seen(of_one[0]) for of_one in told.values()])
-            told = {key: of_one[1:] for key, of_one in told.items() if of_one[1:]}
+        see(cursor, self._name, said)
 
 
 @lru_cache(maxsize=2)
@@ -144,22 +149,9 @@ def _installation(intake: Intake) -> InstallationId | None:
     return intake.intents[0].key.installation if intake.intents else None
 
 
-def _seen(repo: SeenRepo) -> tuple[Any, ...]:
-    key = repo.key
-    return (
-        key.installation,
-        key.repo,
-        repo.full_name,
-        repo.owner_id,
-        repo.private,
-        repo.default_branch or None,
-        repo.archived,
-    )
-
-
 def _deliveries(name: str) -> QuickRows:
     """Inserts those that are not known yet, of several with one name the first; their numbers and names."""
-    columns = ("guid", "event", "action", "installation", "received_at", "routed_at", "touches")
+    columns = ("guid", "event", "action", "installation", "received_at", "routed_at", "touches", "seen")
     given = Given(name, {column: deliveries.c[column].type for column in columns})
     insert = insert_for(DIALECTS[name], deliveries).from_select(columns, _all_of(given))
     known = insert.on_conflict_do_nothing(index_elements=["guid"])
@@ -169,45 +161,6 @@ def _deliveries(name: str) -> QuickRows:
 def _all_of(given: Given) -> Select[Any]:
     """The rows that are given. SQLite needs a condition, or it takes a conflict that is named next for a join."""
     return select(*given.columns.values()).select_from(given.rows).where(true())
-
-
-def _repos(name: str) -> QuickRows:
-    """Inserts repositories that are new, with the state and permissions of their installation; of a known one only what
-    the payload says otherwise is changed. A repository that was taken out stays out when a late webhook mentions it.
-    """
-    columns = ("installation", "repo", "full_name", "owner_id", "private", "default_branch", "archived")
-    given = Given(name, {column: repos.c[column].type for column in columns})
-    said = {column: given[column] for column in columns} | {
-        "default_branch": func.coalesce(given["default_branch"], repos.c.default_branch, literal_column("''")),
-        "archived": func.coalesce(given["archived"], repos.c.archived, false()),
-    }
-    at_first = {
-        "revision": literal_column("0"),
-        "active": func.coalesce(installations.c.active, true()),
-        "permissions": func.coalesce(installations.c.permissions, literal_column("'[]'")),
-        "policy_hash": literal_column("''"),
-        "policy_problems": literal_column("'[]'"),
-        "preflight_ok": false(),
-        "preflight_problems": literal_column("'[]'"),
-        "mirror_decided": false(),
-    }
-    facts = [column for column in columns if column not in ("installation", "repo")]
-    rows = (
-        select(*said.values(), *at_first.values())
-        .select_from(given.rows)
-        .outerjoin(repos, and_(repos.c.installation == given["installation"], repos.c.repo == given["repo"]))
-        .outerjoin(installations, installations.c.installation == given["installation"])
-        .where(or_(repos.c.repo.is_(None), *(repos.c[fact] != said[fact] for fact in facts)))
-    )
-    statement = insert_for(DIALECTS[name], repos).from_select((*said, *at_first), rows)
-    new = {fact: statement.excluded[fact] for fact in facts}
-    return QuickRows(
-        statement.on_conflict_do_update(
-            index_elements=["installation", "repo"],
-            set_={**new, "revision": repos.c.revision + literal_column("1")},
-        ),
-        name,
-    )
 
 
 def _bring_back(ledger: SqlLedger, change: InstallationChange) -> None:

@@ -139,16 +139,25 @@ class SqlStore:
         """
         return cast("T", await self._submit(self._writes, fenced(unit)))
 
+    async def put(self, unit: Callable[[SqlLedger], T]) -> T:
+        """As `write`, for a unit that is one statement and tells nothing: where nothing else waits to be written, it is
+        not put into a transaction, whose beginning and end cost more. It belongs to no run, and takes no turn among
+        processes that share the database.
+        """
+        return cast("T", await self._submit(self._writes, unit, single=True))
+
     async def read(self, unit: Callable[[SqlLedger], T]) -> T:
         """Runs the unit on one snapshot of committed data. A unit that tries to write raises."""
         return cast("T", await self._submit(self._reads, unit))
 
-    async def _submit(self, inbox: queue.SimpleQueue[Job | None], unit: Callable[[SqlLedger], object]) -> object:
+    async def _submit(
+        self, inbox: queue.SimpleQueue[Job | None], unit: Callable[[SqlLedger], object], *, single: bool = False
+    ) -> object:
         if self._closed:
             raise StoreClosed("the store is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
-        inbox.put(Job(unit, loop, future))
+        inbox.put(Job(unit, loop, future, single))
         outcome = await future
         if outcome.error is not None:
             raise outcome.error

@@ -1,6 +1,7 @@
 """The intake's door: delivery, repositories, installation change, intents and touches in one unit.
 
-What arrives while a commit is under way is stored together by the next one (`bot.store.gathered`). Of few deliveries
+Most deliveries are a row each and nothing else: many of those are one statement and no transaction around it. What
+arrives while a commit is under way is stored together by the next one (`bot.store.gathered`). Of few deliveries
 the keys are found and marked in that same commit, so that the queue is awake when they are answered; many are answered
 first, and the router finds their keys in larger batches.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bot.domain.intake import Intake
-from bot.store.arrivals import Arrival, store_arrivals
+from bot.store.arrivals import Arrival, store_arrivals, store_rows
 from bot.store.errors import StoreClosed, StoreUnavailable
 from bot.store.gathered import Gathered
 from bot.store.ledger import SqlLedger, Writes
@@ -54,7 +55,10 @@ class SqlInbox:
                 raise
             except Exception:  # noqa: BLE001, S110 - what cannot be routed is stored all the same; the router tells of it
                 pass
-        new = await self._store.write(lambda ledger: store_arrivals(ledger, some))
+        if all(one.only_row for one in some):
+            new = await self._store.put(lambda ledger: store_rows(ledger, some))
+        else:
+            new = await self._store.write(lambda ledger: store_arrivals(ledger, some))
         if any(fresh and one.to_route for one, fresh in zip(some, new, strict=True)):
             self._wake()
         return new

@@ -66,3 +66,7 @@ class Writes(Protocol):
     async def write(self, unit: Callable[[SqlLedger], T]) -> T:
         """As `SqlStore.write`."""
         ...
+
+    async def put(self, unit: Callable[[SqlLedger], T]) -> T:
+        """As `SqlStore.put`."""
+        ...

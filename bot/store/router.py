@@ -26,6 +26,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     exists,
+    null,
     select,
     union,
     update,
@@ -37,6 +38,7 @@ from bot.domain.model import InstallationId, IssueKey, Key, RepoId, RepoKey
 from bot.store.attempts import LIVE, RUN_COMPLETED
 from bot.store.dialect import Cursor, Given, QuickRows, QuickSelect, QuickWrite, driver_cursor
 from bot.store.ledger import SqlLedger, Writes
+from bot.store.seen import read_seen, see
 from bot.store.tables import attempts, deliveries, intents, items, repos
 from bot.store.touched import Pointed, read_touches
 from bot.store.types import OneOf, UtcTime, to_micros
@@ -120,14 +122,14 @@ def _unrouted() -> Select[Any]:
     """The first deliveries to route with what they point at, and whether people ask for something with them; in the
     order of their numbers."""
     waiting = (
-        select(deliveries.c.id, deliveries.c.touches)
+        select(deliveries.c.id, deliveries.c.touches, deliveries.c.seen)
         .where(deliveries.c.routed_at.is_(None))
         .order_by(deliveries.c.id)
         .limit(bindparam("limit", type_=Integer))
         .subquery("waiting")
     )
     asked = exists().where(intents.c.delivery == waiting.c.id)
-    return select(waiting.c.id, asked, waiting.c.touches).order_by(waiting.c.id)
+    return select(waiting.c.id, asked, waiting.c.touches, waiting.c.seen).order_by(waiting.c.id)
 
 
 # The deliveries of a batch are all from the first to the last of them: what comes in between is routed already, and to
@@ -139,7 +141,7 @@ _ASKED = select(intents.c.installation, intents.c.repo, intents.c.number).where(
 _ROUTED = (
     update(deliveries)
     .where(deliveries.c.id.between(_FIRST, _LAST), deliveries.c.routed_at.is_(None))
-    .values(routed_at=bindparam("now", type_=UtcTime))
+    .values(routed_at=bindparam("now", type_=UtcTime), seen=null())
 )
 
 
@@ -181,15 +183,17 @@ def _note_completed_run(ledger: SqlLedger, run: Pointed) -> None:
 
 def route_batch(ledger: SqlLedger, limit: int = BATCH) -> tuple[int, list[Key]]:
     """Routes up to `limit` deliveries in the running transaction: how many, and the keys that were marked."""
-    statements, cursor = _statements(ledger.connection.dialect.name), driver_cursor(ledger.connection)
+    name = ledger.connection.dialect.name
+    statements, cursor = _statements(name), driver_cursor(ledger.connection)
     batch = statements.unrouted.all(cursor, {"limit": limit})
     if not batch:
         return 0, []
     ends = {"first": batch[0][0], "last": batch[-1][0]}
     asked: set[IssueKey] = set()
-    if any(by_people for _, by_people, _ in batch):
+    if any(by_people for _, by_people, _, _ in batch):
         asked = {_issue_key(row) for row in statements.asked.all(cursor, ends)}
-    found = mark_pointed(ledger, [told for _, _, touches in batch for told in read_touches(touches)], asked)
+    see(cursor, name, [one for *_, seen in batch for one in read_seen(seen)])
+    found = mark_pointed(ledger, [told for _, _, touches, _ in batch for told in read_touches(touches)], asked)
     statements.routed.many(cursor, [{**ends, "now": to_micros(ledger.clock.now())}])
     return len(batch), found
 

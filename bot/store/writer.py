@@ -73,6 +73,8 @@ class Job:
     unit: Callable[[SqlLedger], Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Outcome]
+    single: bool = False
+    """It is one statement, which both databases commit by itself where no transaction is begun."""
 
 
 def _answer(jobs: Sequence[tuple[Job, Outcome]], told: Told, listener: Listener | None) -> None:
@@ -217,6 +219,8 @@ class Writer(UnitThread):
 
     def _transact(self, jobs: list[Job], told: Told) -> list[Outcome]:
         self.mend()
+        if len(jobs) == 1 and jobs[0].single and (alone := self._single(jobs[0], told)) is not None:
+            return [alone]
         self.driver.execute(self.database.begin_write)
         if len(jobs) == 1:
             outcomes = [self._checked(jobs[0], told)]
@@ -230,13 +234,29 @@ class Writer(UnitThread):
         if self.before_commit is not None:
             self.before_commit()
         self.driver.execute("COMMIT")
+        self._committed(len(jobs))
+        return outcomes
+
+    def _single(self, job: Job, told: Told) -> Outcome | None:
+        """Without a transaction around it. None: the database refused, and in a transaction it is found out why."""
+        if self.before_commit is not None:
+            self.before_commit()
+        outcome = self.run_unit(job, told)
+        if isinstance(outcome.error, self.database.errors):
+            if self.database.broken(self.driver):
+                raise outcome.error
+            return None
+        if outcome.error is None:
+            self._committed(1)
+        return outcome
+
+    def _committed(self, units: int) -> None:
         self.commits += 1
-        self.units += len(jobs)
+        self.units += units
         if self.beside is not None:
             self.beside.committed()
         if self.after_commit is not None:
             self.after_commit()
-        return outcomes
 
     def _savepoint(self, job: Job, told: Told) -> Outcome:
         self.driver.execute("SAVEPOINT unit")

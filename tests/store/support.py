@@ -86,6 +86,11 @@ def fresh_store(
     return open_store(url_of(path), clock, CountedIds(), before_commit=before_commit, after_commit=after_commit)
 
 
+def fail(error: BaseException) -> None:
+    """What a router tells its errors in tests that expect none."""
+    raise AssertionError("the router met an error") from error
+
+
 def ask(path: Path, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
     """Rows of a query on the file, past the store."""
     with closing(sqlite3.connect(path)) as driver:

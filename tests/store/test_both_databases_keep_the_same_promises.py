@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from bot.domain.attempt import AttemptPhase
 from bot.domain.intents import Intent, IntentSource
-from bot.domain.model import IssueKey, ItemState
+from bot.domain.model import IssueKey, ItemState, RepoId, RepoKey
 from bot.errors import SettingsError
 from bot.protocols.ledger import Audit, DuplicateLiveAttempt, LockRow, OutboxRow
 from bot.store.chain import Verified, verify_at
@@ -22,7 +23,18 @@ from bot.store.errors import StoreUnavailable
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import current, downgrade, head, prepare
 from tests.databases import PostgresqlServer
-from tests.store.support import ALICE, ISSUE, REPO, START, CountedIds, StillClock, a_repo, an_attempt, an_item
+from tests.store.support import (
+    ALICE,
+    ISSUE,
+    OTHER_TENANT,
+    REPO,
+    START,
+    CountedIds,
+    StillClock,
+    a_repo,
+    an_attempt,
+    an_item,
+)
 
 
 @pytest.fixture
@@ -115,6 +127,35 @@ async def test_a_second_live_attempt_is_refused_and_the_unit_may_go_on(store: Sq
         return live.phase if live is not None else None
 
     assert await store.write(second) is AttemptPhase.CLAIMED
+
+
+async def test_a_single_statement_is_committed_by_itself_or_with_what_waits(store: SqlStore) -> None:
+    other, third = a_repo(OTHER_TENANT), a_repo(RepoKey(REPO.installation, RepoId(30)), "octo/gadgets")
+    before = store.commits
+    await store.put(lambda tx: tx.put_repo(other))
+    assert store.commits == before + 1
+    assert await store.read(lambda tx: tx.repo(OTHER_TENANT)) == other
+
+    waiting = threading.Event()
+    held = asyncio.create_task(store.write(lambda _: waiting.wait(10)))
+    await asyncio.sleep(0.05)
+    both = asyncio.gather(store.put(lambda tx: tx.put_repo(third)), store.write(lambda tx: tx.mark(REPO)))
+    await asyncio.sleep(0)
+    waiting.set()
+    await asyncio.gather(held, both)
+    assert store.commits == before + 3
+    assert await store.read(lambda tx: tx.repo(third.key)) == third
+
+
+async def test_a_single_statement_that_is_refused_fails_alone(store: SqlStore) -> None:
+    nameless = replace(a_repo(OTHER_TENANT), full_name=None)  # type: ignore[arg-type]
+    with pytest.raises(IntegrityError):
+        await store.put(lambda tx: tx.put_repo(nameless))
+    with pytest.raises(LookupError):
+        await store.put(lambda _: {}["nothing"])
+
+    await store.put(lambda tx: tx.put_repo(a_repo(OTHER_TENANT)))
+    assert await store.read(lambda tx: tx.repo(OTHER_TENANT)) == a_repo(OTHER_TENANT)
 
 
 async def test_a_stale_save_changes_nothing_and_a_failed_unit_leaves_its_neighbours_alone(store: SqlStore) -> None:

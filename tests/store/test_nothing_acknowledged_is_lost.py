@@ -14,7 +14,7 @@ from bot.store.engine import open_store
 from bot.store.router import Router
 from tests.databases import PostgresqlServer
 from tests.effort import by_effort, more
-from tests.store.support import CountedIds, StillClock, ask, url_of
+from tests.store.support import CountedIds, StillClock, ask, fail, url_of
 
 ROOT = Path(__file__).parents[2]
 KILLS = by_effort(3, 20, 20)
@@ -49,10 +49,6 @@ def acknowledged(process: subprocess.Popen[str], *, kill_after: int | None) -> l
 
 def stored(path: Path) -> set[str]:
     return {row[0] for row in ask(path, "SELECT guid FROM deliveries")}
-
-
-def fail(error: BaseException) -> None:
-    raise AssertionError("the router met an error") from error
 
 
 async def test_kill_under_load_loses_no_acknowledged_delivery(path: Path) -> None:

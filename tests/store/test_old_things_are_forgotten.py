@@ -34,6 +34,7 @@ from tests.store.support import (
     an_intent,
     an_item,
     ask,
+    fail,
     fresh_store,
     url_of,
 )
@@ -45,10 +46,6 @@ OLGA = Person(1, "olga")
 
 def a_session(id_: str, key: IssueKey) -> SessionRecord:
     return SessionRecord(id_, f"agent-{id_}", key.installation, key.repo, "person:1/olga", START, START)
-
-
-def fail(error: BaseException) -> None:
-    raise AssertionError("the router met an error") from error
 
 
 async def test_routed_deliveries_go_after_a_week_with_their_words(store: SqlStore, path: Path) -> None:

@@ -31,6 +31,8 @@ deliveries = Table(
     Column("routed_at", UtcTime),
     # What it points at (`bot.store.touched`); NULL for nothing.
     Column("touches", Text),
+    # What it says of repositories (`bot.store.seen`), until it is routed.
+    Column("seen", Text),
     Column("body", LargeBinary),
     Index("uq_deliveries_guid", "guid", unique=True),
     Index("ix_deliveries_received", "received_at"),
