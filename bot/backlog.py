@@ -12,9 +12,9 @@ import msgspec
 from bot.domain import labels
 from bot.domain.attempt import Attempt
 from bot.domain.labels import IntentLabel
+from bot.domain.line import order
 from bot.domain.model import IssueKey, Item, ItemState
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import order
 from bot.domain.timestamps import iso
 from bot.domain.views import TGS_STATUS
 from bot.errors import UserError

@@ -35,11 +35,11 @@ from bot.domain.facts import (
 )
 from bot.domain.intents import Intent, IntentSource, body_digest
 from bot.domain.label_reading import PRIORITY_LABELS
+from bot.domain.line import Told, far
 from bot.domain.model import TERMINAL_STATES, IssueKey, Item, ItemState, Person, Role
 from bot.domain.obey import APPROVING_VERBS
 from bot.domain.questions import considered, latest_round
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import Told, far
 from bot.errors import GitHubError, NotFound, RateLimited, Suspended, Unavailable
 from bot.kept import Kept
 from bot.policies import policy_of

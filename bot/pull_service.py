@@ -280,7 +280,7 @@ class PullService:
     async def waiting(self, repo: RepoRecord, asker: Asker) -> tuple[tuple[Item, tuple[Waiting, ...]], ...]:
         """The items that are queued and cannot start for this asker now, each with its reasons."""
         plan = await self._starter.plan(repo, Taker(asker.worker.kind, asker.capabilities))
-        return tuple((item, reasons) for item, reasons, _ in plan.waiting)
+        return tuple((line.item, reasons) for line, reasons, _ in plan.waiting)
 
     def _may(self, repo: RepoRecord, asker: Asker) -> None:
         if asker.token is not None and not asker.token.opens(repo.key):

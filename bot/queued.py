@@ -9,18 +9,34 @@ Race: two reader threads may read one repository at once. Each makes a list of i
 from __future__ import annotations
 
 import threading
+from bisect import insort
 from collections import OrderedDict
-from dataclasses import replace
-from operator import itemgetter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
 
+from bot.domain.line import Queued, Told, queued
 from bot.domain.model import Item, RepoKey
-from bot.domain.schedule import Told, order
 from bot.protocols.ledger import Ledger
 
 MOST = 20_000
 """Items remembered at most, about a kilobyte each; beyond it the repositories looked at longest ago are forgotten."""
 
-_Entry = tuple[tuple[object, ...], Item]
+_ORDER = attrgetter("order")
+
+FEW = 100
+"""So many new items are put where they belong one by one; more are sorted in with all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A queue as it was read last, in its order; never changed."""
+
+    revisions: dict[int, int]
+    line: list[Queued]
+
+
+_NOTHING = _Known({}, [])
 
 
 class Queues:
@@ -28,37 +44,47 @@ class Queues:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._known: OrderedDict[RepoKey, list[_Entry]] = OrderedDict()
+        self._known: OrderedDict[RepoKey, _Known] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
 
-    def read(self, tx: Ledger, repo: RepoKey) -> tuple[list[Item], dict[int, Told]]:
+    def read(self, tx: Ledger, repo: RepoKey) -> tuple[Sequence[Queued], dict[int, Told]]:
         """The queued items in the order of the queue, and what each was told of its wait."""
-        rows = tx.queue_rows(repo)
-        told = {row.number: row.told for row in rows}
-        current = {row.number: row.revision for row in rows}
+        current, told = tx.queue_rows(repo)
         with self._lock:
-            entries = self._known.get(repo, [])
-        kept = [entry for entry in entries if current.get(entry[1].key.number) == entry[1].revision]
-        if len(kept) < len(rows):
-            missing = current.keys() - {item.key.number for _, item in kept}
-            kept += [(order(item), _without_texts(item)) for item in tx.items_numbered(repo, missing)]
-            kept.sort(key=itemgetter(0))
-        self._keep(repo, kept)
-        return [item for _, item in kept], told
+            known = self._known.get(repo, _NOTHING)
+        before = known.revisions
+        read = {number for number, revision in current.items() if before.get(number) != revision}
+        gone = before.keys() - current.keys()
+        line = known.line
+        if read or gone:
+            line = [one for one in line if one.number not in read and one.number not in gone]
+            _join(line, [queued(_without_texts(item)) for item in tx.items_numbered(repo, read)])
+        self._keep(repo, _Known(current, line))
+        return line, told
 
-    def _keep(self, repo: RepoKey, entries: list[_Entry]) -> None:
+    def _keep(self, repo: RepoKey, known: _Known) -> None:
         with self._lock:
-            self._size -= len(self._known.pop(repo, ()))
-            self._known[repo] = entries
-            self._size += len(entries)
+            self._size -= len(self._known.pop(repo, _NOTHING).line)
+            self._known[repo] = known
+            self._size += len(known.line)
             while self._size > self._most and len(self._known) > 1:
                 _, forgotten = self._known.popitem(last=False)
-                self._size -= len(forgotten)
+                self._size -= len(forgotten.line)
             if self._size > self._most:
                 # One queue that is longer than what may be remembered at all.
                 self._known.clear()
                 self._size = 0
+
+
+def _join(line: list[Queued], new: list[Queued]) -> None:
+    """Puts the new ones where they belong."""
+    if len(new) <= FEW:
+        for one in new:
+            insort(line, one, key=_ORDER)
+    else:
+        line += new
+        line.sort(key=_ORDER)
 
 
 def _without_texts(item: Item) -> Item:

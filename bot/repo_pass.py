@@ -19,6 +19,7 @@ from bot.domain.attempt import Worker, WorkerKind
 from bot.domain.attempting import RUN_WORKFLOW
 from bot.domain.front_matter import FrontMatterResult, Source, effective_spec
 from bot.domain.labels import READY
+from bot.domain.line import NEAR, Told, news
 from bot.domain.mirror import (
     CreateIssue,
     Implemented,
@@ -37,7 +38,7 @@ from bot.domain.policy import MAX_POLICY_CHARS, POLICY_PATH
 from bot.domain.policy_model import Policy
 from bot.domain.questions import QuestionStatus
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import NEAR, Told, place_told, schedule
+from bot.domain.schedule import schedule
 from bot.domain.survey import CHECK_AGAIN, ENVIRONMENTS, RepoChecks, check, checks_due, take_policy
 from bot.domain.thoughts import recognise
 from bot.errors import GitHubError, NotFound
@@ -401,15 +402,11 @@ class RepoPass:
 
         if started and plan.waiting:
             return now  # the others are told their places when nothing more can start
-        news: dict[int, Told] = {
-            item.key.number: told
-            for item, reasons, place in plan.waiting
-            if backlog.told.get(item.key.number) != (told := (reasons, place_told(place)))
-        }
-        numbers = list(news)
+        untold = news(plan.waiting, backlog.told)
+        numbers = list(untold)
         await self._glance(repo, numbers, now)
         for start in range(0, len(numbers), TOLD_AT_ONCE):
-            some = {number: news[number] for number in numbers[start : start + TOLD_AT_ONCE]}
+            some = {number: untold[number] for number in numbers[start : start + TOLD_AT_ONCE]}
             await self._store.write(partial(_tell, repo=repo.key, told=some))
         return plan.wake_at
 

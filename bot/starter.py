@@ -18,13 +18,14 @@ from bot.domain.attempt import Attempt, Worker, WorkerKind
 from bot.domain.explain import at_rest
 from bot.domain.facts import IssueFacts, Presence
 from bot.domain.labels import IntentLabel
+from bot.domain.line import Told
 from bot.domain.locks import Lock, parse_lock
 from bot.domain.model import TERMINAL_STATES, AttemptId, IssueKey, Item, ItemState, RepoKey, Role, Waiting
 from bot.domain.permissions import Capability, Denied, decide
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import DISPATCH_WINDOW, Backlog, Plan, Told, exactly, schedule
+from bot.domain.schedule import DISPATCH_WINDOW, Backlog, Plan, exactly, schedule
 from bot.domain.workers import DEFAULT_CLAIMS, MISSED_HEARTBEATS, Taker, WorkerRecord
 from bot.errors import Forbidden, NotFound
 from bot.metrics import Metrics
@@ -82,15 +83,15 @@ class Starter:
         backlog = await self._store.read(
             lambda tx: read_backlog(tx, repo, now, self._queues, disabled=self._disabled, deployment_limit=limit)
         )
-        wanted = {number for item in backlog.items for number in item.spec.depends_on}
+        wanted = {number for line in backlog.queue for number in line.depends_on}
         if not wanted:
             return backlog
         states = await self._store.read(lambda tx: tx.states_of(repo.key, wanted))
         blocking = {number for number in wanted if not await self._satisfied(repo.key, number, states.get(number))}
         by_item = {
-            item.key.number: open_
-            for item in backlog.items
-            if (open_ := tuple(number for number in item.spec.depends_on if number in blocking))
+            line.number: open_
+            for line in backlog.queue
+            if (open_ := tuple(number for number in line.depends_on if number in blocking))
         }
         return replace(backlog, open_dependencies=by_item)
 
@@ -197,7 +198,7 @@ class Starter:
         policy = policy_of(repo)
         backlog = await self.backlog(repo, policy)
         if number is not None:
-            backlog = replace(backlog, items=tuple(item for item in backlog.items if item.key.number == number))
+            backlog = replace(backlog, queue=[line for line in backlog.queue if line.number == number])
         return schedule(backlog, policy, self._clock.now(), taker)
 
     async def _changed(self, repo: RepoRecord, item: Item, policy: Policy) -> Waiting | None:
@@ -259,11 +260,11 @@ def read_backlog(
         for worker in tx.workers(repo.key.installation, since=now - MISSED_HEARTBEATS)
         if worker.draining_since is None and _serves(tx, worker, repo.key, now)
     ]
-    items, told = queues.read(tx, repo.key)
+    queue, told = queues.read(tx, repo.key)
     day = budget.day_start(now)
     return Backlog(
         repo=tx.repo(repo.key) or repo,
-        items=items,
+        queue=queue,
         in_order=True,
         told=told,
         live=tuple(tx.live_attempts(repo.key)),

@@ -174,7 +174,7 @@ class Claims:
         )
 
     def _nothing(self, view: View, number: int | None) -> list[Claim]:
-        waits = [(item.key.number, reasons) for item, reasons, _ in view.plan().waiting]
+        waits = [(line.number, reasons) for line, reasons, _ in view.plan().waiting]
         busy = [ref for ref in view.refs if ref.record is not None]
         why = [f"#{n}: {' '.join(sentence(reason) for reason in reasons)}" for n, reasons in waits[:3]]
         if len(waits) > len(why):

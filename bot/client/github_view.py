@@ -19,12 +19,13 @@ from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind
 from bot.domain.claim_record import ClaimRef, issue_of
 from bot.domain.facts import IssueFacts, LabelEvent
 from bot.domain.front_matter import Source, effective_spec, from_issue
+from bot.domain.line import order, queued
 from bot.domain.locks import Lock
 from bot.domain.mirror import ThoughtText
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Problem, RepoKey, ThoughtRef, WorkSpec
 from bot.domain.policy_model import Policy
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import Backlog, Plan, order, schedule, wanted_locks
+from bot.domain.schedule import Backlog, Plan, schedule, wanted_locks
 from bot.domain.thoughts import branch_name, parse_dir
 from bot.domain.timestamps import iso
 from bot.domain.views import TGS_STATUS
@@ -209,7 +210,7 @@ class View:
         )
         backlog = Backlog(
             repo=known,
-            items=queue,
+            queue=[queued(item) for item in queue],
             live=live,
             held_locks=held,
             in_review=len(reviewed),
@@ -243,7 +244,7 @@ class View:
     def entries(self) -> list[Entry]:
         """Work under way, then the queue, then the rest, ended ones last."""
         plan = self.plan()
-        waits = {item.key.number: (reasons, position) for item, reasons, position in plan.waiting}
+        waits = {line.number: (reasons, position) for line, reasons, position in plan.waiting}
         positions = {item.key.number: 0 for item in plan.start} | {number: pos for number, (_, pos) in waits.items()}
         places = {number: place for place, number in enumerate(self._queue(), start=1)}
         found = []
@@ -314,7 +315,7 @@ class View:
             return told
         match issue.state:
             case ItemState.READY:
-                waits = {item.key.number: reasons for item, reasons, _ in self.plan().waiting}
+                waits = {line.number: reasons for line, reasons, _ in self.plan().waiting}
                 if number in waits:
                     return [sentence(reason) for reason in waits[number]]
                 ahead = self._queue().index(number) if number in self._queue() else 0

@@ -8,12 +8,13 @@ from typing import assert_never
 from bot.domain.attempt import Attempt, AttemptPhase
 from bot.domain.draft import Draft
 from bot.domain.facts import Ci, RunStatus
+from bot.domain.line import far
 from bot.domain.model import Item, ItemState, Waiting, Withheld
 from bot.domain.permissions import Capability, needed
 from bot.domain.policy_model import Policy
 from bot.domain.questions import Question, QuestionStatus, addressee, latest_round
 from bot.domain.reasons import ReasonCode, waiting
-from bot.domain.schedule import far, repo_blockers
+from bot.domain.schedule import repo_blockers
 
 _KNOWN_ANYWAY = frozenset({ReasonCode.HELD, ReasonCode.HUMAN_OWNED, ReasonCode.FUSE, ReasonCode.QUEUED})
 """Reasons that the item itself knows better than the last scheduling pass."""

@@ -14,10 +14,10 @@ from bot.domain.attempt import Attempt
 from bot.domain.budget import NOTHING_SPENT, Spent
 from bot.domain.claim_record import ClaimRef
 from bot.domain.intents import Intent
+from bot.domain.line import Told
 from bot.domain.model import AttemptId, IssueKey, Item, Person, Role
 from bot.domain.questions import Question, Steer
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import Told
 from bot.domain.sessions import SessionRecord
 
 

@@ -1,12 +1,7 @@
 """Which items of a repository to start now, and for each of the others the reason why not.
 
-Order: expedited by a maintainer, then answered and interrupted work (finishing comes before starting), then priority,
-then how long it has been ready, then the number. The order is strict: an item that must wait does not block the
-next one unless they want the same path.
-
-What is told of items far behind in a long queue does not change with every start, or each start would cost an edit of
-every comment: the first `NEAR` know their place and all that they wait for, the others a bound of their place and what
-concerns them alone.
+The order (`bot/domain/line.py`) is strict: an item that must wait does not block the next one unless they want the same
+path. The first in a long queue are told all that they wait for, the others what concerns them alone.
 
 The decision is advice: `bot/claims.py` checks capacity and locks once more
 inside the transaction that opens the attempt, so two passes can never start one item or overlapping items twice.
@@ -17,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from operator import itemgetter
+from operator import attrgetter
 from typing import assert_never
 
 from bot.domain import budget as money
 from bot.domain.artifacts import unusable
 from bot.domain.attempt import Attempt, WorkerKind
+from bot.domain.line import Queued, Told, order
 from bot.domain.locks import Held, Lock, parse_lock
 from bot.domain.model import Item, ItemState, Waiting
 from bot.domain.permissions import Capability, needed
@@ -31,21 +27,12 @@ from bot.domain.reasons import ReasonCode, waiting
 from bot.domain.repository import RepoRecord
 from bot.domain.workers import DISPATCHER, Taker, able
 
-Told = tuple[tuple[Waiting, ...], int | None]
-"""The reasons and the place that an item was told."""
-
 DISPATCH_WINDOW = timedelta(days=1)
 """The ceiling on runs counts over the last day."""
 
 HEADSTART = timedelta(seconds=60)
 """With `workers: pull_first` an item is kept this long for a free worker; it asks every half minute at the latest."""
 
-
-NEAR = 5
-"""So many items of a queue are told their place. People look at what comes next, and each edit is a request."""
-
-FAR = (6, 21, 101, 1_001)
-"""Places that the others are told: theirs is this one or a later one. Few, for each is passed by one item per start."""
 
 IN_LINE = (waiting(ReasonCode.QUEUED),)
 """What an item far behind waits for, if nothing concerns it alone."""
@@ -55,11 +42,12 @@ IN_LINE = (waiting(ReasonCode.QUEUED),)
 class Backlog:
     """What one scheduling pass knows of one repository. `free_workers`: what each free pull worker can do.
 
-    `in_order`: the items are in the order of the queue already. `told`: number → what is stored of its wait.
+    `queue`: ready items and those in progress; the ones that an attempt works on are left out. `in_order`: the queue is
+    in its order already. `told`: number → what is stored of its wait.
     """
 
     repo: RepoRecord
-    items: Sequence[Item]
+    queue: Sequence[Queued]
     live: Sequence[Attempt]
     held_locks: Sequence[tuple[Lock, int]]
     in_review: int
@@ -77,38 +65,8 @@ class Plan:
     """`start`: to be claimed now, in this order. `waiting`: item, its reasons, its place in the queue."""
 
     start: tuple[Item, ...]
-    waiting: tuple[tuple[Item, tuple[Waiting, ...], int], ...]
+    waiting: tuple[tuple[Queued, tuple[Waiting, ...], int], ...]
     wake_at: datetime | None
-
-
-def order(item: Item) -> tuple[int, int, int, datetime, int]:
-    """The sort key of the queue; smaller comes first."""
-    resumed = item.state is ItemState.IN_PROGRESS or item.answered
-    return (
-        0 if item.expedited else 1,
-        0 if resumed else 1,
-        -item.priority,
-        item.ready_since or item.since,
-        item.key.number,
-    )
-
-
-def schedulable(item: Item, live: frozenset[int]) -> bool:
-    """Ready items, and items in progress whose attempt ended and shall be tried again."""
-    return item.state in _TO_START and item.key.number not in live
-
-
-_TO_START = frozenset({ItemState.READY, ItemState.IN_PROGRESS})
-
-
-def place_told(place: int) -> int:
-    """The place that an item is told: its own, or the one that it has at least."""
-    return place if place <= NEAR else max(bound for bound in FAR if bound <= place)
-
-
-def far(place: int | None) -> bool:
-    """Whether a place that was told is a bound."""
-    return place is not None and place > NEAR
 
 
 def exactly(backlog: Backlog, policy: Policy, now: datetime, number: int) -> Told | None:
@@ -117,14 +75,14 @@ def exactly(backlog: Backlog, policy: Policy, now: datetime, number: int) -> Tol
     No reason at all: it is about to be started.
     """
     plan = schedule(backlog, policy, now, near=0, asked=number)
-    for item, reasons, place in plan.waiting:
-        if item.key.number == number:
+    for line, reasons, place in plan.waiting:
+        if line.number == number:
             return reasons, place
     starting = next((item for item in plan.start if item.key.number == number), None)
     if starting is None:
         return None
-    others = (*plan.start, *(item for item, _, _ in plan.waiting))
-    return (), 1 + sum(order(item) < order(starting) for item in others)
+    others = (*map(order, plan.start), *(line.order for line, _, _ in plan.waiting))
+    return (), 1 + sum(other < order(starting) for other in others)
 
 
 def schedule(
@@ -140,21 +98,17 @@ def schedule(
 
     With `near`, the items behind that place get only the reasons that are their own; not the one that is `asked` for.
     """
-    live = frozenset(attempt.key.number for attempt in backlog.live)
-    # What needs a look at an item is looked at in one go: a long queue does not fit into the caches of a processor.
-    queue = [
-        (item, None if backlog.in_order else order(item), _ordinary(item, backlog, policy))
-        for item in backlog.items
-        if schedulable(item, live)
-    ]
+    live = {attempt.key.number for attempt in backlog.live}
+    queue = [line for line in backlog.queue if line.number not in live] if live else backlog.queue
     if not backlog.in_order:
-        queue.sort(key=itemgetter(1))
+        queue = sorted(queue, key=attrgetter("order"))
+    depend = backlog.open_dependencies
     blockers = repo_blockers(backlog.repo, policy, now, disabled=backlog.disabled)
     slots = policy.max_parallel - len(backlog.live)
     held = Held(backlog.held_locks)
     prices = _Prices(taker, backlog, policy)
     start: list[Item] = []
-    waits: list[tuple[Item, tuple[Waiting, ...], int]] = []
+    waits: list[tuple[Queued, tuple[Waiting, ...], int]] = []
     wake: datetime | None = None
     runs_left = policy.budgets.dispatches_per_day - backlog.dispatches_today
     planned = 0
@@ -162,17 +116,19 @@ def schedule(
     # Work that waits (for a person, for its back-off) is not counted: it must not block the others.
     unreviewed = backlog.in_review + len(backlog.live)
     reviewable, room = policy.max_unreviewed_prs - unreviewed, min(slots, runs_left)
-    for position, (item, _, ordinary) in enumerate(queue, start=1):
-        if ordinary and near is not None and position > near and asked is None and (blockers or len(start) >= room):
-            waits.append((item, IN_LINE, position))  # almost all of a long queue
+    brief_from = len(queue) if near is None or asked is not None or policy.require_approval else near
+    for position, line in enumerate(queue, start=1):
+        if position > brief_from and line.plain and line.number not in depend and (blockers or len(start) >= room):
+            waits.append((line, IN_LINE, position))  # almost all of a long queue
             continue
+        item = line.item
         if item.not_before is not None and item.not_before > now:
             wake = item.not_before if wake is None else min(wake, item.not_before)
         behind = near is not None and position > near and item.key.number != asked
         # Work that was started before is not new: it may go on while pull requests wait for review.
         no_reviewer = len(start) >= reviewable and item.state is ItemState.READY and not item.answered
         if behind and (blockers or len(start) >= room or no_reviewer):
-            waits.append((item, _own_reasons(item, backlog, policy, now, taker), position))
+            waits.append((line, _own_reasons(line, backlog, policy, now, taker), position))
             continue
         reasons = [*blockers, *_item_blockers(item, backlog, held, policy, now)]
         closed = gate(item, policy, taker.kind)
@@ -203,8 +159,8 @@ def schedule(
             if price.scope is not money.Scope.ITEM:
                 wake = money.next_day(now) if wake is None else min(wake, money.next_day(now))
         if reasons:
-            told = _own_reasons(item, backlog, policy, now, taker) if behind else tuple(reasons)
-            waits.append((item, told, position))
+            told = _own_reasons(line, backlog, policy, now, taker) if behind else tuple(reasons)
+            waits.append((line, told, position))
             continue
         planned += price if isinstance(price, int) else 0
         start.append(item)
@@ -282,22 +238,10 @@ def _not_for(
             assert_never(taker.kind)
 
 
-def _ordinary(item: Item, backlog: Backlog, policy: Policy) -> bool:
-    """Whether it waits for nothing that concerns it alone, whatever the time is."""
-    return not (
-        item.held_by is not None
-        or item.human_owned
-        or item.not_before is not None
-        or item.projection.blown_at is not None
-        or item.key.number in backlog.open_dependencies
-        or item.spec.needs
-        or policy.require_approval
-    )
-
-
-def _own_reasons(item: Item, backlog: Backlog, policy: Policy, now: datetime, taker: Taker) -> tuple[Waiting, ...]:
+def _own_reasons(line: Queued, backlog: Backlog, policy: Policy, now: datetime, taker: Taker) -> tuple[Waiting, ...]:
     """What an item far behind waits for that concerns it alone."""
-    if _ordinary(item, backlog, policy):
+    item = line.item
+    if line.plain and not policy.require_approval and line.number not in backlog.open_dependencies:
         return IN_LINE
     found = _of_item(item, backlog, now)
     closed = gate(item, policy, taker.kind)

@@ -17,10 +17,10 @@ from bot.domain.carried import Carried
 from bot.domain.incidents import Cause, Incident, Sighting
 from bot.domain.intake import Intake
 from bot.domain.intents import Intent
+from bot.domain.line import Told
 from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, ItemState, Key, RepoKey
 from bot.domain.questions import Question, Steer
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import Told
 from bot.domain.talk import Message, SenderType
 from bot.protocols.worker_ledger import WorkerLedger
 
@@ -101,15 +101,6 @@ class CarriedRow:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class QueueRow:
-    """What a scheduling pass reads of every item: whether it has changed, and what it was told."""
-
-    number: int
-    revision: int
-    told: Told
-
-
 class DuplicateLiveAttempt(Exception):
     """The database refused a second live attempt of one item (unique index), or an attempt with a used fence."""
 
@@ -150,8 +141,8 @@ class Ledger(WorkerLedger, Protocol):
         ...
 
     # whole queues
-    def queue_rows(self, repo: RepoKey) -> list[QueueRow]:
-        """What is queued or being worked on, in no order."""
+    def queue_rows(self, repo: RepoKey) -> tuple[dict[int, int], dict[int, Told]]:
+        """The revisions of what is queued or being worked on, and what each was told, by their numbers."""
         ...
 
     def items_numbered(self, repo: RepoKey, numbers: Collection[int]) -> list[Item]: ...

@@ -13,9 +13,8 @@ from functools import lru_cache
 import msgspec
 from sqlalchemy import and_, bindparam, func, literal_column, or_, select, update
 
+from bot.domain.line import Told
 from bot.domain.model import IssueKey, Item, ItemState, RepoKey, Waiting
-from bot.domain.schedule import Told
-from bot.protocols.ledger import QueueRow
 from bot.store.dialect import QuickSelect, driver_cursor
 from bot.store.items import item_of
 from bot.store.tables import items, keys
@@ -96,10 +95,15 @@ def _chunks(numbers: Collection[int]) -> Sequence[list[int]]:
 class QueueVerbs(Verbs):
     """The verbs of `bot.protocols.ledger.Ledger` about whole queues."""
 
-    def queue_rows(self, repo: RepoKey) -> list[QueueRow]:
-        """What is queued or being worked on, in no order."""
+    def queue_rows(self, repo: RepoKey) -> tuple[dict[int, int], dict[int, Told]]:
+        """The revisions of what is queued or being worked on, and what each was told, by their numbers."""
+        revisions: dict[int, int] = {}
+        told: dict[int, Told] = {}
         found = _ROWS[self.connection.dialect.name].all(driver_cursor(self.connection), given(repo))
-        return [QueueRow(number, revision, (_reasons(text), place)) for number, revision, text, place in found]
+        for number, revision, text, place in found:
+            revisions[number] = revision
+            told[number] = (_reasons(text), place)
+        return revisions, told
 
     def items_numbered(self, repo: RepoKey, numbers: Collection[int]) -> list[Item]:
         """These items, as far as they are there, in no order."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
+from bot.domain.line import far
 from bot.domain.model import Item, ItemState
-from bot.domain.schedule import far
 
 NAMES: Final = MappingProxyType(
     {

@@ -18,11 +18,12 @@ from pathlib import Path
 from bot.claims import Claimed, claim
 from bot.clock import RandomIds, SystemClock
 from bot.domain.attempt import Worker, WorkerKind
+from bot.domain.line import NEAR, Told, news, order, queued
 from bot.domain.locks import parse_lock
 from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, RepoId, RepoKey, WorkSpec
 from bot.domain.policy_model import Budgets, Policy
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import NEAR, Backlog, Told, order, place_told, schedule
+from bot.domain.schedule import Backlog, schedule
 from bot.protocols.ledger import Ledger
 from bot.queued import Queues
 from bot.starter import read_backlog
@@ -76,7 +77,7 @@ def scheduling(*, locked: bool) -> Grown:
     while 25 paths are held."""
     found = {}
     for size in DECIDED:
-        items = _items(size, locked=locked)
+        items = [queued(item) for item in _items(size, locked=locked)]
         held = [(parse_lock(f"held/{number}/**"), size + number) for number in range(25)] if locked else []
         backlog = Backlog(replace(a_repo(), preflight_ok=True), items, [], held, 0, 0, {})
         found[size] = _best(lambda one=backlog: schedule(one, Policy(), NOW, near=NEAR)) * 1e3  # type: ignore[misc]
@@ -117,7 +118,7 @@ def _best(act: Callable[[], object], rounds: int = 7) -> float:
 
 def many_repositories() -> float:
     """Milliseconds to schedule all of 1,000 repositories with ten ready items each."""
-    items = [_ready(number, locked=False) for number in range(1, 11)]
+    items = [queued(_ready(number, locked=False)) for number in range(1, 11)]
     backlogs = [Backlog(replace(a_repo(), preflight_ok=True), items, [], [], 0, 0, {}) for _ in range(1_000)]
     return _best(lambda: [schedule(one, Policy(), NOW, near=NEAR) for one in backlogs]) * 1e3
 
@@ -268,11 +269,7 @@ async def _pass(store: SqlStore, key: RepoKey, queues: Queues) -> dict[int, Told
     repo = await store.read(lambda tx: tx.repo(key))
     assert repo is not None
     backlog = await store.read(lambda tx: read_backlog(tx, repo, NOW, queues, disabled=False))
-    return {
-        item.key.number: told
-        for item, reasons, place in schedule(backlog, Policy(), NOW, near=NEAR).waiting
-        if backlog.told.get(item.key.number) != (told := (reasons, place_told(place)))
-    }
+    return news(schedule(backlog, Policy(), NOW, near=NEAR).waiting, backlog.told)
 
 
 def _change(tx: Ledger, key: IssueKey) -> None:

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from bot.clock import RandomIds, SystemClock
-from bot.domain.schedule import NEAR, schedule
+from bot.domain.line import NEAR
+from bot.domain.schedule import schedule
 from bot.policies import policy_of
 from bot.queue.memory import MemoryQueue
 from bot.queued import Queues

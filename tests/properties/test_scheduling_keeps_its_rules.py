@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.domain.attempt import Attempt, AttemptPhase, Worker, WorkerKind
+from bot.domain.line import order, place_told, queued
 from bot.domain.locks import overlap, parse_lock
 from bot.domain.model import AttemptId, InstallationId, IssueKey, Item, ItemState, RepoId, RepoKey, WorkSpec
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode
 from bot.domain.repository import RepoRecord
-from bot.domain.schedule import IN_LINE, Backlog, exactly, order, place_told, schedule
+from bot.domain.schedule import IN_LINE, Backlog, exactly, schedule
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
 REPO = RepoRecord(RepoKey(InstallationId(1), RepoId(2)), "o/r", 3, "main", True, preflight_ok=True)
@@ -62,7 +63,7 @@ def backlogs(draw: st.DrawFn) -> tuple[Backlog, Policy]:
     held = [(parse_lock(path), i.key.number) for i in running for path in i.spec.locks]
     backlog = Backlog(
         repo=REPO,
-        items=found,
+        queue=[queued(i) for i in found],
         live=[live(i.key.number) for i in running],
         held_locks=held,
         in_review=draw(st.integers(0, 3)),
@@ -79,10 +80,10 @@ def test_limits_hold_and_every_wait_has_a_reason(given_: tuple[Backlog, Policy])
     plan = schedule(backlog, policy, NOW)
     running = {attempt.key.number for attempt in backlog.live}
     started = {chosen.key.number for chosen in plan.start}
-    waiting = {held.key.number: reasons for held, reasons, _ in plan.waiting}
+    waiting = {held.number: reasons for held, reasons, _ in plan.waiting}
     assert len(started) <= max(policy.max_parallel - len(running), 0)
     assert not started & running
-    assert started | set(waiting) | running == {i.key.number for i in backlog.items}
+    assert started | set(waiting) | running == {line.number for line in backlog.queue}
     assert all(reasons for reasons in waiting.values())
     assert all(code in set(ReasonCode) for reasons in waiting.values() for code in (r.code for r in reasons))
     assert len(started) <= max(policy.budgets.dispatches_per_day - backlog.dispatches_today, 0)
@@ -107,9 +108,9 @@ def test_overlapping_paths_never_run_together(given_: tuple[Backlog, Policy]) ->
 @given(backlogs(), st.randoms(use_true_random=False))
 def test_the_order_of_the_input_changes_nothing(given_: tuple[Backlog, Policy], random: object) -> None:
     backlog, policy = given_
-    shuffled = list(backlog.items)
+    shuffled = list(backlog.queue)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    plan, again = schedule(backlog, policy, NOW), schedule(replace(backlog, items=shuffled), policy, NOW)
+    plan, again = schedule(backlog, policy, NOW), schedule(replace(backlog, queue=shuffled), policy, NOW)
     assert plan == again
     assert [i.key.number for i in plan.start] == [i.key.number for i in sorted(plan.start, key=order)]
 
@@ -122,7 +123,7 @@ def test_somebody_starts_when_nothing_stands_in_the_way(given_: tuple[Backlog, P
     plan = schedule(replace(backlog, live=[], held_locks=[], in_review=0, dispatches_today=0), policy, NOW)
     free = [
         i
-        for i in backlog.items
+        for i in (line.item for line in backlog.queue)
         if not (i.held_by or i.human_owned or i.not_before) and not backlog.open_dependencies.get(i.key.number)
     ]
     assert bool(plan.start) is bool(free)
@@ -137,8 +138,8 @@ def test_who_is_far_behind_is_told_less_and_nothing_else_changes(given_: tuple[B
     assert [(i, place) for i, _, place in short.waiting] == [(i, place) for i, _, place in whole.waiting]
     for (_, told, place), (_, reasons, _) in zip(short.waiting, whole.waiting, strict=True):
         assert told == reasons if place <= near else told == IN_LINE or set(told) <= set(reasons)
-    for item, reasons, place in whole.waiting:
-        assert exactly(backlog, policy, NOW, item.key.number) == (reasons, place), "who asks is told all of it"
+    for line, reasons, place in whole.waiting:
+        assert exactly(backlog, policy, NOW, line.number) == (reasons, place), "who asks is told all of it"
     places = {place for _, _, place in whole.waiting}
     asked = [exactly(backlog, policy, NOW, item.key.number) for item in whole.start]
     found = {told[1] for told in asked if told is not None and told[0] == ()}

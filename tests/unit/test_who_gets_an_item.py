@@ -9,6 +9,7 @@ import pytest
 
 from bot.domain.attempt import WorkerKind
 from bot.domain.explain import at_rest
+from bot.domain.line import queued
 from bot.domain.model import (
     Failure,
     FailureReason,
@@ -35,7 +36,7 @@ PULL, GPU, PERSON = Taker(WorkerKind.PULL), Taker(WorkerKind.PULL, ("GPU", "linu
 def backlog(*needs: str, ready_for: timedelta = timedelta(0), free: tuple[tuple[str, ...], ...] = ()) -> Backlog:
     key = IssueKey(REPO.key.installation, REPO.key.repo, 7)
     item = Item(key, "node", "Add search", ItemState.READY, NOW - ready_for, spec=WorkSpec(needs=needs))
-    return Backlog(REPO, (item,), (), (), 0, 0, {}, free_workers=free)
+    return Backlog(REPO, (queued(item),), (), (), 0, 0, {}, free_workers=free)
 
 
 GETS: dict[str, tuple[WorkSource, Backlog, Taker]] = {
@@ -59,7 +60,7 @@ GETS: dict[str, tuple[WorkSource, Backlog, Taker]] = {
 
 @pytest.mark.parametrize(("source", "known", "taker"), GETS.values(), ids=GETS)
 def test_the_item_goes_to(source: WorkSource, known: Backlog, taker: Taker) -> None:
-    assert schedule(known, Policy(workers=source), NOW, taker).start == tuple(known.items)
+    assert schedule(known, Policy(workers=source), NOW, taker).start == tuple(line.item for line in known.queue)
 
 
 WAITS: dict[str, tuple[WorkSource, Backlog, Taker, ReasonCode, str]] = {
@@ -129,7 +130,7 @@ def test_the_head_start_ends_by_itself() -> None:
     ],
 )
 def test_an_item_that_nobody_can_have_says_where_it_is(state: ItemState, says: str) -> None:
-    [ready] = backlog().items
+    [ready] = [line.item for line in backlog().queue]
     failure = Failure(FailureReason.AGENT_CRASH, "", NOW)
     assert says in sentence(at_rest(replace(ready, state=state, last_failure=failure)))
 
