@@ -73,5 +73,7 @@ def _store_and_route(ledger: SqlLedger, some: Sequence[Arrival]) -> list[bool]:
     fresh = [one.intake for one, is_new in zip(some, new, strict=True) if is_new and one.to_route]
     if fresh:
         touched = [(pointed_at(touch), touch.hint) for intake in fresh for touch in intake.touches]
-        mark_pointed(ledger, touched, {intent.key for intake in fresh for intent in intake.intents})
+        asked = {intent.key for intake in fresh for intent in intake.intents}
+        known = {(repo.key.installation, repo.key.repo) for intake in fresh for repo in intake.repos}
+        mark_pointed(ledger, touched, asked, known)
     return new

@@ -192,14 +192,22 @@ def route_batch(ledger: SqlLedger, limit: int = BATCH) -> tuple[int, list[Key]]:
     asked: set[IssueKey] = set()
     if any(by_people for _, by_people, _, _ in batch):
         asked = {_issue_key(row) for row in statements.asked.all(cursor, ends)}
-    see(cursor, name, [one for *_, seen in batch for one in read_seen(seen)])
-    found = mark_pointed(ledger, [told for _, _, touches, _ in batch for told in read_touches(touches)], asked)
+    said = [one for *_, seen in batch for one in read_seen(seen)]
+    see(cursor, name, said)
+    touched = [told for _, _, touches, _ in batch for told in read_touches(touches)]
+    found = mark_pointed(ledger, touched, asked, {(one.installation, one.repo) for one in said})
     statements.routed.many(cursor, [{**ends, "now": to_micros(ledger.clock.now())}])
     return len(batch), found
 
 
-def mark_pointed(ledger: SqlLedger, touched: Iterable[tuple[Pointed, str]], asked: Collection[IssueKey]) -> list[Key]:
-    """Marks in the running transaction what deliveries point at, and the issues on which people ask for something."""
+def mark_pointed(
+    ledger: SqlLedger,
+    touched: Iterable[tuple[Pointed, str]],
+    asked: Collection[IssueKey],
+    known: Collection[tuple[int, int]] = (),
+) -> list[Key]:
+    """Marks in the running transaction what deliveries point at, and the issues on which people ask for something.
+    Of the repositories that are `known` to be there nobody has to be asked."""
     statements, cursor = _statements(ledger.connection.dialect.name), driver_cursor(ledger.connection)
     said = dict.fromkeys(touched)
     issues, shown = _issues(statements, cursor, said)
@@ -209,7 +217,7 @@ def mark_pointed(ledger: SqlLedger, touched: Iterable[tuple[Pointed, str]], aske
             _note_completed_run(ledger, pointed)
         if hint == TALK and (issue := pointed.issue) is not None:
             ledger.set_mirrored(issue, -1)
-    found: list[Key] = [*_repos(statements, cursor, said), *sorted(issues, key=_place)]
+    found: list[Key] = [*_repos(statements, cursor, said, known), *sorted(issues, key=_place)]
     ledger.mark_all(found, touched=[key for key in found if key in shown])
     return found
 
@@ -230,13 +238,19 @@ def _issues(
     return found, shown
 
 
-def _repos(statements: _Statements, cursor: Cursor, said: Iterable[tuple[Pointed, str]]) -> list[RepoKey]:
+def _repos(
+    statements: _Statements, cursor: Cursor, said: Iterable[tuple[Pointed, str]], known: Collection[tuple[int, int]]
+) -> list[RepoKey]:
     """The repositories that are pointed at, in the order of their numbers."""
-    to_find = {pointed for pointed, _ in said if pointed.kind in _OF_REPOS}
-    return [
-        RepoKey(InstallationId(installation), RepoId(repo))
-        for installation, repo in sorted(statements.repo_keys.all(cursor, list(to_find)))
-    ]
+    found: set[tuple[int, int]] = set()
+    to_find: list[Pointed] = []
+    for pointed in {pointed for pointed, _ in said if pointed.kind in _OF_REPOS}:
+        if pointed.repo is not None and (place := (pointed.installation, pointed.repo)) in known:
+            found.add(place)
+        else:
+            to_find.append(pointed)
+    found.update(tuple(row) for row in statements.repo_keys.all(cursor, to_find))
+    return [RepoKey(InstallationId(installation), RepoId(repo)) for installation, repo in sorted(found)]
 
 
 def _place(key: IssueKey) -> tuple[int, int, int]:
