@@ -120,11 +120,11 @@ class _Arrivals:
     def _carry_over(self, ledger: SqlLedger, cursor: Cursor, fresh: Iterable[tuple[int, Arrival]]) -> None:
         """What else the deliveries say."""
         said: list[Seen] = []
+        see_waiting(cursor, self._name)
         for id_, one in fresh:
             change = one.intake.installation
             if change is not None:
                 # What came before it was seen before it.
-                see_waiting(cursor, self._name)
                 see(cursor, self._name, said)
                 change_installation(ledger, change)
                 said = [seen(repo) for repo in change.repos_added]

@@ -1,8 +1,9 @@
 """What payloads say of repositories: kept with the delivery until it is routed, then carried over to the repositories.
 
-Promise: what was said first is carried over first, and saying it again changes nothing; a repository that was taken out
-of its installation stays out when a late webhook mentions it. Intake would otherwise compare a repository with its row
-for each delivery; the router does it once for all deliveries of a batch.
+Promise: what was said first is carried over first and once, also where a later delivery is routed at once and an
+earlier one still waits; a repository that was taken out of its installation stays out when a late webhook mentions it.
+Intake would otherwise compare a repository with its row for each delivery; the router does it once for all deliveries
+of a batch.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import and_, false, func, literal_column, or_, select, true
+from sqlalchemy import and_, false, func, literal_column, null, or_, select, true, update
 
 from bot.domain.intake import SeenRepo
-from bot.store.dialect import DIALECTS, Cursor, Given, QuickRows, QuickSelect, insert_for
+from bot.store.dialect import DIALECTS, Cursor, Given, QuickRows, QuickSelect, QuickWrite, insert_for
 from bot.store.tables import deliveries, installations, repos
 
 
@@ -73,26 +74,27 @@ def see(cursor: Cursor, name: str, some: Iterable[Seen]) -> None:
 
 
 def see_waiting(cursor: Cursor, name: str) -> None:
-    """Carries over what deliveries say that nobody has routed yet."""
-    see(cursor, name, [one for (text,) in _statements(name).waiting.all(cursor, {}) for one in read_seen(text)])
+    """Carries over what deliveries say that nobody has routed yet, so that what is said next comes after it."""
+    statements = _statements(name)
+    waiting = statements.waiting.all(cursor, {})
+    if waiting:
+        see(cursor, name, [one for (text,) in waiting for one in read_seen(text)])
+        statements.carried.many(cursor, [{}])
 
 
 class _Statements:
     """The above for one kind of database."""
 
     def __init__(self, name: str) -> None:
-        self.waiting = _waiting(name)
+        said = and_(deliveries.c.routed_at.is_(None), deliveries.c.seen.is_not(None))
+        self.waiting = QuickSelect(select(deliveries.c.seen).where(said).order_by(deliveries.c.id), name)
+        self.carried = QuickWrite(update(deliveries).where(said).values(seen=null()), name)
         self.changes = _changes(name)
 
 
 @lru_cache(maxsize=2)
 def _statements(name: str) -> _Statements:
     return _Statements(name)
-
-
-def _waiting(name: str) -> QuickSelect:
-    said = select(deliveries.c.seen).where(deliveries.c.routed_at.is_(None), deliveries.c.seen.is_not(None))
-    return QuickSelect(said.order_by(deliveries.c.id), name)
 
 
 def _changes(name: str) -> QuickRows:

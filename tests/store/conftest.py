@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from bot.store.engine import SqlStore
+from bot.store.inbox import SqlInbox
 from bot.store.migrate import prepare
+from bot.store.router import Router
 from tests.databases import PostgresqlServer
-from tests.store.support import StillClock, a_repo, an_item, copy_template, fresh_store, template_in, url_of
+from tests.store.support import StillClock, a_repo, an_item, copy_template, fail, fresh_store, template_in, url_of
 
 
 @pytest.fixture
@@ -47,3 +49,13 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return found
     server: PostgresqlServer = request.getfixturevalue("postgresql")
     return server.fresh()
+
+
+@pytest.fixture
+def inbox(store: SqlStore) -> SqlInbox:
+    return SqlInbox(store)
+
+
+@pytest.fixture
+def router(store: SqlStore) -> Router:
+    return Router(store, fail)

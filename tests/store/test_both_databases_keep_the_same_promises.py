@@ -148,9 +148,9 @@ async def test_a_single_statement_is_committed_by_itself_or_with_what_waits(stor
 
 
 async def test_a_single_statement_that_is_refused_fails_alone(store: SqlStore) -> None:
-    nameless = replace(a_repo(OTHER_TENANT), full_name=None)  # type: ignore[arg-type]
+    nameless = text("INSERT INTO repos (installation, repo) VALUES (1, 99)")
     with pytest.raises(IntegrityError):
-        await store.put(lambda tx: tx.put_repo(nameless))
+        await store.put(lambda tx: tx.connection.execute(nameless))
     with pytest.raises(LookupError):
         await store.put(lambda _: {}["nothing"])
 

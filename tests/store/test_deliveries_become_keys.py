@@ -45,16 +45,6 @@ SEEN = SeenRepo(REPO, "octo/widgets", 5, private=False, default_branch="main")
 NEW_REPO = RepoKey(REPO.installation, RepoId(20))
 
 
-@pytest.fixture
-def inbox(store: SqlStore) -> SqlInbox:
-    return SqlInbox(store)
-
-
-@pytest.fixture
-def router(store: SqlStore) -> Router:
-    return Router(store, fail)
-
-
 def touch(kind: TouchKind, value: str = "", hint: str = "", repo: RepoKey = REPO) -> Touch:
     return Touch(kind, repo.installation, repo.repo, value, hint)
 

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
-import pytest
-
 from bot.domain.intake import InstallationChange, Intake, SeenRepo, Touch, TouchKind
 from bot.domain.model import RepoId, RepoKey
 from bot.store.engine import SqlStore
@@ -19,16 +17,6 @@ SEEN = SeenRepo(REPO, "octo/widgets", 5, private=False, default_branch="main")
 NEW_REPO = RepoKey(REPO.installation, RepoId(20))
 NEW = SeenRepo(NEW_REPO, "octo/new", 5, private=False)
 POINTED = Touch(TouchKind.REPO, NEW_REPO.installation, NEW_REPO.repo)
-
-
-@pytest.fixture
-def inbox(store: SqlStore) -> SqlInbox:
-    return SqlInbox(store)
-
-
-@pytest.fixture
-def router(store: SqlStore) -> Router:
-    return Router(store, fail)
 
 
 async def accept(inbox: SqlInbox, intake: Intake) -> None:
@@ -138,6 +126,19 @@ async def test_what_was_said_before_a_change_of_the_installation_was_so_before_i
     repo = await store.read(lambda tx: tx.repo(NEW_REPO))
     assert repo is not None
     assert not repo.active, "it was mentioned first and taken out then"
+
+
+async def test_what_an_earlier_delivery_says_is_not_carried_over_after_a_later_one(
+    store: SqlStore, router: Router
+) -> None:
+    many, few = SqlInbox(store), SqlInbox(store, lambda: None)
+    await accept(many, Intake(repos=(NEW,)))
+    await accept(few, Intake(repos=(replace(NEW, full_name="octo/renamed"),)))
+    await router.route_all()
+
+    repo = await store.read(lambda tx: tx.repo(NEW_REPO))
+    assert repo is not None
+    assert repo.full_name == "octo/renamed"
 
 
 async def test_a_delivery_that_only_mentions_a_repository_is_one_statement_and_is_routed_once(
