@@ -83,7 +83,7 @@ def see_waiting(cursor: Cursor, name: str) -> None:
 
 
 class _Statements:
-    """The above for one kind of database."""
+    """What is asked and changed, for one kind of database."""
 
     def __init__(self, name: str) -> None:
         said = and_(deliveries.c.routed_at.is_(None), deliveries.c.seen.is_not(None))

@@ -136,9 +136,9 @@ async def test_a_single_statement_is_committed_by_itself_or_with_what_waits(stor
     assert store.commits == before + 1
     assert await store.read(lambda tx: tx.repo(OTHER_TENANT)) == other
 
-    waiting = threading.Event()
-    held = asyncio.create_task(store.write(lambda _: waiting.wait(10)))
-    await asyncio.sleep(0.05)
+    begun, waiting = threading.Event(), threading.Event()
+    held = asyncio.create_task(store.write(lambda _: begun.set() or waiting.wait(10)))
+    await asyncio.to_thread(begun.wait, 10)
     both = asyncio.gather(store.put(lambda tx: tx.put_repo(third)), store.write(lambda tx: tx.mark(REPO)))
     await asyncio.sleep(0)
     waiting.set()
