@@ -94,7 +94,7 @@ class SimStore:
         await self.process.breathe()
         return value
 
-    async def put(self, unit: Callable[[SqlLedger], T]) -> T:
+    async def put(self, unit: Callable[[SqlLedger], T], single: Callable[[], bool]) -> T:
         """As `write`."""
         return await self.write(unit)
 

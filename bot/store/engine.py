@@ -139,19 +139,23 @@ class SqlStore:
         """
         return cast("T", await self._submit(self._writes, fenced(unit)))
 
-    async def put(self, unit: Callable[[SqlLedger], T]) -> T:
-        """As `write`, for a unit that is one statement and tells nothing: where nothing else waits to be written, it is
-        not put into a transaction, whose beginning and end cost more. It belongs to no run, and takes no turn among
-        processes that share the database.
+    async def put(self, unit: Callable[[SqlLedger], T], single: Callable[[], bool]) -> T:
+        """As `write`, for a unit that belongs to no run. `single` is asked when its turn has come, in the writer's
+        thread: whether the unit is one statement and tells nothing. Where nothing else waits to be written, such a one
+        is not put into a transaction, whose beginning and end cost more, and takes no turn among processes that share
+        the database.
         """
-        return cast("T", await self._submit(self._writes, unit, single=True))
+        return cast("T", await self._submit(self._writes, unit, single))
 
     async def read(self, unit: Callable[[SqlLedger], T]) -> T:
         """Runs the unit on one snapshot of committed data. A unit that tries to write raises."""
         return cast("T", await self._submit(self._reads, unit))
 
     async def _submit(
-        self, inbox: queue.SimpleQueue[Job | None], unit: Callable[[SqlLedger], object], *, single: bool = False
+        self,
+        inbox: queue.SimpleQueue[Job | None],
+        unit: Callable[[SqlLedger], object],
+        single: Callable[[], bool] | None = None,
     ) -> object:
         if self._closed:
             raise StoreClosed("the store is closed")

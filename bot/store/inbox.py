@@ -9,11 +9,12 @@ first, and the router finds their keys in larger batches.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from bot.domain.intake import Intake
 from bot.store.arrivals import Arrival, store_arrivals, store_rows
 from bot.store.errors import StoreClosed, StoreUnavailable
-from bot.store.gathered import Gathered
+from bot.store.gathered import Gathered, Lot
 from bot.store.ledger import SqlLedger, Writes
 from bot.store.router import mark_pointed
 from bot.store.touched import pointed_at
@@ -47,25 +48,38 @@ class SqlInbox:
         """
         return await self._gathered.ask(Arrival(delivery, event, action, intake, body))
 
-    async def _take(self, some: Sequence[Arrival]) -> list[bool]:
-        if len(some) <= self._few:
-            try:
-                return await self._store.write(lambda ledger: _store_and_route(ledger, some))
-            except (StoreClosed, StoreUnavailable):
+    async def _take(self, lot: Lot[Arrival, bool]) -> list[bool]:
+        try:
+            return await self._put(lot, self._few)
+        except (StoreClosed, StoreUnavailable):
+            raise
+        except Exception:
+            if self._few < len(lot.asked()):
                 raise
-            except Exception:  # noqa: BLE001, S110 - what cannot be routed is stored all the same; the router tells of it
-                pass
-        if all(one.only_row for one in some):
-            new = await self._store.put(lambda ledger: store_rows(ledger, some))
-        else:
-            new = await self._store.write(lambda ledger: store_arrivals(ledger, some))
-        if any(fresh and one.to_route for one, fresh in zip(some, new, strict=True)):
-            self._wake()
+        # What cannot be routed is stored all the same; the router tells of it.
+        return await self._put(lot, 0)
+
+    async def _put(self, lot: Lot[Arrival, bool], few: int) -> list[bool]:
+        """What is done with them depends on how many have come when their turn comes."""
+        new = await self._store.put(partial(_store, lot, few), partial(_single, lot, few))
+        some = lot.asked()
+        left = len(some) > few and any(fresh and one.to_route for one, fresh in zip(some, new, strict=True))
+        if left and self._nudge is not None:
+            self._nudge()
         return new
 
-    def _wake(self) -> None:
-        if self._nudge is not None:
-            self._nudge()
+
+def _single(lot: Lot[Arrival, bool], few: int) -> bool:
+    """Whether storing them is one statement."""
+    some = lot.asked()
+    return len(some) > few and all(one.only_row for one in some)
+
+
+def _store(lot: Lot[Arrival, bool], few: int, ledger: SqlLedger) -> list[bool]:
+    if _single(lot, few):
+        return store_rows(ledger, lot.asked())
+    some = lot.asked()
+    return _store_and_route(ledger, some) if len(some) <= few else store_arrivals(ledger, some)
 
 
 def _store_and_route(ledger: SqlLedger, some: Sequence[Arrival]) -> list[bool]:

@@ -35,7 +35,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from bot.domain.model import IssueKey, Key
 from bot.store.dialect import DIALECTS, Given, QuickRows, QuickSelect, driver_cursor, insert_for, insert_new
-from bot.store.gathered import Gathered
+from bot.store.gathered import Gathered, Lot
 from bot.store.tables import keys
 from bot.store.types import UtcTime, from_micros, to_micros
 from bot.store.verbs import Marked, Verbs
@@ -294,6 +294,8 @@ class KeyVerbs(Verbs):
 
     def rows_of(self, names: Sequence[str]) -> list[KeyRow | None]:
         """The row of each key, None where there is none."""
+        if len(names) == 1:
+            return [self.key_row(names[0])]
         found = _statements(self.connection.dialect.name).rows.all(
             driver_cursor(self.connection), [(name,) for name in names]
         )
@@ -396,17 +398,15 @@ class StoreKeyRows:
         """The row as committed now."""
         return await self._begun.ask(key)
 
-    async def _begin_all(self, names: Sequence[str]) -> Sequence[KeyRow | None]:
-        if len(names) == 1:
-            return [await self._store.read(lambda ledger: ledger.key_row(names[0]))]
-        return await self._store.read(lambda ledger: ledger.rows_of(names))
+    async def _begin_all(self, lot: Lot[str, KeyRow | None]) -> Sequence[KeyRow | None]:
+        return await self._store.read(lambda ledger: ledger.rows_of(lot.asked()))
 
     async def finish(self, key: str, rev: int, next_due_at: datetime | None) -> KeyRow | None:
         """Notes that everything up to `rev` was seen."""
         return await self._ended.ask(Ended(key, rev, next_due_at))
 
-    async def _finish_all(self, ended: Sequence[Ended]) -> Sequence[KeyRow | None]:
-        return await self._store.write(lambda ledger: ledger.finish_keys(ended))
+    async def _finish_all(self, lot: Lot[Ended, KeyRow | None]) -> Sequence[KeyRow | None]:
+        return await self._store.write(lambda ledger: ledger.finish_keys(lot.asked()))
 
     async def fail(self, key: str, rev: int, error: str, retry_at: datetime) -> KeyRow | None:
         """Notes a failure and when to try again."""

@@ -67,6 +67,6 @@ class Writes(Protocol):
         """As `SqlStore.write`."""
         ...
 
-    async def put(self, unit: Callable[[SqlLedger], T]) -> T:
+    async def put(self, unit: Callable[[SqlLedger], T], single: Callable[[], bool]) -> T:
         """As `SqlStore.put`."""
         ...

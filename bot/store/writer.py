@@ -73,8 +73,12 @@ class Job:
     unit: Callable[[SqlLedger], Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Outcome]
-    single: bool = False
-    """It is one statement, which both databases commit by itself where no transaction is begun."""
+    single: Callable[[], bool] | None = None
+    """Whether it is one statement, which both databases commit by itself where no transaction is begun."""
+
+    @property
+    def is_single(self) -> bool:
+        return self.single is not None and self.single()
 
 
 def _answer(jobs: Sequence[tuple[Job, Outcome]], told: Told, listener: Listener | None) -> None:
@@ -219,7 +223,7 @@ class Writer(UnitThread):
 
     def _transact(self, jobs: list[Job], told: Told) -> list[Outcome]:
         self.mend()
-        if len(jobs) == 1 and jobs[0].single and (alone := self._single(jobs[0], told)) is not None:
+        if len(jobs) == 1 and jobs[0].is_single and (alone := self._single(jobs[0], told)) is not None:
             return [alone]
         self.driver.execute(self.database.begin_write)
         if len(jobs) == 1:

@@ -129,17 +129,21 @@ async def test_a_second_live_attempt_is_refused_and_the_unit_may_go_on(store: Sq
     assert await store.write(second) is AttemptPhase.CLAIMED
 
 
+def always() -> bool:
+    return True
+
+
 async def test_a_single_statement_is_committed_by_itself_or_with_what_waits(store: SqlStore) -> None:
     other, third = a_repo(OTHER_TENANT), a_repo(RepoKey(REPO.installation, RepoId(30)), "octo/gadgets")
     before = store.commits
-    await store.put(lambda tx: tx.put_repo(other))
+    await store.put(lambda tx: tx.put_repo(other), always)
     assert store.commits == before + 1
     assert await store.read(lambda tx: tx.repo(OTHER_TENANT)) == other
 
     begun, waiting = threading.Event(), threading.Event()
     held = asyncio.create_task(store.write(lambda _: begun.set() or waiting.wait(10)))
     await asyncio.to_thread(begun.wait, 10)
-    both = asyncio.gather(store.put(lambda tx: tx.put_repo(third)), store.write(lambda tx: tx.mark(REPO)))
+    both = asyncio.gather(store.put(lambda tx: tx.put_repo(third), always), store.write(lambda tx: tx.mark(REPO)))
     await asyncio.sleep(0)
     waiting.set()
     await asyncio.gather(held, both)
@@ -150,11 +154,11 @@ async def test_a_single_statement_is_committed_by_itself_or_with_what_waits(stor
 async def test_a_single_statement_that_is_refused_fails_alone(store: SqlStore) -> None:
     nameless = text("INSERT INTO repos (installation, repo) VALUES (1, 99)")
     with pytest.raises(IntegrityError):
-        await store.put(lambda tx: tx.connection.execute(nameless))
+        await store.put(lambda tx: tx.connection.execute(nameless), always)
     with pytest.raises(LookupError):
-        await store.put(lambda _: {}["nothing"])
+        await store.put(lambda _: {}["nothing"], always)
 
-    await store.put(lambda tx: tx.put_repo(a_repo(OTHER_TENANT)))
+    await store.put(lambda tx: tx.put_repo(a_repo(OTHER_TENANT)), always)
     assert await store.read(lambda tx: tx.repo(OTHER_TENANT)) == a_repo(OTHER_TENANT)
 
 

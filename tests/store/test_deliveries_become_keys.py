@@ -216,9 +216,10 @@ async def test_of_few_deliveries_the_keys_are_marked_in_the_commit_that_is_answe
 async def test_a_commit_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Hanging:
         async def write(self, unit: object) -> Any:
-            await asyncio.Event().wait()
+            raise AssertionError("intake belongs to no run")
 
-        put = write
+        async def put(self, unit: object, single: object) -> Any:
+            await asyncio.Event().wait()
 
     monkeypatch.setattr("bot.store.inbox.STORE_SECONDS", 0.01)
     inbox = SqlInbox(Hanging())
