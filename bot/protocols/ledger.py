@@ -411,7 +411,7 @@ class Ledger(WorkerLedger, Protocol):
 
 class Store(Protocol):
     async def write(self, unit: Callable[[Ledger], T]) -> T:
-        """Runs the unit in its own transaction (savepoint of a group commit); returns after the commit is on disk."""
+        """Runs the unit in its own transaction, maybe more than once; returns after the commit is on disk."""
         ...
 
     async def read(self, unit: Callable[[Ledger], T]) -> T:

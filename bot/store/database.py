@@ -47,6 +47,11 @@ class Database(Protocol):
         ...
 
     @property
+    def in_process(self) -> bool:
+        """Whether statements are run by this process and not by a server that is waited for."""
+        ...
+
+    @property
     def errors(self) -> tuple[type[Exception], ...]:
         """What the driver raises."""
         ...

@@ -132,7 +132,7 @@ class SqlStore:
             self._hear(told.news)
 
     async def write(self, unit: Callable[[SqlLedger], T]) -> T:
-        """Runs the unit in its own savepoint; returns after the commit is on disk.
+        """Runs the unit as if alone, maybe more than once; returns after the commit is on disk.
 
         Raises what the unit raised (nothing of it is written then), Superseded when the run it belongs to is overtaken,
         StoreUnavailable when the group could not be committed, StoreClosed after `close`.

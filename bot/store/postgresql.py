@@ -70,6 +70,7 @@ class PostgresqlDatabase:
     begin_write = "BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE meta IN SHARE ROW EXCLUSIVE MODE"
     begin_read = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     many = True
+    in_process = False
 
     def __init__(self, url: str) -> None:
         """Raises SettingsError, without showing the URL, when it cannot be read or the driver is not installed."""

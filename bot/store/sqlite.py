@@ -167,6 +167,7 @@ class SqliteDatabase:
     begin_write = "BEGIN IMMEDIATE"
     begin_read = "BEGIN"
     many = False
+    in_process = True
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
 
     def __init__(self, path: Path) -> None:
