@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    Insert,
     Select,
     bindparam,
     or_,
@@ -152,10 +153,13 @@ def _installation(intake: Intake) -> InstallationId | None:
 def _deliveries(name: str) -> QuickRows:
     """Inserts those that are not known yet, of several with one name the first; their numbers and names."""
     columns = ("guid", "event", "action", "installation", "received_at", "routed_at", "touches", "seen")
-    given = Given(name, {column: deliveries.c[column].type for column in columns})
-    insert = insert_for(DIALECTS[name], deliveries).from_select(columns, _all_of(given))
-    known = insert.on_conflict_do_nothing(index_elements=["guid"])
-    return QuickRows(known.returning(deliveries.c.id, deliveries.c.guid), name)
+
+    def insert(given: Given) -> Insert:
+        every = insert_for(DIALECTS[name], deliveries).from_select(columns, _all_of(given))
+        unknown = every.on_conflict_do_nothing(index_elements=["guid"])
+        return unknown.returning(deliveries.c.id, deliveries.c.guid)
+
+    return QuickRows(name, {column: deliveries.c[column].type for column in columns}, insert)
 
 
 def _all_of(given: Given) -> Select[Any]:

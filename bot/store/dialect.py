@@ -16,6 +16,7 @@ from sqlalchemy import (
     CompoundSelect,
     Connection,
     Dialect,
+    FromClause,
     Select,
     Table,
     Text,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     bindparam,
     func,
     literal_column,
+    select,
 )
 from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects import postgresql, sqlite
@@ -91,17 +93,23 @@ DIALECTS: Mapping[str, Dialect] = {
 """How statements are written before there is a connection: with values by their position."""
 
 
+Statement = Insert | Update | Select[Any] | CompoundSelect[Any]
+
+
 class _Quick:
     """A statement compiled once for a database and run on the driver's cursor: about a tenth of the usual price.
 
     Values are given as the driver stores them (times as microseconds, records as JSON text); nothing is converted.
     """
 
-    def __init__(self, statement: Insert | Update | Select[Any] | CompoundSelect[Any], name: str) -> None:
+    def __init__(self, statement: Statement, name: str) -> None:
         compiled = statement.compile(dialect=DIALECTS[name])
         self._sql = str(compiled)
         self._names = tuple(compiled.positiontup or ())
         self._constants = dict(compiled.params)
+
+    def execute(self, cursor: Cursor, values: Values) -> None:
+        cursor.execute(self._sql, self._bind(values))
 
     def _bind(self, values: Values) -> object:
         given = {**self._constants, **values}
@@ -112,7 +120,7 @@ class QuickSelect(_Quick):
     """A SELECT run so; rows come as the driver has them."""
 
     def all(self, cursor: Cursor, values: Values) -> Sequence[tuple[Any, ...]]:
-        cursor.execute(self._sql, self._bind(values))
+        self.execute(cursor, values)
         return cast("Sequence[tuple[Any, ...]]", cursor.fetchall())
 
 
@@ -123,32 +131,43 @@ class QuickWrite(_Quick):
         """Runs it for each row, in their order. A server gets all of them at once, not one after the other's answer."""
         if len(rows) == 1:
             # For the server's driver one of many is a pipeline of its own, which costs more than the statement.
-            cursor.execute(self._sql, self._bind(rows[0]))
+            self.execute(cursor, rows[0])
         elif rows:
             cursor.executemany(self._sql, [self._bind(values) for values in rows])
 
     def one(self, cursor: Cursor, values: Values) -> tuple[Any, ...] | None:
         """Runs it once; what it returned of the one row that it wrote, None if there was none."""
-        cursor.execute(self._sql, self._bind(values))
+        self.execute(cursor, values)
         found = cast("Sequence[tuple[Any, ...]]", cursor.fetchall())
         return found[0] if found else None
 
 
 class Given:
-    """Rows that a statement is given as one JSON document, in place of a table; each row is a list of values.
+    """Rows that a statement is given in place of a table.
 
-    However many they are, it is one statement with one text and one parameter. Between two statements the thread of a
-    file gives up the interpreter's lock, and getting it back from a busy event loop takes longer than writing a row.
+    A single one is given by its values. Several are one JSON document, each a list of values: however many they are, it
+    is one statement with one text and one parameter. Between two statements the thread of a file gives up the
+    interpreter's lock, and getting it back from a busy event loop takes longer than writing a row.
     """
 
-    def __init__(self, name: str, columns: Mapping[str, TypeEngine[Any]]) -> None:
+    def __init__(self, name: str, columns: Mapping[str, TypeEngine[Any]], *, single: bool = False) -> None:
         """`columns` are the names and types of the values, in their order; bytes are not among them."""
         self._on_server = name == "postgresql"
+        self.rows: FromClause
+        self.columns: Mapping[str, ColumnElement[Any]]
+        if single:
+            values = [
+                cast_to(bindparam(_place(place), type_=of), of).label(column)
+                for place, (column, of) in enumerate(columns.items())
+            ]
+            self.rows = select(*values).subquery("given")
+            self.columns = {column: self.rows.c[column] for column in columns}
+            return
         if self._on_server:
             self.rows = func.json_array_elements(bindparam("rows", type_=JSON)).table_valued("value", name="given")
         else:
             self.rows = func.json_each(bindparam("rows", type_=Text)).table_valued("value", name="given")
-        self.columns: Mapping[str, ColumnElement[Any]] = {
+        self.columns = {
             column: cast_to(self._at(place), of).label(column) for place, (column, of) in enumerate(columns.items())
         }
 
@@ -162,19 +181,31 @@ class Given:
         return self.columns[column]
 
 
-class QuickRows(_Quick):
-    """A statement about the rows that it is `Given`."""
+class QuickRows:
+    """A statement about the rows that it is `Given`, compiled for one and for several."""
+
+    def __init__(self, name: str, columns: Mapping[str, TypeEngine[Any]], about: Callable[[Given], Statement]) -> None:
+        self._one = _Quick(about(Given(name, columns, single=True)), name)
+        self._several = _Quick(about(Given(name, columns)), name)
+        self._places = [_place(place) for place in range(len(columns))]
 
     def run(self, cursor: Cursor, rows: Sequence[Sequence[Any]]) -> None:
-        if rows:
-            cursor.execute(self._sql, self._bind({"rows": _json(rows)}))
+        if len(rows) == 1:
+            self._one.execute(cursor, dict(zip(self._places, rows[0], strict=True)))
+        elif rows:
+            self._several.execute(cursor, {"rows": _json(rows)})
 
     def all(self, cursor: Cursor, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
         """What it finds, in no order."""
         if not rows:
             return []
-        cursor.execute(self._sql, self._bind({"rows": _json(rows)}))
+        self.run(cursor, rows)
         return cast("list[tuple[Any, ...]]", cursor.fetchall())
+
+
+def _place(place: int) -> str:
+    """The name of a value; those of columns are taken where a statement writes them."""
+    return f"given_{place}"
 
 
 def _json(rows: Sequence[Sequence[Any]]) -> str:

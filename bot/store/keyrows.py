@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import (
@@ -18,8 +18,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
+    Insert,
     Select,
     String,
+    Update,
     and_,
     bindparam,
     case,
@@ -107,7 +109,10 @@ def mark_key(connection: Connection, key: str, priority: int, at: datetime) -> N
 
 def _mark_all(name: str) -> QuickRows:
     """As `_MARK`, for all keys that are given; their rows."""
-    given = Given(name, {"key": String(), "next_due_at": BigInteger()})
+    return QuickRows(name, {"key": String(), "next_due_at": BigInteger()}, partial(_mark_given, name))
+
+
+def _mark_given(name: str, given: Given) -> Insert:
     counted: tuple[ColumnElement[Any], ...] = (
         literal_column("0").label("priority"),
         literal_column("1"),
@@ -118,15 +123,18 @@ def _mark_all(name: str) -> QuickRows:
     columns = ("key", "next_due_at", "priority", "wanted_rev", "seen_rev", "attempts")
     insert = insert_for(DIALECTS[name], keys).from_select(columns, rows)
     marked = insert.on_conflict_do_update(index_elements=["key"], set_=_raised(insert))
-    return QuickRows(marked.returning(*COLUMNS), name)
+    return marked.returning(*COLUMNS)
 
 
 def _touch_all(name: str) -> QuickRows:
     """As `_TOUCH`, for all keys that are given, each with the same time."""
-    given = Given(name, {"key": String(), "at": BigInteger()})
+    return QuickRows(name, {"key": String(), "at": BigInteger()}, _touch_given)
+
+
+def _touch_given(given: Given) -> Update:
     at = select(func.max(given["at"])).select_from(given.rows).scalar_subquery()
     touched = keys.c.key.in_(select(given["key"]).select_from(given.rows))
-    return QuickRows(update(keys).where(touched).values(touched_at=at), name)
+    return update(keys).where(touched).values(touched_at=at)
 
 
 COLUMNS = (
@@ -169,12 +177,15 @@ def _rows_due(*, everything: bool) -> Select[Any]:
 
 def _finish_all(name: str) -> QuickRows:
     """The runs that are given are over: of each its key, the revision it began at, and the next time or none."""
-    given = Given(name, {"of": String(), "rev": BigInteger(), "later": BigInteger()})
+    return QuickRows(name, {"of": String(), "rev": BigInteger(), "later": BigInteger()}, _finish_given)
+
+
+def _finish_given(given: Given) -> Update:
     ended = select(*given.columns.values()).select_from(given.rows).subquery("ended")
     rev, later = ended.c.rev, ended.c.later
     marked_meanwhile = keys.c.wanted_rev > rev
     sooner = case((or_(later.is_(None), keys.c.next_due_at <= later), keys.c.next_due_at), else_=later)
-    statement = (
+    return (
         update(keys)
         .where(keys.c.key == ended.c.of)
         .values(
@@ -186,14 +197,16 @@ def _finish_all(name: str) -> QuickRows:
         )
         .returning(*COLUMNS)
     )
-    return QuickRows(statement, name)
 
 
 def _some_rows(name: str) -> QuickRows:
     """The rows of the keys that are given."""
-    given = Given(name, {"key": String()})
+    return QuickRows(name, {"key": String()}, _given_rows)
+
+
+def _given_rows(given: Given) -> Select[Any]:
     names = select(given["key"]).select_from(given.rows)
-    return QuickRows(select(*COLUMNS).where(keys.c.key.in_(names)), name)
+    return select(*COLUMNS).where(keys.c.key.in_(names))
 
 
 # Every run of a key ends with one of these, and the queue looks at the rows twice a minute.

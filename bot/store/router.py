@@ -19,6 +19,7 @@ from sqlalchemy import (
     CTE,
     BigInteger,
     ColumnElement,
+    CompoundSelect,
     Integer,
     Select,
     String,
@@ -70,9 +71,8 @@ _POINTED: Mapping[str, TypeEngine[Any]] = {
 """The types of what `Pointed` holds, in its order."""
 
 
-def _given(name: str) -> CTE:
+def _pointed(given: Given) -> CTE:
     """What touches point at, as rows given to a statement."""
-    given = Given(name, _POINTED)
     return select(*given.columns.values()).select_from(given.rows).cte("pointed")
 
 
@@ -86,11 +86,11 @@ def _to_items(pointed: CTE, table: Table, kind: TouchKind, *match: ColumnElement
     )
 
 
-def _issue_keys(name: str) -> QuickRows:
+def _issue_keys(given: Given) -> CompoundSelect[Any]:
     """The items that are pointed at, each with the kind of touch that led there."""
-    pointed = _given(name)
+    pointed = _pointed(given)
     number, value = pointed.c.number, pointed.c.value
-    found = union(
+    return union(
         _to_items(pointed, items, TouchKind.ISSUE, items.c.number == number),
         _to_items(pointed, attempts, TouchKind.RUN, attempts.c.run_id == number),
         _to_items(pointed, attempts, TouchKind.HEAD, attempts.c.head_sha == value, LIVE),
@@ -99,13 +99,12 @@ def _issue_keys(name: str) -> QuickRows:
         _to_items(pointed, items, TouchKind.BRANCH, items.c.pull_branch == value),
         _to_items(pointed, attempts, TouchKind.BRANCH, attempts.c.branch == value),
     )
-    return QuickRows(found, name)
 
 
-def _repo_keys(name: str) -> QuickRows:
+def _repo_keys(given: Given) -> CompoundSelect[Any]:
     """The repositories that are pointed at. Two lookups and not one with "or", which would read all repositories of the
     installation for each touch."""
-    pointed = _given(name)
+    pointed = _pointed(given)
     keys, of_installation = (repos.c.installation, repos.c.repo), repos.c.installation == pointed.c.installation
     itself = (
         select(*keys)
@@ -115,7 +114,7 @@ def _repo_keys(name: str) -> QuickRows:
     all_of_them = (
         select(*keys).join_from(pointed, repos, of_installation).where(pointed.c.kind == TouchKind.INSTALLATION)
     )
-    return QuickRows(union(itself, all_of_them), name)
+    return union(itself, all_of_them)
 
 
 def _unrouted() -> Select[Any]:
@@ -150,8 +149,8 @@ class _Statements:
 
     def __init__(self, name: str) -> None:
         self.unrouted = QuickSelect(_unrouted(), name)
-        self.repo_keys = _repo_keys(name)
-        self.issue_keys = _issue_keys(name)
+        self.repo_keys = QuickRows(name, _POINTED, _repo_keys)
+        self.issue_keys = QuickRows(name, _POINTED, _issue_keys)
         self.asked = QuickSelect(_ASKED, name)
         self.routed = QuickWrite(_ROUTED, name)
 

@@ -9,11 +9,11 @@ of a batch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import and_, false, func, literal_column, null, or_, select, true, update
+from sqlalchemy import Insert, and_, false, func, literal_column, null, or_, select, true, update
 
 from bot.domain.intake import SeenRepo
 from bot.store.dialect import DIALECTS, Cursor, Given, QuickRows, QuickSelect, QuickWrite, insert_for
@@ -101,7 +101,10 @@ def _changes(name: str) -> QuickRows:
     """Inserts repositories that are new, with the state and permissions of their installation; of a known one only what
     the payload says otherwise is changed.
     """
-    given = Given(name, {column: repos.c[column].type for column in Seen._fields})
+    return QuickRows(name, {column: repos.c[column].type for column in Seen._fields}, partial(_change, name))
+
+
+def _change(name: str, given: Given) -> Insert:
     said = {column: given[column] for column in Seen._fields} | {
         "default_branch": func.coalesce(given["default_branch"], repos.c.default_branch, literal_column("''")),
         "archived": func.coalesce(given["archived"], repos.c.archived, false()),
@@ -126,10 +129,7 @@ def _changes(name: str) -> QuickRows:
     )
     statement = insert_for(DIALECTS[name], repos).from_select((*said, *at_first), rows)
     new = {fact: statement.excluded[fact] for fact in facts}
-    return QuickRows(
-        statement.on_conflict_do_update(
-            index_elements=["installation", "repo"],
-            set_={**new, "revision": repos.c.revision + literal_column("1")},
-        ),
-        name,
+    return statement.on_conflict_do_update(
+        index_elements=["installation", "repo"],
+        set_={**new, "revision": repos.c.revision + literal_column("1")},
     )
