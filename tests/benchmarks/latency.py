@@ -9,10 +9,11 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE
+from collections import deque
 from pathlib import Path
 
 from handlers import REGISTRY
-from tests.benchmarks.intake import CONNECTIONS, Paced, p99, signed
+from tests.benchmarks.intake import CONNECTIONS, p99, signed
 from tests.benchmarks.rows import Row, at_most
 from tests.corpus.reading import as_delivered, encode, events_of
 from tests.databases import PostgresqlServer
@@ -49,27 +50,75 @@ async def latency(rate: int, address: str | None = None) -> list[float]:
     return sorted((began[key] - at) * 1e3 for key, at in sent.items())
 
 
+class Sender:
+    """Sends each request at once over a free connection, or over the next one that becomes free."""
+
+    def __init__(self) -> None:
+        self._free: list[asyncio.WriteTransport] = []
+        self._waiting: deque[bytes] = deque()
+        self._unanswered = 0
+        self._changed = asyncio.Event()
+        self._refused = b""
+
+    def send(self, request: bytes) -> None:
+        self._unanswered += 1
+        if self._free:
+            self._free.pop().write(request)
+        else:
+            self._waiting.append(request)
+
+    def free(self, connection: asyncio.WriteTransport) -> None:
+        """It is there, or what it sent was answered."""
+        if self._waiting:
+            connection.write(self._waiting.popleft())
+        else:
+            self._free.append(connection)
+
+    def answered(self, connection: asyncio.WriteTransport, answer: bytes) -> None:
+        if not answer.startswith(b"HTTP/1.1 202"):
+            self._refused = answer
+        self._unanswered -= 1
+        self._changed.set()
+        self.free(connection)
+
+    async def finish(self) -> None:
+        """Returns when everything that was sent is answered. Raises RuntimeError when something was refused."""
+        while self._unanswered and not self._refused:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._refused:
+            raise RuntimeError(self._refused.decode("latin-1"))
+
+
+class Connection(asyncio.Protocol):
+    """One connection of a sender; an answer comes in one piece."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+        self._sender.free(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._sender.answered(self._transport, data)
+
+
 async def _send(port: int, pushes: list[tuple[str, bytes]], rate: int) -> dict[str, float]:
     """When each delivery was sent; all have been answered. Beyond what the bot can do, deliveries wait for a free
-    connection, and their time has begun."""
-    loop = asyncio.get_running_loop()
-    free: asyncio.Queue[Paced] = asyncio.Queue()
+    connection, and their time has begun. No task is made for a delivery: the sender's own work shall not be measured.
+    """
+    loop, sender = asyncio.get_running_loop(), Sender()
     for _ in range(CONNECTIONS):
-        _, one = await loop.create_connection(Paced, "127.0.0.1", port)
-        free.put_nowait(one)
+        await loop.create_connection(lambda: Connection(sender), "127.0.0.1", port)
     sent: dict[str, float] = {}
-
-    async def send(request: bytes) -> None:
-        one = await free.get()
-        await one.ask(request)
-        free.put_nowait(one)
-
     start = time.monotonic() + 0.3
-    async with asyncio.TaskGroup() as group:
-        for number, (key, request) in enumerate(pushes):
-            await asyncio.sleep(max(start + number / rate - time.monotonic(), 0))
-            sent[key] = time.monotonic()
-            group.create_task(send(request))
+    for number, (key, request) in enumerate(pushes):
+        await asyncio.sleep(max(start + number / rate - time.monotonic(), 0))
+        sent[key] = time.monotonic()
+        sender.send(request)
+    await sender.finish()
     return sent
 
 
