@@ -1,4 +1,4 @@
-"""One writer: groups of units share a commit, each alone in its savepoint, and none is answered before the disk."""
+"""One writer: groups of units share a commit, each fails alone, and none is answered before the disk."""
 
 from __future__ import annotations
 
@@ -87,6 +87,49 @@ async def test_a_unit_that_raises_is_undone_alone_and_its_caller_gets_the_except
     with pytest.raises(LookupError, match="no such thing"):
         await bad
     assert ask(path, "SELECT key, wanted_rev FROM keys") == [(str(ISSUE), 3)]
+
+
+@pytest.mark.parametrize(("one_raises", "runs"), [(False, 1), (True, 2)], ids=["nobody raises", "one raises"])
+async def test_a_group_is_run_again_only_where_a_unit_raises_and_is_written_once(
+    store: SqlStore, path: Path, *, one_raises: bool, runs: int
+) -> None:
+    ran: list[str] = []
+
+    def good(tx: SqlLedger) -> None:
+        ran.append("good")
+        tx.mark(ISSUE)
+
+    def other(tx: SqlLedger) -> None:
+        tx.mark(REPO)
+        if one_raises:
+            raise LookupError("no such thing")
+
+    told: list[str] = []
+    store.on_marked(lambda key, *_, **__: told.append(key))
+    gate, first = await held(store)
+    units = [asyncio.create_task(store.write(unit)) for unit in (good, other)]
+    await asyncio.sleep(0)
+    gate.open.set()
+    await asyncio.gather(first, *units, return_exceptions=True)
+
+    assert len(ran) == runs
+    marked = [str(ISSUE)] if one_raises else [str(ISSUE), str(REPO)]
+    assert sorted(told) == marked
+    assert ask(path, "SELECT key, wanted_rev FROM keys ORDER BY key") == [(key, 1) for key in marked]
+
+
+async def test_an_answer_does_not_wait_for_the_end_of_long_units(store: SqlStore) -> None:
+    gate, written = await held(store)
+    long = Gate()
+    next_ = asyncio.create_task(store.write(long.unit))
+    await asyncio.sleep(0)
+    gate.open.set()
+    await asyncio.to_thread(long.entered.wait, 10)
+
+    await asyncio.wait_for(written, 5)
+
+    long.open.set()
+    await next_
 
 
 async def test_a_unit_that_breaks_a_constraint_leaves_its_neighbours_alone(store: SqlStore) -> None:
