@@ -34,7 +34,7 @@ from bot.domain.rebuild import asks_branch, asks_events, rebuild
 from bot.domain.repository import RepoRecord
 from bot.domain.sighting import SeenRun, Sighting
 from bot.domain.thoughts import Thought, recognise
-from bot.errors import GitHubError, NotFound, TooLong
+from bot.errors import GitHubError, NotFound, TooLong, Unavailable
 from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub
@@ -75,6 +75,12 @@ class _Seen:
     now: datetime
 
 
+def _knows_itself(repo: RepoRecord, head: str | None) -> bool:
+    """Whether the record has what was just read. Where another change came first it has not, and a rebuild by it would
+    take nothing for ours: what was said would be said again, and what was approved forgotten."""
+    return repo.bot is not None and repo.head_sha == head
+
+
 class Rebuilder:
     """Rebuilds one repository at a time."""
 
@@ -85,9 +91,9 @@ class Rebuilder:
         self._thoughts = ThoughtReader(github, store)
 
     async def once(self, repo: RepoRecord, head: str | None) -> RepoRecord:
-        """The repository with its records, rebuilt if that was not done yet. Raises what shall be tried again; then
-        what is written stays, and the next call goes on."""
-        if repo.rebuilt_at is not None:
+        """The repository with its records, rebuilt if that was not done yet and can be. Raises what shall be tried
+        again; then what is written stays, and the next call goes on."""
+        if repo.rebuilt_at is not None or not _knows_itself(repo, head):
             return repo
         report = await self.now(repo, head)
         if report.stopped is not None:
@@ -97,6 +103,8 @@ class Rebuilder:
     async def now(self, repo: RepoRecord, head: str | None) -> Report:
         """Rebuild what is not there. The report says what came back, and what stopped it, if something did."""
         report = Report(repo)
+        if not _knows_itself(repo, head):
+            return replace(report, stopped=Unavailable("The repository changed while it was looked at; call again."))
         try:
             return await self._all(report, head)
         except GitHubError as error:

@@ -129,7 +129,7 @@ class RepoPass:
             await self._save(repo, replace(repo, active=False))
             return Look()
         repo, head = await self._facts(await self._resync.listen(repo), view, now)
-        if not repo.archived and _knows_itself(repo, head):
+        if not repo.archived:
             repo = await self._rebuilder.once(repo, head)
         if repo.rebuilt_at is None:
             return Look(at=now + CHECK_AGAIN)
@@ -168,8 +168,6 @@ class RepoPass:
         now = self._clock.now()
         view = await self._view(repo, now)
         repo, head = await self._facts(await self._resync.listen(repo), view, now)
-        if not _knows_itself(repo, head):
-            repo, head = await self._facts(repo, view, now)
         return None if repo.archived else await self._rebuilder.now(repo, head)
 
     async def _view(self, repo: RepoRecord, now: datetime) -> RepoView:
@@ -439,9 +437,3 @@ def _tell(tx: Ledger, repo: RepoKey, told: Mapping[int, Told]) -> None:
     tx.tell_places(repo, told)
     for number in told:
         tx.mark(IssueKey(repo.installation, repo.repo, number))
-
-
-def _knows_itself(repo: RepoRecord, head: str | None) -> bool:
-    """Whether the record has what was just read. Where another change came first it has not, and a rebuild by it would
-    take nothing for ours: what was said would be said again, and what was approved forgotten."""
-    return repo.bot is not None and repo.head_sha == head

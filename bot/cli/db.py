@@ -239,7 +239,7 @@ def _lines(found: Report) -> Iterator[str]:
     if found.stopped is not None:
         until = _until(found.stopped)
         again = "later" if until is None else f"after {until:%Y-%m-%d %H:%M} UTC"
-        yield f"  GitHub stopped it: {found.stopped}"
+        yield f"  It was stopped: {found.stopped}"
         yield f"  What is rebuilt stays. Call it again {again}; it goes on where it was."
 
 

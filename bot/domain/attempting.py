@@ -17,7 +17,7 @@ from bot.domain.attempt import Attempt, AttemptPhase, Outcome, Proof, WorkerKind
 from bot.domain.attempt_end import after_end, conclude
 from bot.domain.claiming import published
 from bot.domain.draft import BOT, Draft
-from bot.domain.effects import CancelRun, Dispatch, Show, TakeReadyLabel
+from bot.domain.effects import PUBLISH_ONLY, CancelRun, Dispatch, Show, TakeReadyLabel
 from bot.domain.facts import RunFacts, RunStatus
 from bot.domain.lifecycle import ItemEvent
 from bot.domain.model import FailureReason, ItemState
@@ -170,7 +170,7 @@ def _have_published(draft: Draft, policy: Policy, attempt: Attempt) -> None:
 
 def dispatch_of(draft: Draft, attempt: Attempt) -> Dispatch:
     """The dispatch of an attempt: ids only, never text that somebody wrote."""
-    only = (("publish_only", "true"),) if handed_in(attempt) else ()
+    only = (PUBLISH_ONLY,) if handed_in(attempt) else ()
     return Dispatch(
         draft.facts.key,
         attempt.id,

@@ -255,7 +255,7 @@ class Draft:
             self.change(projection=after)
         if after.blown_at is None:
             return effects
-        left = [effect for effect in effects if fuse.passes(effect)]
+        left = [effect for effect in effects if fuse.passes(effect, self.item or item)]
         if before.blown_at is None:
             self.note_history("fuse_blown", actor=BOT, cause=f"{after.writes} writes in an hour")
             left.append(Say(self.facts.key, f"fuse:{self.now.isoformat()}", note(NoteCode.FUSE, limit=MAX_WRITES)))

@@ -112,6 +112,10 @@ class TakeReadyLabel:
     fence: int
 
 
+PUBLISH_ONLY = ("publish_only", "true")
+"""The input of a run that judges and pushes what a pull worker handed in, and starts no agent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dispatch:
     """Claim step: start the run. Written ahead; found again by its run name."""
@@ -126,6 +130,11 @@ class Dispatch:
     @property
     def once(self) -> str:
         return f"dispatch:{self.attempt}"
+
+    @property
+    def publishes(self) -> bool:
+        """Whether the run only publishes what is done already."""
+        return PUBLISH_ONLY in self.inputs
 
 
 @dataclass(frozen=True, slots=True)

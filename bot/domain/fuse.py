@@ -2,11 +2,13 @@
 
 Promise: whatever undoes the bot's work again and again (another bot, a script, a defect of our own), an item gets at
 most `MAX_WRITES` writes in an hour and then one comment. After that it is neither shown nor started nor moved on until
-somebody says so (`/tgs sync`, `/tgs retry`, `/tgs start`); what runs may end. Writes that answer people are not
-counted: they end when people do.
+somebody says so (`/tgs sync`, `/tgs retry`, `/tgs start`); what runs may end, with its pull request, and an item that
+ends is shown to have ended, once. So somebody who closes the issue instead of asking for more is not left with an
+attempt that never ends. Writes that answer people are not counted: they end when people do.
 
 What is counted is what was decided, not what GitHub answered: a write without an answer may have been done, and the
-limit must hold for what people see. So where writes fail for an hour and reads do not, an item stops here too.
+limit must hold for what people see. What is written ahead is not counted: it happens once for its attempt or its head,
+and deciding it again only looks whether it has happened.
 """
 
 from __future__ import annotations
@@ -21,33 +23,33 @@ from bot.domain.effects import (
     CloseIssue,
     Dispatch,
     Effect,
-    MergePull,
     OpenPull,
     PublishClaim,
     ReleaseClaim,
     RevokeToken,
     Say,
     Show,
+    Status,
     TakeReadyLabel,
 )
-from bot.domain.model import Projection
+from bot.domain.model import Item, Projection
 
 MAX_WRITES: Final = 40
-"""In one hour. A whole attempt takes about ten, so this is four attempts in one hour."""
+"""In one hour. A whole attempt takes less than ten, so this is four attempts in one hour and more."""
 
 WINDOW: Final = timedelta(hours=1)
 
 ANSWER: Final = "intent:"
 """How the topics of answers to commands begin."""
 
-COUNTED = (CloseIssue, Dispatch, MergePull, OpenPull, PublishClaim, Say, Show, TakeReadyLabel)
+COUNTED = (CloseIssue, PublishClaim, Say, Show, TakeReadyLabel)
 """Edits of the status comment are spaced by themselves, and ending something is never too much."""
 
 GATES = (PublishClaim, TakeReadyLabel)
 """What stands after one of these is done only when it came out as it should; else the same is decided again soon."""
 
-ENDING = (CancelRun, ReleaseClaim, RevokeToken)
-"""What is still done when the fuse has blown."""
+ENDING = (CancelRun, OpenPull, ReleaseClaim, RevokeToken)
+"""What is still done when the fuse has blown: each ends something, and then no more of it is decided."""
 
 
 def spend(projection: Projection, effects: Iterable[Effect], now: datetime) -> Projection:
@@ -74,9 +76,17 @@ def mend(projection: Projection) -> Projection:
     return replace(projection, hour=None, writes=0, blown_at=None)
 
 
-def passes(effect: Effect) -> bool:
-    """Whether the effect is carried out although the fuse has blown."""
-    return isinstance(effect, ENDING) or _answer(effect)
+def passes(effect: Effect, item: Item) -> bool:
+    """Whether the effect is carried out although the fuse of the item has blown."""
+    match effect:
+        case Dispatch():
+            return effect.publishes
+        case Show():
+            return item.terminal and effect.state_label not in {None, item.projection.state_label}
+        case Status():
+            return item.terminal
+        case _:
+            return isinstance(effect, ENDING) or _answer(effect)
 
 
 def _answer(effect: Effect) -> bool:

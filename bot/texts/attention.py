@@ -149,7 +149,7 @@ def fuse_blown(note: Note) -> str:
         f"I stopped here: within an hour I changed this issue more than {limit} times, which no work needs. Something "
         "undoes what I do, or asks for it again and again: another bot, a script, or a mistake of mine. Look at the "
         "issue's history for it. Nothing more is shown, started or merged here until somebody uses `/tgs sync` (go on) "
-        "or `/tgs retry`; what runs may end."
+        "or `/tgs retry`; what runs may end, with its pull request."
     )
 
 

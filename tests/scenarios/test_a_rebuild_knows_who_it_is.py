@@ -37,3 +37,21 @@ async def test_a_webhook_in_the_middle_of_the_first_look_makes_nothing_be_said_a
         assert changed
         assert world.state(number) == "ready"
         assert len(world.comments(number)) == comments
+
+
+async def test_a_rebuild_by_command_that_is_overtaken_again_and_again_stops_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def overtaken(look: RepoPass, before: RepoRecord, after: RepoRecord) -> RepoRecord:
+        return replace(before, bot=None)
+
+    async with scene(tmp_path) as world:
+        await queued(world)
+        monkeypatch.setattr(RepoPass, "_save", overtaken)
+        [report] = await world.parts.engine.rebuild()
+        assert "changed while it was looked at" in str(report.stopped)
+        assert report.items == ()
+        monkeypatch.undo()
+        [report] = await world.parts.engine.rebuild()
+        assert report.stopped is None
+        await world.settle()

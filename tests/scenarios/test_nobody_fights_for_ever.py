@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from bot.domain import fuse
-from bot.domain.effects import Dispatch, Show, TakeReadyLabel
-from bot.domain.model import AttemptId, InstallationId, IssueKey, Projection, RepoId
+from bot.domain.effects import Dispatch, MergePull, OpenPull, Show, TakeReadyLabel
+from bot.domain.model import AttemptId, InstallationId, IssueKey, ItemState, Projection, RepoId
+from bot.localhub.actions_model import Conclusion
+from bot.localhub.faults import FaultKind
 from bot.localhub.model import Account
-from tests.scenarios.steps import item_of, queued, running, say, scene, settled_for, why
+from bot.pull_service import Given
+from tests.scenarios.pulling import PULL_POLICY, new_puller
+from tests.scenarios.steps import (
+    fault,
+    item_of,
+    last_attempt,
+    queued,
+    ready,
+    running,
+    say,
+    scene,
+    settled_for,
+    why,
+)
 from tests.world import PERMISSIONS, SECRET, World, app_key
 
 MINUTE = timedelta(minutes=1)
@@ -125,6 +141,85 @@ async def test_commands_of_people_never_blow_the_fuse(tmp_path: Path, monkeypatc
         assert (await item_of(world, number)).projection.blown_at is None
 
 
+async def blow(world: World, number: int) -> None:
+    """The fuse of the item blows, as after too many writes."""
+    item = await item_of(world, number)
+    blown = replace(item, projection=replace(item.projection, blown_at=world.clock.now()))
+    await world.parts.store.write(lambda tx: tx.save_item(item, blown))
+
+
+async def test_a_pull_request_that_cannot_be_opened_for_long_blows_no_fuse(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        world.expected_errors = True
+        number = await running(world)
+        refused = fault(world, FaultKind.ERROR_BEFORE, "POST", r"/pulls\?", count=None)
+        await world.run().publish()
+        for _ in range(2 * fuse.MAX_WRITES):
+            # Each comment has the bot look at the issue; each look decides that the pull request is to be opened.
+            world.comment(number, "Is it there yet?")
+            await world.after(MINUTE)
+        assert refused.hits
+        item = await item_of(world, number)
+        assert (item.state.value, item.projection.blown_at) == ("in-progress", None)
+        world.hub.faults.planned.remove(refused)
+        await world.after(10 * MINUTE)
+        assert world.state(number) == "in-review"
+        assert len(world.pulls()) == 1
+        assert world.bot_said(number) == []
+
+
+async def test_what_runs_ends_with_its_pull_request_although_the_fuse_has_blown(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        number = await running(world)
+        await blow(world, number)
+        await world.run().publish()
+        await world.after(MINUTE)
+        assert not (await last_attempt(world, number)).live
+        assert len(world.pulls()) == 1
+        # It is not shown before somebody has looked at what blew the fuse.
+        assert world.labels(number) == {"tgs:in-progress"}
+        await say(world, number, "/tgs sync")
+        assert world.labels(number) == {"tgs:in-review"}
+
+
+async def test_what_a_pull_worker_handed_in_is_published_although_the_fuse_has_blown(tmp_path: Path) -> None:
+    async with scene(tmp_path, policy=PULL_POLICY) as world:
+        number = await ready(world)
+        puller = await new_puller(world)
+        assert isinstance(await puller.claim(), Given)
+        await world.settle()
+        await blow(world, number)
+        await puller.hand_in(b"# v2 git bundle\n")
+        [run] = world.runs()
+        assert run.inputs["publish_only"] == "true"
+
+
+async def test_an_issue_that_is_closed_after_its_fuse_has_blown_is_shown_to_have_ended_once(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        number = await running(world)
+        await blow(world, number)
+        world.close(number)
+        await world.after(MINUTE)
+        world.run().end(Conclusion.CANCELLED)
+        await world.after(MINUTE)
+        assert (await item_of(world, number)).state is ItemState.CANCELLED
+        assert world.labels(number) == {"tgs:cancelled"}
+        assert world.status(number).startswith("**Called off")
+        world.unlabel(number, "tgs:cancelled")
+        await world.after(HOUR)
+        assert world.labels(number) == set()
+
+
+def test_what_happens_once_by_itself_is_not_counted_however_often_it_is_decided() -> None:
+    key, now = IssueKey(InstallationId(1), RepoId(2), 3), datetime(2026, 3, 1, tzinfo=UTC)
+    acts = (
+        Dispatch(key, AttemptId("a1"), 1, "run.yml", "main", ()),
+        OpenPull(key, AttemptId("a1"), 1, "tgs/3-x", "main", "c" * 40),
+        MergePull(key, 4, "c" * 40, "squash", None),
+    )
+    assert fuse.spend(Projection(), acts * fuse.MAX_WRITES, now) == Projection()
+
+
 def test_a_start_that_is_decided_again_counts_what_was_tried_and_not_all_that_was_to_follow() -> None:
     key, now = IssueKey(InstallationId(1), RepoId(2), 3), datetime(2026, 3, 1, tzinfo=UTC)
     start = (
@@ -136,4 +231,4 @@ def test_a_start_that_is_decided_again_counts_what_was_tried_and_not_all_that_wa
     for _ in range(3):
         shown = fuse.spend(shown, start, now)
     assert shown.writes == 3
-    assert fuse.spend(shown, start[1:], now).writes == 5
+    assert fuse.spend(shown, start[1:], now).writes == 4
