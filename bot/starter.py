@@ -2,13 +2,16 @@
 
 A label taken off, an edit, a hold or a lost role since the approval must not start work, so what was approved is
 compared with what is there right before the claim's transaction. The claim itself is `bot/claims.py`.
+
+A race it knows: a process that stood still between the two (stopped, swapped out, a laptop asleep) has read what may
+have changed long ago; it claims nothing by that and looks again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -34,6 +37,9 @@ from bot.protocols.clock import Clock, Ids
 from bot.protocols.github import GitHub
 from bot.protocols.ledger import Ledger, Store
 from bot.queued import Queues
+
+READ_HOLDS = timedelta(minutes=1)
+"""So long what was read of an item is good for its claim: slow requests and a slow disk take less."""
 
 log = structlog.get_logger(__name__)
 
@@ -121,6 +127,7 @@ class Starter:
         key = item.key
         known = await self._store.read(lambda tx: tx.item(key))
         item = known if known is not None else item
+        read_at = self._clock.now()
         why = await self._changed(repo, item, policy)
         if why is not None:
             await self._store.write(lambda tx: tx.mark(item.key))
@@ -131,6 +138,9 @@ class Starter:
         attempt_id = AttemptId(self._ids.new("a"))
 
         def open_claim(tx: Ledger) -> Claimed | NotClaimed:
+            if self._clock.now() - read_at > READ_HOLDS:
+                tx.mark(repo.key)
+                return NotClaimed((waiting(ReasonCode.QUEUED),))
             result = claim(
                 tx,
                 item.key,

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from bot.domain.model import Item, Waiting
+from bot.domain.policy_model import Policy
+from bot.domain.repository import RepoRecord
 from bot.localhub.actions_model import Conclusion
+from bot.localhub.hooks import HookFault, HookFaultKind
 from bot.localhub.merging import _delete_head as delete_head  # the page has a button for it
+from bot.starter import Starter
 from tests.scenarios.steps import (
     HOUR,
     MINUTE,
@@ -20,6 +25,7 @@ from tests.scenarios.steps import (
     merge_by_hand,
     pull_of,
     queued,
+    ready,
     reviewed,
     running,
     say,
@@ -448,3 +454,28 @@ async def test_a_run_that_ends_with_an_unknown_word_is_tried_again(tmp_path: Pat
         assert (await last_attempt(world, number)).failure is not None
         await world.after(HOUR)
         assert len(world.runs()) == 2
+
+
+async def test_a_process_that_stood_still_before_its_claim_looks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed, stood_still = Starter._changed, []
+
+    async def slowly(starter: Starter, repo: RepoRecord, item: Item, policy: Policy) -> Waiting | None:
+        found = await changed(starter, repo, item, policy)
+        if not stood_still:
+            stood_still.append(found)
+            world.hub.hooks.faults.append(HookFault(HookFaultKind.VANISH, count=1))
+            world.label(item.key.number, "tgs:hold")
+            world.clock.advance(10 * MINUTE)
+        return found
+
+    async with scene(tmp_path) as world:
+        monkeypatch.setattr(Starter, "_changed", slowly)
+        number = await ready(world)
+        assert stood_still == [None]
+        assert world.runs() == []
+        assert await world.attempts(number) == []
+        world.unlabel(number, "tgs:hold")
+        await world.after(2 * MINUTE)
+        assert len(world.runs()) == 1
