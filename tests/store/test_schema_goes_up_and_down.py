@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_the_migrations_know_the_same_closed_sets_and_partial_indexes_as_the_tab
 
     def words(of: Path) -> dict[str, list[str]]:
         rows = ask(of, "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND type <> 'trigger'")
-        return {name: sorted(sql.replace(",", " ").replace("(", " ").replace(")", " ").split()) for name, sql in rows}
+        return {name: sorted(re.sub(r"[,()]", " ", sql.replace('"', "")).split()) for name, sql in rows}
 
     migrated = words(path)
     migrated.pop("alembic_version")

@@ -66,12 +66,15 @@ keys = Table(
         sqlite_where=text("next_due_at IS NOT NULL"),
         postgresql_where=text("next_due_at IS NOT NULL"),
     ),
+    # Few keys: whoever marks one says when.
     Index(
         "ix_keys_pending",
         "key",
-        sqlite_where=text("wanted_rev <> seen_rev"),
-        postgresql_where=text("wanted_rev <> seen_rev"),
+        sqlite_where=text("wanted_rev <> seen_rev AND next_due_at IS NULL"),
+        postgresql_where=text("wanted_rev <> seen_rev AND next_due_at IS NULL"),
     ),
+    # Each mark finds its row by name, so there is no second tree to find it by.
+    sqlite_with_rowid=False,
 )
 
 meta = Table(
