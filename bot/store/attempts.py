@@ -14,6 +14,7 @@ from bot.domain.model import AttemptId, InstallationId, IssueKey, RepoId, RepoKe
 from bot.protocols.ledger import DuplicateLiveAttempt, LockRow
 from bot.store.dialect import insert_for, insert_new
 from bot.store.items import issue_key_of
+from bot.store.since import first_since
 from bot.store.tables import attempts, deliveries, locks, logs
 from bot.store.touched import part_of
 from bot.store.verbs import Verbs, given, in_given_repo, in_repo, of_given_issue, of_issue, update_changed
@@ -50,7 +51,7 @@ CLOCKS_APART = timedelta(minutes=10)
 _COMPLETED = (
     select(deliveries.c.id)
     .where(
-        deliveries.c.received_at >= bindparam("since"),
+        deliveries.c.id >= bindparam("first"),
         deliveries.c.touches.contains(bindparam("touch")),
     )
     .limit(1)
@@ -246,7 +247,8 @@ class AttemptVerbs(Verbs):
         """A quick run's webhook can be routed before its id is stored; its touch is still there."""
         key = attempt.key
         touch = Touch(TouchKind.RUN, key.installation, key.repo, str(run_id), RUN_COMPLETED)
-        which = {"since": attempt.claimed_at - CLOCKS_APART, "touch": part_of(touch)}
+        first = first_since(self.connection, attempt.claimed_at - CLOCKS_APART)
+        which = {"first": first, "touch": part_of(touch)}
         found = self.connection.execute(_COMPLETED, which).one_or_none()
         return None if found is None else RUN_COMPLETED
 

@@ -27,6 +27,7 @@ from bot.domain.model import TERMINAL_STATES, IssueKey
 from bot.store.condense import condense, cut_repository, long_ended, repositories_with_history
 from bot.store.engine import SqlStore
 from bot.store.ledger import SqlLedger
+from bot.store.since import first_since
 from bot.store.tables import (
     attempts,
     bundles,
@@ -158,9 +159,14 @@ async def _write(store: SqlStore, unit: Callable[[SqlLedger], T]) -> T:
 async def prune(store: SqlStore, now: datetime, keep: Keep = AS_USUAL) -> Pruned:
     """Forgets what is old at `now`. Can be cut off and repeated at any point, by several processes at once."""
     pruned = Pruned()
-    for table, key, limit, where in _simple(now, keep):
-        pruned.count(table, await _forget(store, table, key, limit, where))
-    pruned.bodies = await _drop_bodies(store, now - keep.deliveries)
+    young = await store.read(lambda ledger: first_since(ledger.connection, now - keep.deliveries))
+    # By its number it is found, by its own time it goes: a clock that was wrong for a while takes nothing with it.
+    old = and_(deliveries.c.id < young, deliveries.c.received_at < literal(now - keep.deliveries, UtcTime))
+    routed = and_(old, deliveries.c.routed_at.is_not(None))
+    pruned.count(deliveries, await _forget(store, deliveries, deliveries.c.id, HEAVY, routed))
+    for table, key, where in _simple(now, keep):
+        pruned.count(table, await _forget(store, table, key, CHUNK, where))
+    pruned.bodies = await _drop_bodies(store, old)
     while (count := await _write(store, lambda ledger: ledger.drop_carried(now - KEEP_CARRIED, CHUNK))) > 0:
         pruned.count(carried, count)
     answered = delete(replies).where(replies.c.at < now - keep.replies)
@@ -173,36 +179,25 @@ async def prune(store: SqlStore, now: datetime, keep: Keep = AS_USUAL) -> Pruned
     return pruned
 
 
-def _simple(now: datetime, keep: Keep) -> Sequence[tuple[Table, ColumnElement[object], int, ColumnElement[bool]]]:
-    """What goes by its own age: the table, the column that names a row, how many at once, and which."""
+def _simple(now: datetime, keep: Keep) -> Sequence[tuple[Table, ColumnElement[object], ColumnElement[bool]]]:
+    """What goes by its own age: the table, the column that names a row, and which."""
 
     def before(age: timedelta) -> ColumnElement[datetime]:
         return literal(now - age, UtcTime)
 
-    found: list[tuple[Table, ColumnElement[object], int, ColumnElement[bool]]] = [
-        (
-            deliveries,
-            deliveries.c.id,
-            HEAVY,
-            and_(deliveries.c.received_at < before(keep.deliveries), deliveries.c.routed_at.is_not(None)),
-        ),
-        (
-            intents,
-            intents.c.seq,
-            CHUNK,
-            and_(intents.c.created_at < before(keep.commands), intents.c.outcome.is_not(None)),
-        ),
-        (outbox, outbox.c.key, CHUNK, _spent_act(before(keep.acts))),
-        (tokens, tokens.c.sha256, CHUNK, tokens.c.expires_at < before(keep.expired)),
-        (jtis, jtis.c.jti, CHUNK, jtis.c.expires_at < before(keep.expired)),
-        (logs, logs.c.attempt, CHUNK, logs.c.at < before(keep.logs)),
-        (sessions, sessions.c.id, CHUNK, sessions.c.terminated_at < before(keep.sessions)),
-        (workers, workers.c.id, CHUNK, _gone_worker(before(keep.workers))),
+    found: list[tuple[Table, ColumnElement[object], ColumnElement[bool]]] = [
+        (intents, intents.c.seq, and_(intents.c.created_at < before(keep.commands), intents.c.outcome.is_not(None))),
+        (outbox, outbox.c.key, _spent_act(before(keep.acts))),
+        (tokens, tokens.c.sha256, tokens.c.expires_at < before(keep.expired)),
+        (jtis, jtis.c.jti, jtis.c.expires_at < before(keep.expired)),
+        (logs, logs.c.attempt, logs.c.at < before(keep.logs)),
+        (sessions, sessions.c.id, sessions.c.terminated_at < before(keep.sessions)),
+        (workers, workers.c.id, _gone_worker(before(keep.workers))),
     ]
     if keep.history is not None:
         old = or_(worker_tokens.c.expires_at < before(keep.history), worker_tokens.c.revoked_at < before(keep.history))
         unused = ~select(workers.c.id).where(workers.c.token_id == worker_tokens.c.id).exists()
-        found.append((worker_tokens, worker_tokens.c.id, CHUNK, and_(old, unused)))
+        found.append((worker_tokens, worker_tokens.c.id, and_(old, unused)))
     return found
 
 
@@ -264,10 +259,9 @@ async def _forget(
     return total
 
 
-async def _drop_bodies(store: SqlStore, before: datetime) -> int:
+async def _drop_bodies(store: SqlStore, old: ColumnElement[bool]) -> int:
     """The words of webhooks that were never routed: the rows stay."""
-    old = and_(deliveries.c.received_at < literal(before, UtcTime), deliveries.c.body.is_not(None))
-    query = select(deliveries.c.id).where(old).order_by(deliveries.c.id).limit(HEAVY)
+    query = select(deliveries.c.id).where(old, deliveries.c.body.is_not(None)).order_by(deliveries.c.id).limit(HEAVY)
     total = 0
     while found := await store.read(lambda ledger: list(ledger.connection.execute(query).scalars())):
         some = update(deliveries).where(deliveries.c.id.in_(found)).values(body=None)

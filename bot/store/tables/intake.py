@@ -35,7 +35,6 @@ deliveries = Table(
     Column("seen", Text),
     Column("body", LargeBinary),
     Index("uq_deliveries_guid", "guid", unique=True),
-    Index("ix_deliveries_received", "received_at"),
     Index(
         "ix_deliveries_unrouted",
         "id",
