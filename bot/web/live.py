@@ -148,10 +148,16 @@ class ConnectionManager:
         checked = self._clock.now()
         while not connection.over():
             connection.wake.clear()
+            repos = connection.repos
+            page = await read(repos, connection.cursor, PAGE)
+            # Asked after reading, so that nothing goes out that happened since the roles were known.
             checked = await self._checked(connection, check, checked)
             while connection.personal and not connection.over():
                 yield Found(None, connection.personal.popleft())
-            page = await read(connection.repos, connection.cursor, PAGE) if not connection.over() else ()
+            if connection.over():
+                return
+            if connection.repos != repos:
+                continue
             for found in page:
                 yield found
                 connection.cursor = connection.cursor if found.id is None else found.id

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ import pytest
 from bot.clock import SystemClock
 from bot.domain.model import InstallationId, Person, RepoId, RepoKey
 from bot.domain.workers import DEFAULT_TOKEN_LIFE
+from bot.errors import Refused
 from bot.localhub.core import Role
 from bot.protocols.ledger import Audit
-from bot.web.live import PER_CALLER, ConnectionManager, Ended
+from bot.web.live import PER_CALLER, ConnectionManager, Ended, Found
 from tests.web.follow import PATIENCE, follow, receive
-from tests.world import World, new_world
+from tests.world import FakeClock, World, new_world
 
 REPO = "olga/greeter"
 
@@ -133,6 +134,22 @@ async def test_who_loses_the_role_is_cut_off(world: World) -> None:
         world.clock.advance(timedelta(minutes=2))
         await record(world, kind="after")
         assert await stream.next() == ("end", None, {"why": "refused"})
+
+
+async def test_a_role_that_is_lost_while_news_are_read_is_asked_for_before_they_are_sent() -> None:
+    clock, key = FakeClock(), RepoKey(InstallationId(1), RepoId(2))
+    manager = ConnectionManager(clock)
+    connection = manager.connect("person:1", {key: REPO}, 0)
+
+    async def read(_repos: Mapping[RepoKey, str], _after: int, _limit: int) -> list[Found]:
+        clock.advance(timedelta(minutes=2))
+        return [Found(1, "what happened since")]
+
+    async def check() -> Mapping[RepoKey, str]:
+        raise Refused("the role is gone", "")
+
+    assert [found async for found in manager.follow(connection, read, check)] == []
+    assert connection.ended is Ended.REFUSED
 
 
 async def test_a_revoked_token_is_cut_off(world: World) -> None:
