@@ -16,15 +16,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, assert_never
 
 from bot.domain.effects import (
     CancelRun,
     CloseIssue,
     Dispatch,
     Effect,
+    MergePull,
     OpenPull,
     PublishClaim,
+    React,
     ReleaseClaim,
     RevokeToken,
     Say,
@@ -47,9 +49,6 @@ COUNTED = (CloseIssue, PublishClaim, Say, Show, TakeReadyLabel)
 
 GATES = (PublishClaim, TakeReadyLabel)
 """What stands after one of these is done only when it came out as it should; else the same is decided again soon."""
-
-ENDING = (CancelRun, OpenPull, ReleaseClaim, RevokeToken)
-"""What is still done when the fuse has blown: each ends something, and then no more of it is decided."""
 
 
 def spend(projection: Projection, effects: Iterable[Effect], now: datetime) -> Projection:
@@ -79,14 +78,22 @@ def mend(projection: Projection) -> Projection:
 def passes(effect: Effect, item: Item) -> bool:
     """Whether the effect is carried out although the fuse of the item has blown."""
     match effect:
+        case CancelRun() | OpenPull() | ReleaseClaim() | RevokeToken():
+            return True  # each ends something, and then no more of it is decided
+        case React():
+            return True  # a person was promised an answer, and GitHub makes repeating it harmless
+        case Say():
+            return _answer(effect)
         case Dispatch():
             return effect.publishes
         case Show():
             return item.terminal and effect.state_label not in {None, item.projection.state_label}
         case Status():
             return item.terminal
+        case CloseIssue() | MergePull() | PublishClaim() | TakeReadyLabel():
+            return False
         case _:
-            return isinstance(effect, ENDING) or _answer(effect)
+            assert_never(effect)
 
 
 def _answer(effect: Effect) -> bool:

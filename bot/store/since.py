@@ -1,5 +1,5 @@
 """Since when deliveries came, found by their numbers: an index of times would be written with each delivery and read
-twice a day.
+seldom.
 
 Deliveries are numbered as they come. Processes whose clocks differ write times that are not quite in that order; what
 is found is right but for as much as their clocks differ, and whoever asks leaves room for that.

@@ -194,6 +194,16 @@ async def test_what_a_pull_worker_handed_in_is_published_although_the_fuse_has_b
         assert run.inputs["publish_only"] == "true"
 
 
+async def test_who_commands_is_answered_also_by_a_reaction_although_the_fuse_has_blown(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        number = await queued(world)
+        await blow(world, number)
+        comment = world.comment(number, "/tgs hold")
+        await world.settle()
+        assert len(world.bot_said(number)) == 1
+        assert "eyes" in world.reactions(comment)
+
+
 async def test_an_issue_that_is_closed_after_its_fuse_has_blown_is_shown_to_have_ended_once(tmp_path: Path) -> None:
     async with scene(tmp_path) as world:
         number = await running(world)
