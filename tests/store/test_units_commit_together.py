@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -19,6 +20,7 @@ from sqlalchemy import text
 
 from bot.errors import SettingsError
 from bot.queue.api import Row
+from bot.store import writer
 from bot.store.checkpoints import EVERY
 from bot.store.engine import SqlStore, open_store
 from bot.store.errors import SchemaOutdated, StoreClosed, StoreDamaged, StoreUnavailable
@@ -130,6 +132,25 @@ async def test_an_answer_does_not_wait_for_the_end_of_long_units(store: SqlStore
 
     long.open.set()
     await next_
+
+
+async def test_an_answer_gives_way_to_units_that_have_begun(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "GIVE_WAY", 10.0)
+    began, ended = threading.Event(), threading.Event()
+
+    def short(_: SqlLedger) -> None:
+        began.set()
+        time.sleep(0.05)
+        ended.set()
+
+    gate, first = await held(store)
+    second = asyncio.create_task(store.write(short))
+    await asyncio.sleep(0)
+    gate.open.set()
+    assert began.wait(10), "the loop stands still until the first is committed and the second runs"
+    await first
+    assert ended.is_set()
+    await second
 
 
 async def test_a_unit_that_breaks_a_constraint_leaves_its_neighbours_alone(store: SqlStore) -> None:
