@@ -38,6 +38,7 @@ from bot.domain.label_reading import PRIORITY_LABELS
 from bot.domain.line import Told, far
 from bot.domain.model import TERMINAL_STATES, IssueKey, Item, ItemState, Person, Role
 from bot.domain.obey import APPROVING_VERBS
+from bot.domain.overtaken import overtaken_by
 from bot.domain.questions import considered, latest_round
 from bot.domain.repository import RepoRecord
 from bot.errors import GitHubError, NotFound, RateLimited, Suspended, Unavailable
@@ -203,7 +204,13 @@ class Observer:
                 and comment.author.id == intent.actor.id
                 and body_digest(comment.body) == intent.body_sha256
             )
-        return IntentFacts(intent, roles.get(intent.actor.id), unchanged, intent.actor.id in records.replied)
+        return IntentFacts(
+            intent,
+            roles.get(intent.actor.id),
+            unchanged,
+            intent.actor.id in records.replied,
+            overtaken_by(intent, records.heeded),
+        )
 
     async def _roles(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,7 +12,9 @@ from bot.domain.carried import Carried
 from bot.domain.going_on import resumable
 from bot.domain.intents import Intent
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState
+from bot.domain.notes import NoteCode
 from bot.domain.obey import REPLY_PAUSE
+from bot.domain.overtaken import HEEDED
 from bot.domain.policy_model import Policy
 from bot.domain.questions import Question, QuestionStatus, Steer, addressee
 from bot.domain.repository import RepoRecord
@@ -40,6 +43,8 @@ class Records:
     steers: tuple[Steer, ...] = ()
     incident: bool = False
     others_waiting: tuple[tuple[int, datetime | None], ...] = ()
+    heeded: tuple[Intent, ...] = ()
+    """Commands that were carried out although some that are open were written before them."""
 
 
 def records_of(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
@@ -87,7 +92,20 @@ def records_of(tx: Ledger, key: IssueKey, now: datetime) -> Records | None:
         _waiting_elsewhere(tx, item, policy_of(repo))
         if item is not None and item.state is ItemState.NEEDS_INPUT
         else (),
+        heeded=tuple(_heeded(tx, key, item, intents)),
     )
+
+
+def _heeded(tx: Ledger, key: IssueKey, item: Item | None, intents: Sequence[Intent]) -> list[Intent]:
+    if not intents:
+        return []
+    since = min(intent.created_at for intent in intents)
+    found = tx.heeded_intents(key, since, HEEDED)
+    if item is not None and item.pull is not None:
+        # What was written there before it belonged to an item was answered without asking who wrote it.
+        pull = IssueKey(key.installation, key.repo, item.pull.number)
+        found += tx.heeded_intents(pull, since, HEEDED - {NoteCode.NOT_TRACKED})
+    return found
 
 
 def _waiting_elsewhere(tx: Ledger, item: Item, policy: Policy) -> tuple[tuple[int, datetime | None], ...]:

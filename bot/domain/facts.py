@@ -23,12 +23,14 @@ from bot.domain.sessions import SessionRecord
 
 @dataclass(frozen=True, slots=True)
 class IntentFacts:
-    """An intent with what was read just before executing it. `role` None: it could not be read."""
+    """An intent with what was read just before executing it. `role` None: it could not be read. `overtaken_by` is a
+    newer one that was carried out already and wishes the opposite."""
 
     intent: Intent
     role: Role | None
     unchanged: bool = True
     replied_recently: bool = False
+    overtaken_by: Intent | None = None
 
 
 @dataclass(frozen=True, slots=True)

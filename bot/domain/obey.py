@@ -2,7 +2,8 @@
 
 Promises: an accepted command gets a reaction and an outcome; a refused one learns what is needed and what the person
 has; a command whose comment changed since it was stored is not executed. Roles were read just before. Commands are
-executed in the order in which they were written.
+executed in the order in which they were written; one that is heard after a newer one has settled the same thing is
+answered and not done.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import timedelta
 from typing import assert_never
 
 from bot.domain.approval import ROLE_RETRY, role_name
-from bot.domain.asks import Ask
+from bot.domain.asks import Answer, Ask, cannot
 from bot.domain.commands import COMMANDS, Verb
 from bot.domain.draft import Draft
 from bot.domain.effects import React
@@ -126,7 +127,11 @@ def _one(draft: Draft, policy: Policy, facts: IntentFacts) -> None:
             role=facts.role,
         )
         return
-    answer = handler(Ask(draft, policy, intent))
+    ask, newer = Ask(draft, policy, intent), facts.overtaken_by
+    if newer is not None:
+        answer: Answer = cannot(ask, "overtaken", newer=newer.verb, by=newer.actor.login)
+    else:
+        answer = handler(ask)
     if answer is None:
         return
     quiet = command.capability is Capability.READ and _reader(facts.role) and facts.replied_recently

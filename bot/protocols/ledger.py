@@ -8,6 +8,7 @@ stale and change nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -263,6 +264,10 @@ class Ledger(WorkerLedger, Protocol):
         ...
 
     def open_intents(self, key: IssueKey) -> list[Intent]: ...
+    def heeded_intents(self, key: IssueKey, since: datetime, outcomes: AbstractSet[str]) -> list[Intent]:
+        """Commands written at that time or later that have one of these outcomes."""
+        ...
+
     def asked_on(self, repo: RepoKey) -> list[IssueKey]:
         """Issues and pull requests of the repository with commands that have no outcome, by number."""
         ...

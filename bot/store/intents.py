@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any
 
@@ -63,6 +64,12 @@ _OPEN = (
     .order_by(intents.c.created_at, func.coalesce(intents.c.comment_id, 0), intents.c.seq)
 )
 
+_HEEDED = select(intents).where(
+    of_given_issue(intents),
+    intents.c.created_at >= bindparam("since"),
+    intents.c.outcome.in_(bindparam("outcomes", expanding=True)),
+)
+
 _ASKED_ON = (
     select(intents.c.installation, intents.c.repo, intents.c.number)
     .where(in_given_repo(intents), intents.c.outcome.is_(None))
@@ -91,6 +98,10 @@ class IntentVerbs(Verbs):
         """Intents without an outcome, in the order in which people gave them (comments by time and id, lines of one
         comment from the top), whatever order the webhooks took."""
         return [intent_of(row) for row in self.connection.execute(_OPEN, given(key))]
+
+    def heeded_intents(self, key: IssueKey, since: datetime, outcomes: AbstractSet[str]) -> list[Intent]:
+        asked = {**given(key), "since": since, "outcomes": sorted(outcomes)}
+        return [intent_of(row) for row in self.connection.execute(_HEEDED, asked)]
 
     def asked_on(self, repo: RepoKey) -> list[IssueKey]:
         """Issues and pull requests with intents that have no outcome, by number."""

@@ -56,6 +56,12 @@ def _paused(note: Note) -> str:
     )
 
 
+def _overtaken(note: Note) -> str:
+    newer = f"{code_span('/tgs ' + note.get('newer'))} of {name(note.get('by'))}" if note.get("newer") else ""
+    said = f"The newer {newer}" if newer else "A newer `/tgs pause` or `/tgs resume`"
+    return f"{said} was heard before this one. Say it again if you still want it."
+
+
 def _cancelled(note: Note) -> str:
     if note.get("pull"):
         return f"It is out of the queue. {_pull(note)} stays open; close it if it is not wanted."
@@ -150,9 +156,7 @@ CANNOT: Final[MappingProxyType[str, Say]] = MappingProxyType(
         "too_much_said": lambda n: f"{for_inline(n.get('limit', '20'))} sentences wait for the agent already.",
         "nothing_to_look_at": lambda _: "No result waits here for somebody to look at it.",
         "no_question": lambda n: f"The agent has no question {for_inline(n.get('number', ''))} here that waits.",
-        "overtaken": lambda _: (
-            "A newer `/tgs pause` or `/tgs resume` was heard before this one. Say it again if it still holds."
-        ),
+        "overtaken": _overtaken,
         "past_date": lambda n: f"{at(n.get('until'))} is in the past.",
     }
 )

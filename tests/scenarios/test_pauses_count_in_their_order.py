@@ -56,7 +56,7 @@ async def test_a_resume_that_is_heard_after_a_newer_pause_does_not_end_it(tmp_pa
 
         assert (await world.repo_record()).pause is not None
         (answer,) = world.bot_said(one)
-        assert "Say it again if it still holds." in answer
+        assert "Say it again if you still want it." in answer
 
 
 async def test_who_asks_over_the_api_speaks_now_even_where_the_clock_is_behind(tmp_path: Path) -> None:

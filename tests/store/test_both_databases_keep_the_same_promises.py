@@ -117,6 +117,22 @@ async def test_what_is_there_is_not_written_twice(store: SqlStore) -> None:
     assert told == [(True, True, True, False), (False, False, False, False)]
 
 
+async def test_commands_that_were_heeded_are_found_by_when_they_were_written(store: SqlStore) -> None:
+    minute = timedelta(minutes=1)
+    outcomes = {0: "done", 1: "done", 2: "denied", 3: "already_so", 4: None}
+
+    def write(tx: SqlLedger) -> None:
+        for number, outcome in outcomes.items():
+            id_ = f"comment:{number}:0"
+            tx.put_intent(Intent(id_, ISSUE, IntentSource.COMMENT, "stop", (), ALICE, START + number * minute))
+            if outcome is not None:
+                tx.settle_intent(id_, outcome, START)
+
+    await store.write(write)
+    found = await store.read(lambda tx: tx.heeded_intents(ISSUE, START + minute, {"done", "already_so"}))
+    assert sorted(intent.id for intent in found) == ["comment:1:0", "comment:3:0"]
+
+
 async def test_a_second_live_attempt_is_refused_and_the_unit_may_go_on(store: SqlStore) -> None:
     await store.write(lambda tx: tx.insert_attempt(an_attempt()))
 
