@@ -13,7 +13,19 @@ from typing import Any
 
 import pytest
 
-from bot import claims, inline_asking, outbox, publishing, rebuild, rebuilt_records, run_service, saving, starter, sweep
+from bot import (
+    claims,
+    inline_asking,
+    observe,
+    outbox,
+    publishing,
+    rebuild,
+    rebuilt_records,
+    run_service,
+    saving,
+    starter,
+    sweep,
+)
 from bot.domain import advance, attempting, budget, commanded
 from bot.domain.attempt import Outcome, Proof
 from bot.domain.attempt_end import after_end
@@ -182,6 +194,10 @@ def _repeat_blindly(patch: Patch) -> None:
     patch.setattr(outbox.Once, "perform", perform)
 
 
+def _any_order(patch: Patch) -> None:
+    patch.setattr(observe, "overtaken_by", lambda *_: None)
+
+
 def _overtaken_runs_write(patch: Patch) -> None:
     async def ours(*_: object) -> None:
         return None
@@ -247,5 +263,6 @@ CONTROLS: dict[str, Control] = {
         _overtaken_runs_write,
         _with(replicas=2, only=(Fault.ZOMBIE_BOT,), scale=8.0, plenty=1.0),
     ),
+    "an older command counts whenever it is heard": Control(("order",), _any_order, _with(acts=18)),
     "nothing is ever looked at again": Control(("lost", "ends"), _no_sweep, _with(scale=2.0)),
 }
