@@ -198,7 +198,9 @@ def cannot(note: Note) -> str:
     """The state of things does not allow it."""
     words = CANNOT.get(note.get("why"))
     why = words(note) if words else "The issue is not in a state that allows it."
-    return _to(note, f"`{PREFIX} {_verb(note)}` is not possible now. {why}")
+    # What was overtaken is possible still; its author may say so.
+    outcome = "was not done" if note.get("why") == "overtaken" else "is not possible now"
+    return _to(note, f"`{PREFIX} {_verb(note)}` {outcome}. {why}")
 
 
 def denied(note: Note) -> str:

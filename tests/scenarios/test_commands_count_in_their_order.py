@@ -62,7 +62,7 @@ async def test_what_is_heard_after_a_newer_word_is_answered_and_not_done(
         answer = await late(world, number)
 
         verb = newer.split()[1]
-        assert f"The newer `/tgs {verb}` of `maria` was heard before this one." in answer
+        assert f"was not done. The newer `/tgs {verb}` of `maria` was heard before this one." in answer
         after = await world.item(number)
         assert before is not None
         assert after is not None
