@@ -188,8 +188,8 @@ def _nothing_lost(history: History) -> list[tuple[str, object, str]]:
             )
     plans: dict[str, list[int]] = defaultdict(list)
     for number, issue in history.hub.issues.items():
-        if issue.deleted and history.oracle.lost_at is not None:
-            continue  # who deleted it and what it was is known to nobody any more
+        if issue.deleted and number not in known:
+            continue  # before the ledger knew of it, or the ledger was lost: nobody can tell that it was the plan's
         for marker in re.findall(r"<!-- tgs:mirror (\S+) -->", issue.now.body):
             plans[marker].append(number)
     for marker, numbers in plans.items():

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from bot.domain.facts import IssueFacts
 from bot.domain.lifecycle import ItemEvent
@@ -59,6 +60,9 @@ class Violation:
         return f"{self.invariant} at {self.at:.1f} s: {self.what}"
 
 
+_Reads = WeakKeyDictionary[asyncio.Task[Any], dict[int, tuple[float, IssueFacts | None]]]
+
+
 class Oracle(Watcher):
     """Collects violations."""
 
@@ -73,7 +77,8 @@ class Oracle(Watcher):
         self._attempts: dict[str, dict[str, Any]] = {}
         self._ended_at: dict[str, int] = {}
         self._items: dict[int, dict[str, Any]] = {}
-        self._reads: dict[tuple[str, int], tuple[float, IssueFacts | None]] = {}
+        self._reads: _Reads = WeakKeyDictionary()
+        """What each task has read of issues, and when. Another task of its process may have seen what is newer."""
         self._stops: dict[int, float] = {}
         self._dispatched: list[float] = []
         self._last_event = 0
@@ -102,8 +107,9 @@ class Oracle(Watcher):
     def lost(self) -> None:
         """The database is gone. What the judge knew of its rows goes with it; what it knows of GitHub stays."""
         self.lost_at = self.now
-        for known in (self._attempts, self._ended_at, self._items, self._reads):
+        for known in (self._attempts, self._ended_at, self._items):
             known.clear()
+        self._reads.clear()
         self._last_event = 0
         # The last good policy went with it where the file is broken, and so did the count of what ran and was spent.
         self.policy.clear()
@@ -124,7 +130,7 @@ class Oracle(Watcher):
             match change.table:
                 case "attempts":
                     touched.add(row["number"])
-                    self._attempt(process, change)
+                    self._attempt(change)
                 case "items":
                     touched.add(row["number"])
                     self._item(change, states)
@@ -142,7 +148,7 @@ class Oracle(Watcher):
             self._one_live(number)
             self._locks(number)
 
-    def _attempt(self, process: Process, change: Change) -> None:
+    def _attempt(self, change: Change) -> None:
         before, after = change.before, change.after
         if after is None:
             self.broken("I8", before and before["id"], "an attempt was deleted")
@@ -152,7 +158,7 @@ class Oracle(Watcher):
         if before is None:
             # After the database was lost, attempts that GitHub tells of are written down; that starts nothing.
             if self.lost_at is None or (after["recovered_at"] is None and after["phase"] != ENDED):
-                self._claimed(process, after)
+                self._claimed(after)
             return
         if before["phase"] == ENDED:
             wrong = [name for name in FIXED_AT_END if before[name] != after[name]]
@@ -162,7 +168,7 @@ class Oracle(Watcher):
             self._ended_at[id_] = self.disk.commits
             self._released(after)
 
-    def _claimed(self, process: Process, row: dict[str, Any]) -> None:
+    def _claimed(self, row: dict[str, Any]) -> None:
         """I10: the item was read on GitHub for this start, and was as it must be. I4: people want it."""
         number = row["number"]
         if row["worker_kind"] == "external":
@@ -170,7 +176,7 @@ class Oracle(Watcher):
         others = [a for a in self._attempts.values() if a["number"] == number and a["id"] != row["id"]]
         if any(other["fence"] >= row["fence"] for other in others):
             self.broken("I2", row["id"], f"the fence {row['fence']} of #{number} is not higher than those before")
-        at, facts = self._reads.get((process.name, number), (-1e9, None))
+        at, facts = self._read_here().get(number, (-1e9, None))
         if self.now - at > READ_WITHIN:
             self.broken("I10", row["id"], f"#{number} was claimed without a fresh look at it")
         elif facts is None or not facts.open or facts.labels & {"tgs:hold", "tgs:no-agent"}:
@@ -348,7 +354,13 @@ class Oracle(Watcher):
                 self.broken("I2", f"{run.key} {run.epoch}", f"an overtaken run of {run.key} {what}")
 
     def reads_issue(self, process: Process, number: int, facts: IssueFacts | None) -> None:
-        self._reads[process.name, number] = (self.now, facts)
+        self._read_here()[number] = (self.now, facts)
+
+    def _read_here(self) -> dict[int, tuple[float, IssueFacts | None]]:
+        """By the running task."""
+        task = asyncio.current_task()
+        assert task is not None
+        return self._reads.setdefault(task, {})
 
     # --- what happens on GitHub
 
