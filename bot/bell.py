@@ -19,7 +19,8 @@ class Bell:
 
     def __init__(self) -> None:
         self._rung: Counter[RepoKey] = Counter()
-        self._waiting: dict[RepoKey, set[asyncio.Event]] = {}
+        self._waiting: dict[RepoKey, dict[asyncio.Event, None]] = {}
+        """Who has waited longest wakes first, and so is the first to be given work."""
 
     def ring(self, key: str) -> None:
         """Something about this key may have changed."""
@@ -45,12 +46,12 @@ class Bell:
         if self._rung[repo] != since or seconds <= 0:
             return
         event = asyncio.Event()
-        waiting = self._waiting.setdefault(repo, set())
-        waiting.add(event)
+        waiting = self._waiting.setdefault(repo, {})
+        waiting[event] = None
         try:
             with suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), seconds)
         finally:
-            waiting.discard(event)
+            waiting.pop(event, None)
             if not waiting:
                 self._waiting.pop(repo, None)

@@ -20,7 +20,7 @@ from bot.domain.locks import Held, Lock, parse_lock
 from bot.domain.model import AttemptId, IssueKey, Item, ItemState, Waiting
 from bot.domain.policy_model import Policy
 from bot.domain.reasons import ReasonCode, waiting
-from bot.domain.schedule import DISPATCH_WINDOW, gate, of_itself, over_budget, wanted_locks
+from bot.domain.schedule import DISPATCH_WINDOW, gate, of_itself, over_budget, runs_to_come, wanted_locks
 from bot.domain.thoughts import branch_name
 from bot.domain.workers import DEFAULT_CLAIMS
 from bot.protocols.ledger import Audit, DuplicateLiveAttempt, Ledger, LockRow
@@ -231,9 +231,8 @@ def _blocked(tx: Ledger, item: Item, wanted: tuple[Lock, ...], policy: Policy, n
     live = tx.live_attempts(repo)
     if len(live) >= policy.max_parallel:
         return (waiting(ReasonCode.SLOTS, count=len(live), limit=policy.max_parallel),)
-    # What is claimed and about to be dispatched is a run as well.
-    soon = sum(one.worker.kind is WorkerKind.ACTIONS and one.dispatched_at is None for one in live)
-    if tx.count_dispatches(repo, now - DISPATCH_WINDOW) + soon >= policy.budgets.dispatches_per_day:
+    runs = tx.count_dispatches(repo, now - DISPATCH_WINDOW) + runs_to_come(live)
+    if runs >= policy.budgets.dispatches_per_day:
         return (waiting(ReasonCode.RUNS_TODAY, limit=policy.budgets.dispatches_per_day),)
     held = Held(
         (parse_lock(row.path if row.mode == "write" else f"read:{row.path}"), row.issue) for row in tx.locks(repo)

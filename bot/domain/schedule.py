@@ -110,7 +110,7 @@ def schedule(
     start: list[Item] = []
     waits: list[tuple[Queued, tuple[Waiting, ...], int]] = []
     wake: datetime | None = None
-    runs_left = policy.budgets.dispatches_per_day - backlog.dispatches_today
+    runs_left = policy.budgets.dispatches_per_day - backlog.dispatches_today - runs_to_come(backlog.live)
     planned = 0
     # Work under way will ask for review as well; counting it makes the limit hold however the starts were spread.
     # Work that waits (for a person, for its back-off) is not counted: it must not block the others.
@@ -170,6 +170,13 @@ def schedule(
     if pause is not None and pause.active(now) and pause.until is not None:
         wake = pause.until if wake is None else min(wake, pause.until)
     return Plan(tuple(start), tuple(waits), wake)
+
+
+def runs_to_come(live: Sequence[Attempt]) -> int:
+    """Runs that what is under way will still begin: its own, or the one that pushes what a pull worker hands in. They
+    take part of the day's ceiling from the claim on, for work that is done cannot wait for another day."""
+    kinds = {WorkerKind.ACTIONS, WorkerKind.PULL}
+    return sum(one.worker.kind in kinds and one.dispatched_at is None for one in live)
 
 
 def over_budget(ceiling: money.Ceiling, now: datetime) -> Waiting:

@@ -22,9 +22,7 @@ AT_REST = frozenset({"proposed", "done", "failed", "cancelled"})
 
 def judge(history: History, *, dry: bool = False) -> list[tuple[str, object, str]]:
     """What does not add up, as (invariant, subject, words)."""
-    found = [
-        *_items(history), *_commands(history), *_in_order(history), *_pulls(history), *_nothing_lost(history)
-    ]  # fmt: skip
+    found = [*_items(history), *_commands(history), *_pulls(history), *_nothing_lost(history)]
     if not dry:
         for invariant, subject, what in found:
             history.oracle.broken(invariant, subject, what)
@@ -101,40 +99,6 @@ def _commands(history: History) -> list[tuple[str, object, str]]:
         if not reacted and not replied:
             found.append(("answered", comment.id, f"“{comment.body}” on #{comment.number} was not answered"))
     return found
-
-
-OPPOSITES = {
-    "hold": ("hold", "on"), "unhold": ("hold", "off"), "start": ("work", "on"), "retry": ("work", "on"),
-    "approve": ("work", "on"), "stop": ("work", "off"), "reject": ("work", "off"),
-}  # fmt: skip
-"""Commands of which the one that was written last holds: what each is about, and what it wishes for that."""
-
-
-def _in_order(history: History) -> list[tuple[str, object, str]]:
-    """No command was done after a newer one had settled the opposite."""
-    found: list[tuple[str, object, str]] = []
-    newest: dict[tuple[int, str], dict[str, Any]] = {}
-    for row in history.disk.rows(
-        "SELECT * FROM intents WHERE source = 'comment' AND outcome IN ('done', 'already_so') ORDER BY settled_at, seq"
-    ):
-        if row["verb"] not in OPPOSITES:
-            continue
-        about, wish = OPPOSITES[row["verb"]]
-        before = newest.get((row["number"], about))
-        if before is None or _written(before) <= _written(row):
-            newest[row["number"], about] = row
-        elif (
-            OPPOSITES[before["verb"]][1] != wish
-            and before["settled_at"] < row["settled_at"]
-            and row["outcome"] == "done"
-        ):
-            what = f"{row['verb']} on #{row['number']} was done after {before['verb']}, which was written later"
-            found.append(("order", row["id"], what))
-    return found
-
-
-def _written(row: dict[str, Any]) -> tuple[int, int]:
-    return row["created_at"], row["comment_id"]
 
 
 def _listens_since(history: History) -> float:

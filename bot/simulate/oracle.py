@@ -20,6 +20,7 @@ from bot.domain.lifecycle import ItemEvent
 from bot.protocols.github import Visible
 from bot.simulate.disk import Disk
 from bot.simulate.hub import Hub
+from bot.simulate.order import Order
 from bot.simulate.process import SEEN, START, Process
 from bot.simulate.things import BOT, Delivery, ModelComment, ModelRun
 from bot.simulate.way import Watcher
@@ -82,6 +83,7 @@ class Oracle(Watcher):
         self._stops: dict[int, float] = {}
         self._dispatched: list[float] = []
         self._last_event = 0
+        self._order = Order()
         self._rightly_done: set[int] = set()
         """Issues whose item is done as it must be; a lost database changes nothing about that."""
         self.policy: dict[str, Any] = {}
@@ -110,6 +112,7 @@ class Oracle(Watcher):
         for known in (self._attempts, self._ended_at, self._items):
             known.clear()
         self._reads.clear()
+        self._order.clear()
         self._last_event = 0
         # The last good policy went with it where the file is broken, and so did the count of what ran and was spent.
         self.policy.clear()
@@ -142,6 +145,10 @@ class Oracle(Watcher):
                     touched.add(row["number"])
                 case "deliveries" | "intents" if change.before is not None and change.after is None:
                     self.broken("I12", change.before["id"], f"a row of {change.table} is gone: {change.before['id']}")
+                case "intents" if change.before is not None and change.before["outcome"] is None:
+                    wrong = self._order.settled(row)
+                    if wrong is not None:
+                        self.broken("order", row["id"], wrong)
         self._overtaken("wrote to the ledger")
         self._history(states, lines)
         for number in sorted(touched):
