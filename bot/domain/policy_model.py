@@ -161,7 +161,9 @@ class Budgets(_Section):
     per_attempt: Usd = Field(5.0, description="US dollars for one attempt.")
     per_item: Usd = Field(15.0, description="US dollars for all attempts of one item.")
     per_day: Usd = Field(25.0, description="US dollars for the repository in one day (UTC).")
-    dispatches_per_day: int = Field(50, ge=1, le=1000, description="Runs started in one day (UTC).")
+    dispatches_per_day: int = Field(
+        50, ge=1, le=1000, description="Runs started in one day (UTC); one is kept for each pull worker."
+    )
 
 
 class Session(_Section):
