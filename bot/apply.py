@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import assert_never
 
 import structlog
@@ -226,6 +227,7 @@ class Applier:
         wanted = _merge(key, node, shows)
         if text is not None and item is not None:
             wanted = replace(wanted, comment_node=item.projection.status_comment_node, comment_body=text)
+            await self._store.write(partial(_status_unknown, key))
         outcome = await self._github.show(key.repo_key, wanted)
         failed = dict(outcome.failed)
         self._kept.shown(
@@ -323,6 +325,14 @@ class Applier:
         """Labels of an issue that is not an item (a refused request): no node id is known, none is needed."""
         for name in {name for show in shows for name in show.remove_labels}:
             await self._github.remove_label(key, name)
+
+
+def _status_unknown(key: IssueKey, tx: Ledger) -> None:
+    """Until GitHub's answer is recorded nobody knows what the status comment says: it may have been edited although no
+    answer came. A text that is wanted again, and thought to be there still, would never be written."""
+    item = tx.item(key)
+    if item is not None and item.projection.status_hash is not None:
+        tx.save_item(item, replace(item, projection=replace(item.projection, status_hash=None)))
 
 
 def _merge(key: IssueKey, node: str, shows: list[Show]) -> Visible:

@@ -63,10 +63,12 @@ def _touched_by_people(history: History, number: int) -> bool:
     issue = history.hub.issues[number]
     by_people = any(event.label in names and event.actor != BOT for event in issue.events)
     # Somebody without the role set or took the ready label while it meant something else.
-    return by_people or sum(1 for event in issue.events if event.label == "tgs:ready" and event.actor != BOT) > 1
+    by_hand = sum(1 for event in issue.events if event.label == "tgs:ready" and event.actor != BOT)
+    # A plan's issue is opened ready by the bot, any other one is made ready once by somebody who may.
+    return by_people or by_hand > (0 if issue.now.author == BOT else 1)
 
 
-WAITS_FOR_SOMEBODY = frozenset({"budget", "depends_on", "question", "runs_today"})
+WAITS_FOR_SOMEBODY = frozenset({"budget", "depends_on", "plan", "question", "runs_today"})
 """Reasons that end with somebody's word, another item or another day, and name which."""
 
 
