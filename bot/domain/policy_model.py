@@ -162,7 +162,7 @@ class Budgets(_Section):
     per_item: Usd = Field(15.0, description="US dollars for all attempts of one item.")
     per_day: Usd = Field(25.0, description="US dollars for the repository in one day (UTC).")
     dispatches_per_day: int = Field(
-        50, ge=1, le=1000, description="Runs started in one day (UTC); one is kept for each pull worker."
+        50, ge=1, le=1000, description="Runs started in one day (UTC); one is kept for each pull worker at work."
     )
 
 
