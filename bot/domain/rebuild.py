@@ -35,7 +35,7 @@ from bot.domain.model import (
 from bot.domain.policy_model import Policy
 from bot.domain.question_memory import asked_again
 from bot.domain.questions import Question
-from bot.domain.rebuilt_attempts import alive, fence_above, live_attempt, past_attempts
+from bot.domain.rebuilt_attempts import alive, fence_above, live_attempt, may_work, past_attempts
 from bot.domain.repository import RepoRecord
 from bot.domain.schedule import wanted_locks
 from bot.domain.sighting import Because, Sighting
@@ -102,7 +102,8 @@ def rebuild(seen: Sighting, repo: RepoRecord, policy: Policy, now: datetime) -> 
     if live is not None:
         item = replace(item, fence=live.fence)
     waits = state is ItemState.NEEDS_INPUT and policy.keep_locks
-    holds = live is not None or waits or (state is ItemState.IN_REVIEW and pull is not None)
+    works = live is not None and may_work(seen, live)
+    holds = works or waits or (state is ItemState.IN_REVIEW and pull is not None)
     attempts = (*past, *((live,) if live is not None else ()))
     locks = wanted_locks(item, policy) if holds else ()
     rests = live is None and not questions and _at_rest(seen, item)

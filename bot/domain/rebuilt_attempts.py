@@ -83,6 +83,13 @@ def live_attempt(
     return replace(attempt, phase=AttemptPhase.DISPATCHING, dispatched_at=now), attempt.id
 
 
+def may_work(seen: Sighting, attempt: Attempt) -> bool:
+    """Whether somebody may still work for it, or its result may still come. What an attempt held is free once its run
+    has ended in vain, and by now it may be held for another item: the lost ledger may have known of that end."""
+    run = next((run for run in seen.runs if run.claim == attempt.id), None)
+    return run is None or alive(run) or run.run.conclusion == "success"
+
+
 def _newest_run(seen: Sighting, remembered: AttemptMemory | None) -> SeenRun | None:
     """The run that settles the attempt; None when what is remembered began after it: a list of runs may be older than
     the comment, and the run before says nothing about the one that is alive."""

@@ -305,12 +305,18 @@ class Oracle(Watcher):
         open_pull = item is not None and item["pull"] is not None and item["state"] not in {"done", "cancelled"}
         if held and not live and not open_pull:
             self.broken("I6", number, f"#{number} holds {held[0]['path']} without an attempt or a pull request")
-        unlocked = live and self.policy.get("locks") and not held and live[0]["worker_kind"] != "external"
+        works = live and live[0]["worker_kind"] != "external" and not self._known_as_over(live[0])
+        unlocked = works and self.policy.get("locks") and not held
         if unlocked and self._policy_is_known(live[0]["policy_hash"]):
             self.broken("I6", number, f"#{number} is worked on without its locks")
         for row in held:
             if row["mode"] == "write":
                 self._locked_alone(number, row)
+
+    def _known_as_over(self, attempt: Mapping[str, Any]) -> bool:
+        """Whether it was found after a loss, with a run that had ended: it is live until the ledger has settled it."""
+        run = self.hub.runs.get(attempt["run_id"])
+        return attempt["recovered_at"] is not None and run is not None and run.over
 
     def _locked_alone(self, number: int, held: Mapping[str, Any]) -> None:
         """Of two who claim one path at the same time without one ledger, one sees it in its last look and gives way."""

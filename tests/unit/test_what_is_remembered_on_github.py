@@ -273,7 +273,12 @@ def test_whoever_works_keeps_the_item(seen: Sighting, phase: AttemptPhase | None
     assert found.item.fence >= max(attempt.fence for attempt in found.attempts)
     if phase is None:
         assert found.item.not_before is not None
-    assert bool(found.locks) is bool(live)
+
+
+@pytest.mark.parametrize("name", AT_WORK)
+def test_what_may_be_worked_on_is_locked(name: str) -> None:
+    """What a run held that ended in vain is free, and may be held for another item by now."""
+    assert bool(built(AT_WORK[name][0]).locks) is (name not in {"a run has failed", "its last attempt is over"})
 
 
 def test_fences_go_on_above_everything_seen() -> None:
