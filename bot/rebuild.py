@@ -7,7 +7,9 @@ are there are left alone. Only texts that the bot wrote *and* edited last are be
 noted as written, so nothing is said twice. Commands of the time before are noted and not carried out; those that nobody
 has answered are answered with that. A repository without any trace of the bot costs two requests.
 
-Races: GitHub's lists may lag behind what the lost ledger did last; see `bot/domain/rebuild.py` for what is above that.
+Races: GitHub's lists may lag behind what the lost ledger did last, so where the bot has been before, nothing is read
+until they must show it (an operator who asks for it does not wait); see `bot/domain/rebuild.py` for what may still be
+missing.
 Between the parts of an interrupted rebuild people and runs go on; what they do is judged, like any change, by what was
 shown last, and a run that is seen late may take up its claim.
 """
@@ -41,6 +43,7 @@ from bot.protocols.github import GitHub
 from bot.protocols.ledger import Store
 from bot.rebuilt_records import Found, Report, Said, Told, enter, finish
 from bot.rebuilt_talk import TALK_SINCE, is_ours, read_talk, said_in, unedited, values_of
+from bot.resync import LIST_LAG
 from bot.texts import markers
 from bot.texts.markers import MarkerKind
 from bot.thought_reader import ThoughtReader
@@ -72,6 +75,7 @@ class _Seen:
     runs: Mapping[int, list[SeenRun]]
     branches: Mapping[int, list[tuple[str, str]]]
     refs: Mapping[int, tuple[ClaimRef, ...]]
+    spoken: Mapping[IssueKey, Sequence[Spoken]]
     now: datetime
 
 
@@ -79,6 +83,11 @@ def _knows_itself(repo: RepoRecord, head: str | None) -> bool:
     """Whether the record has what was just read. Where another change came first it has not, and a rebuild by it would
     take nothing for ours: what was said would be said again, and what was approved forgotten."""
     return repo.bot is not None and repo.head_sha == head
+
+
+def shown_at(repo: RepoRecord) -> datetime | None:
+    """When GitHub's lists show all that was done before this ledger began to listen."""
+    return None if repo.listening_since is None else repo.listening_since + LIST_LAG
 
 
 class Rebuilder:
@@ -94,6 +103,9 @@ class Rebuilder:
         """The repository with its records, rebuilt if that was not done yet and can be. Raises what shall be tried
         again; then what is written stays, and the next call goes on."""
         if repo.rebuilt_at is not None or not _knows_itself(repo, head):
+            return repo
+        shown = shown_at(repo)
+        if shown is not None and self._clock.now() < shown and await self._github.issues_by_bot(repo.key):
             return repo
         report = await self.now(repo, head)
         if report.stopped is not None:
@@ -132,7 +144,9 @@ class Rebuilder:
         report = replace(report, before=len(known))
         if waiting:
             thoughts = await self._plans(repo, head, set(dirs.values()))
-            seen = _Seen(dirs, thoughts, runs, await self._branches(repo), await self._claims(repo), now)
+            seen = _Seen(
+                dirs, thoughts, runs, await self._branches(repo), await self._claims(repo), _by_issue(spoken), now
+            )
             for start in range(0, len(waiting), PART):
                 try:
                     found = await self._part(repo, waiting[start : start + PART], seen)
@@ -245,7 +259,9 @@ class Rebuilder:
 
     async def _part(self, repo: RepoRecord, issues: Sequence[IssueFacts], seen: _Seen) -> list[Found]:
         """The records of some issues, as many as are items."""
-        talk = await read_talk(self._github, repo, [(issue.key, issue.node_id) for issue in issues], seen.now)
+        talk = await read_talk(
+            self._github, repo, [(issue.key, issue.node_id) for issue in issues], seen.spoken, seen.now
+        )
         names = {issue.key.number: _branch_names(issue, talk[issue.key], seen) for issue in issues}
         pulls = await self._pulls(repo, names)
         sightings: list[Sighting] = []
@@ -301,7 +317,7 @@ class Rebuilder:
         }
         if not places:
             return found
-        talk = await read_talk(self._github, repo, list(places.values()), seen.now)
+        talk = await read_talk(self._github, repo, list(places.values()), seen.spoken, seen.now)
 
         def with_talk(one: Found) -> Found:
             place = places.get(one.found.item.key)
@@ -313,6 +329,13 @@ class Rebuilder:
             )
 
         return [with_talk(one) for one in found]
+
+
+def _by_issue(spoken: Iterable[Spoken]) -> dict[IssueKey, list[Spoken]]:
+    found: dict[IssueKey, list[Spoken]] = {}
+    for one in spoken:
+        found.setdefault(one.key, []).append(one)
+    return found
 
 
 def _sighting(repo: RepoRecord, issue: IssueFacts, told: Told, pulls: Sequence[PullFacts], seen: _Seen) -> Sighting:

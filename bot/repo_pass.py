@@ -51,7 +51,7 @@ from bot.policies import policy_of
 from bot.protocols.clock import Clock
 from bot.protocols.github import GitHub, RepoView
 from bot.protocols.ledger import Ledger, Store
-from bot.rebuild import Rebuilder
+from bot.rebuild import Rebuilder, shown_at
 from bot.rebuilt_records import Report
 from bot.resync import Resync
 from bot.session_service import SessionService
@@ -132,7 +132,8 @@ class RepoPass:
         if not repo.archived:
             repo = await self._rebuilder.once(repo, head)
         if repo.rebuilt_at is None:
-            return Look(at=now + CHECK_AGAIN)
+            shown = shown_at(repo)
+            return Look(at=shown if shown is not None and shown > now else now + CHECK_AGAIN)
         if repo.resync_asked_at is not None and not repo.archived:
             repo = await self._resync.look(repo)
         policy = policy_of(repo)

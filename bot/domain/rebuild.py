@@ -113,8 +113,8 @@ def rebuild(seen: Sighting, repo: RepoRecord, policy: Policy, now: datetime) -> 
 def asks_events(seen: Sighting) -> bool:
     """Whether who set a label, and when, decides anything about this issue; else its events need not be read."""
     memory, shown = seen.memory, labels.states_shown(seen.issue.labels)
-    if ItemState.DONE in shown and (shown != (ItemState.DONE,) or memory is None or memory.state is not ItemState.DONE):
-        return True  # a person's label makes nothing done
+    if _doubtful(seen, shown):
+        return True
     if memory is not None and memory.approved_at is not None:
         # What was approved is remembered; only whether a label is gone by our own hand is not.
         return memory.state is ItemState.READY and not shown
@@ -163,7 +163,7 @@ def _at_rest(seen: Sighting, item: Item) -> bool:
 
 def _state(seen: Sighting, repo: RepoRecord, why: list[Because]) -> ItemState | None:
     shown = labels.states_shown(seen.issue.labels)
-    if ItemState.DONE in shown and _set_by_a_person(seen, labels.state_label(ItemState.DONE)):
+    if _doubtful(seen, shown) and not _set_by_us(seen, repo, labels.state_label(ItemState.DONE)):
         why.append(Because.EVENTS)
         shown = tuple(state for state in shown if state is not ItemState.DONE)
     memory = seen.memory
@@ -199,17 +199,26 @@ def _under_way(seen: Sighting) -> bool:
     return any(alive(run) and run.claim != over for run in seen.runs)
 
 
-def _set_by_a_person(seen: Sighting, label: str) -> bool:
-    event = newest(seen.events, label, added=True)
-    return event is not None and event.actor is not None and not event.actor.is_bot
+def _doubtful(seen: Sighting, shown: Sequence[ItemState]) -> bool:
+    """Whether it is labelled as done, and we do not remember that it is: a label of others makes nothing done."""
+    remembered = seen.memory is not None and seen.memory.state is ItemState.DONE and tuple(shown) == (ItemState.DONE,)
+    return ItemState.DONE in shown and not remembered
+
+
+def _set_by_us(seen: Sighting, repo: RepoRecord, label: str) -> bool:
+    """Whether it is known that we set it. A list of events may be older than the label."""
+    return _ours(newest(seen.events, label, added=True), repo)
+
+
+def _ours(event: LabelEvent | None, repo: RepoRecord) -> bool:
+    return event is not None and event.actor is not None and repo.bot is not None and event.actor.id == repo.bot.id
 
 
 def _unlabelled(seen: Sighting, repo: RepoRecord, why: list[Because]) -> ItemState:
     """It was ready and is not labelled any more: taken by a claim of ours, or withdrawn by a person."""
     event = newest(seen.events, labels.READY, added=False)
     why.append(Because.EVENTS)
-    ours = event is not None and event.actor is not None and repo.bot is not None and event.actor.id == repo.bot.id
-    if ours:
+    if _ours(event, repo):
         return ItemState.IN_PROGRESS
     return ItemState.CANCELLED if event is not None else ItemState.PROPOSED
 
@@ -246,8 +255,7 @@ def _approval(seen: Sighting, repo: RepoRecord) -> LabelEvent | None:
     if not any(state in MID_LIFE for state in labels.states_shown(seen.issue.labels)):
         return newest(seen.events, labels.READY, added=True)
     begun = newest(seen.events, labels.state_label(ItemState.IN_PROGRESS), added=True)
-    ours = begun is not None and begun.actor is not None and repo.bot is not None and begun.actor.id == repo.bot.id
-    before = tuple(event for event in seen.events if begun is not None and ours and event.at <= begun.at)
+    before = tuple(event for event in seen.events if begun is not None and _ours(begun, repo) and event.at <= begun.at)
     return newest(before, labels.READY, added=True) or newest(seen.events, labels.READY, added=True)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import tests.world
 from bot.localhub.reqlog import LogEntry
+from bot.resync import LIST_LAG
 from tests.benchmarks.rows import Row, at_least, at_most
 from tests.databases import PostgresqlServer
 from tests.robustness import test_requests_do_not_grow_with_the_queue as growth
@@ -119,7 +120,7 @@ async def rebuild_rows(_: PostgresqlServer) -> list[Row]:
             world.hub.log.clear()
             began = time.process_time()
             await world.start_bot(write_spacing_seconds=1)
-            await world.after(MINUTE)
+            await world.after(LIST_LAG + MINUTE)
             seconds[count] = time.process_time() - began
             requests[count] = len(counted(world.hub.log.entries))
             rebuilt = await world.parts.store.read(lambda tx, key=world.repo_key: tx.items(key))  # type: ignore[misc]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ import pytest
 import tests.world
 from bot.cli.main import run
 from bot.domain.attempt import AttemptPhase
-from bot.domain.model import FailureReason
+from bot.domain.model import FailureReason, ItemState, RepoKey
 from bot.github import gateway_bulk
+from bot.github.gateway import Gateway
 from bot.localhub import merging
 from bot.localhub.actions_model import Conclusion
 from bot.localhub.faults import FaultKind
+from bot.protocols.github import Remark
+from bot.resync import LIST_LAG
 from tests.effort import by_effort, more
 from tests.scenarios.steps import (
     DAY,
@@ -44,12 +48,12 @@ from tests.world import AUTO_POLICY, World, new_world
 
 
 async def lose(world: World) -> None:
-    """The database is gone; a new process starts with an empty one."""
+    """The database is gone; a new process starts with an empty one, and GitHub shows all that was done before."""
     await world.stop_bot()
     forget(world)
     world.clock.advance(5 * MINUTE)
     await world.start_bot()
-    await world.settle()
+    await world.after(LIST_LAG)
 
 
 def forget(world: World) -> None:
@@ -420,6 +424,49 @@ async def test_commands_of_the_time_before_are_told_and_not_carried_out(tmp_path
         assert world.state(number) == "ready"
         assert (await item_of(world, number)).priority == 5
         await world.polls(DAY)
+        assert world.bot_said(number) == []
+
+
+async def test_nothing_is_believed_before_githubs_lists_show_what_was_done_last(tmp_path: Path) -> None:
+    async with scene(tmp_path) as world:
+        number = await in_review(world)
+        world.bot_said(number)
+        await world.stop_bot()
+        forget(world)
+        await world.start_bot()
+        await world.after(LIST_LAG - MINUTE / 2)
+        assert (await world.repo_record()).rebuilt_at is None
+        assert await world.attempts(number) == []
+        await world.after(MINUTE / 2)
+        assert (await world.repo_record()).rebuilt_at is not None
+        assert (await item_of(world, number)).state is ItemState.IN_REVIEW
+        assert world.bot_said(number) == []
+
+
+async def test_what_one_list_of_github_does_not_show_yet_is_not_said_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to a command is in the list of comments, and missing where many conversations are read at once."""
+    conversations = Gateway.conversations
+
+    async def older(github: Gateway, key: RepoKey, nodes: Sequence[str]) -> dict[str, list[Remark]]:
+        """Without the bot's answers of the last minutes."""
+        found, since = await conversations(github, key, nodes), world.clock.now() - 30 * MINUTE
+        return {
+            node: [
+                replace(one, comment=replace(one.comment, reacted=False))
+                for one in some
+                if one.comment.created_at < since or not one.comment.author.is_bot
+            ]
+            for node, some in found.items()
+        }
+
+    monkeypatch.setattr(Gateway, "conversations", older)
+    async with scene(tmp_path) as world:
+        number = await queued(world)
+        world.clock.advance(HOUR)
+        assert await say(world, number, "/tgs priority 7") != []
+        await lose(world)
         assert world.bot_said(number) == []
 
 

@@ -21,6 +21,7 @@ from bot.github.gateway import Gateway
 from bot.protocols.github import Remark
 from bot.protocols.ledger import Store
 from bot.rebuilt_records import Found, Report
+from bot.resync import LIST_LAG
 from bot.texts import markers
 from tests.scenarios.steps import DAY, HOUR, MINUTE, last_attempt, running, scene
 from tests.scenarios.test_a_lost_ledger_is_rebuilt import forget
@@ -70,7 +71,7 @@ async def test_two_hundred_items_come_back_in_a_fifth_of_the_requests_and_nothin
         world.clock.advance(HOUR)
         world.hub.log.clear()
         await world.start_bot()
-        await world.settle()
+        await world.after(LIST_LAG)
         assert await there(world) == before
         sent = [x for x in world.hub.log.entries if x.actor == "installation" and not x.conditional_hit]
         assert len(sent) <= len(before) / 5, Counter((entry.method, entry.template) for entry in sent)
@@ -106,7 +107,7 @@ async def test_a_limit_and_a_restart_in_the_middle_only_interrupt_it(
         plenty, quota.graphql_per_hour = quota.graphql_per_hour, 5
         world.hub.log.clear()
         await world.start_bot()
-        await world.settle()
+        await world.after(LIST_LAG)
         assert len(await there(world)) == 20
         assert (await world.repo_record()).rebuilt_at is None
 
@@ -162,6 +163,8 @@ async def test_after_a_crash_only_what_is_not_there_is_read_again(
 
         monkeypatch.setattr(bot.rebuild, "enter", dies)
         await world.start_bot()
+        await world.parts.engine.looks(world.repo_key)
+        world.clock.advance(LIST_LAG)
         with pytest.raises(RuntimeError, match="killed"):
             await world.parts.engine.looks(world.repo_key)
         await world.stop_bot()

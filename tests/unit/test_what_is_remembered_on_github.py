@@ -151,6 +151,11 @@ STATES: dict[str, tuple[Sighting, ItemState, Because]] = {
         ItemState.FAILED,
         Because.MEMORY,
     ),
+    "done, says a label, and the events that were read are older": (
+        Sighting(issue("tgs:done"), memory=memory(ItemState.FAILED), events=(ready_event(ANN),)),
+        ItemState.FAILED,
+        Because.EVENTS,
+    ),
     "done, says a person's label beside another one": (
         Sighting(issue("tgs:done", "tgs:proposed"), events=(labelled("tgs:done", ANN),)),
         ItemState.PROPOSED,
