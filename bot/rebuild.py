@@ -9,9 +9,8 @@ has answered are answered with that. A repository without any trace of the bot c
 
 Races: GitHub's lists may lag behind what the lost ledger did last, so where the bot has been before, nothing is read
 until they must show it (an operator who asks for it does not wait); see `bot/domain/rebuild.py` for what may still be
-missing.
-Between the parts of an interrupted rebuild people and runs go on; what they do is judged, like any change, by what was
-shown last, and a run that is seen late may take up its claim.
+missing. Between the parts of an interrupted rebuild people and runs go on; what they do is judged, like any change, by
+what was shown last, and a run that is seen late may take up its claim.
 """
 
 from __future__ import annotations
@@ -75,7 +74,6 @@ class _Seen:
     runs: Mapping[int, list[SeenRun]]
     branches: Mapping[int, list[tuple[str, str]]]
     refs: Mapping[int, tuple[ClaimRef, ...]]
-    spoken: Mapping[IssueKey, Sequence[Spoken]]
     now: datetime
 
 
@@ -144,9 +142,7 @@ class Rebuilder:
         report = replace(report, before=len(known))
         if waiting:
             thoughts = await self._plans(repo, head, set(dirs.values()))
-            seen = _Seen(
-                dirs, thoughts, runs, await self._branches(repo), await self._claims(repo), _by_issue(spoken), now
-            )
+            seen = _Seen(dirs, thoughts, runs, await self._branches(repo), await self._claims(repo), now)
             for start in range(0, len(waiting), PART):
                 try:
                     found = await self._part(repo, waiting[start : start + PART], seen)
@@ -259,9 +255,7 @@ class Rebuilder:
 
     async def _part(self, repo: RepoRecord, issues: Sequence[IssueFacts], seen: _Seen) -> list[Found]:
         """The records of some issues, as many as are items."""
-        talk = await read_talk(
-            self._github, repo, [(issue.key, issue.node_id) for issue in issues], seen.spoken, seen.now
-        )
+        talk = await read_talk(self._github, repo, [(issue.key, issue.node_id) for issue in issues], seen.now)
         names = {issue.key.number: _branch_names(issue, talk[issue.key], seen) for issue in issues}
         pulls = await self._pulls(repo, names)
         sightings: list[Sighting] = []
@@ -317,7 +311,7 @@ class Rebuilder:
         }
         if not places:
             return found
-        talk = await read_talk(self._github, repo, list(places.values()), seen.spoken, seen.now)
+        talk = await read_talk(self._github, repo, list(places.values()), seen.now)
 
         def with_talk(one: Found) -> Found:
             place = places.get(one.found.item.key)
@@ -329,13 +323,6 @@ class Rebuilder:
             )
 
         return [with_talk(one) for one in found]
-
-
-def _by_issue(spoken: Iterable[Spoken]) -> dict[IssueKey, list[Spoken]]:
-    found: dict[IssueKey, list[Spoken]] = {}
-    for one in spoken:
-        found.setdefault(one.key, []).append(one)
-    return found
 
 
 def _sighting(repo: RepoRecord, issue: IssueFacts, told: Told, pulls: Sequence[PullFacts], seen: _Seen) -> Sighting:

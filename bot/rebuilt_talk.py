@@ -2,15 +2,11 @@
 
 Promises: only texts that the bot wrote *and* edited last are believed. Comments are read for many issues at once; what
 does not come back that way is read by itself, to the same end.
-
-Race it knows: what was just written may be missing in one list and stand in another. Of our own texts the newest one
-counts that any list has shown, so that nothing is said twice because one of them was old.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from bot.domain.commanded import Spoken, commands_of
@@ -30,40 +26,14 @@ TALK_SINCE = timedelta(days=3)
 
 
 async def read_talk(
-    github: GitHub,
-    repo: RepoRecord,
-    places: Sequence[tuple[IssueKey, str]],
-    spoken: Mapping[IssueKey, Sequence[Spoken]],
-    now: datetime,
+    github: GitHub, repo: RepoRecord, places: Sequence[tuple[IssueKey, str]], now: datetime
 ) -> dict[IssueKey, Told]:
-    """What is told at each of these, given by key and node id; `spoken` is what another list has shown there."""
+    """What is told at each of these, given by key and node id."""
     found = await github.conversations(repo.key, [node for _, node in places])
-    talk = {key: found[node] if node in found else await _singly(github, repo, key) for key, node in places}
-    newer = {key: _newer(repo, talk[key], spoken.get(key, ())) for key in talk}
-    nodes = [comment.node_id for some in newer.values() for comment in some]
-    editors = await github.last_editors(repo.key, nodes) if nodes else {}
-    return {key: _told(repo, key, _with(talk[key], newer[key], editors), now) for key in talk}
-
-
-def _newer(repo: RepoRecord, remarks: Iterable[Remark], spoken: Iterable[Spoken]) -> list[Comment]:
-    """Our own texts that are missing among the remarks, or stand there as they were before."""
-    known = {remark.comment.id: remark.comment.updated_at for remark in remarks}
-    return [
-        Comment(one.id, one.node_id, one.body, one.author, one.created_at, one.updated_at, html_url="")
-        for one in spoken
-        if one.author is not None and one.node_id is not None and is_ours(repo, one.author)
-        if one.id not in known or one.updated_at > known[one.id]
-    ]
-
-
-def _with(remarks: Sequence[Remark], newer: Iterable[Comment], editors: Mapping[str, Person | None]) -> list[Remark]:
-    """All of them in the order in which they were written."""
-    by_id = {remark.comment.id: remark for remark in remarks}
-    for comment in newer:
-        before = by_id.get(comment.id)
-        known = comment if before is None else replace(before.comment, body=comment.body, updated_at=comment.updated_at)
-        by_id[comment.id] = Remark(known, editors.get(comment.node_id))
-    return [by_id[id_] for id_ in sorted(by_id)]
+    return {
+        key: _told(repo, key, found[node] if node in found else await _singly(github, repo, key), now)
+        for key, node in places
+    }
 
 
 async def _singly(github: GitHub, repo: RepoRecord, key: IssueKey) -> list[Remark]:

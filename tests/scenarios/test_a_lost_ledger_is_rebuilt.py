@@ -443,15 +443,12 @@ async def test_nothing_is_believed_before_githubs_lists_show_what_was_done_last(
         assert world.bot_said(number) == []
 
 
-async def test_what_one_list_of_github_does_not_show_yet_is_not_said_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The answer to a command is in the list of comments, and missing where many conversations are read at once."""
+async def test_nothing_is_said_again_because_a_list_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     conversations = Gateway.conversations
 
-    async def older(github: Gateway, key: RepoKey, nodes: Sequence[str]) -> dict[str, list[Remark]]:
-        """Without the bot's answers of the last minutes."""
-        found, since = await conversations(github, key, nodes), world.clock.now() - 30 * MINUTE
+    async def old(github: Gateway, key: RepoKey, nodes: Sequence[str]) -> dict[str, list[Remark]]:
+        """Without the bot's answers of the last moments."""
+        found, since = await conversations(github, key, nodes), world.clock.now() - LIST_LAG + MINUTE / 4
         return {
             node: [
                 replace(one, comment=replace(one.comment, reacted=False))
@@ -461,12 +458,16 @@ async def test_what_one_list_of_github_does_not_show_yet_is_not_said_again(
             for node, some in found.items()
         }
 
-    monkeypatch.setattr(Gateway, "conversations", older)
+    monkeypatch.setattr(Gateway, "conversations", old)
     async with scene(tmp_path) as world:
         number = await queued(world)
         world.clock.advance(HOUR)
         assert await say(world, number, "/tgs priority 7") != []
-        await lose(world)
+        await world.stop_bot()
+        forget(world)
+        await world.start_bot()
+        await world.after(10 * MINUTE)
+        assert (await item_of(world, number)).priority == 7
         assert world.bot_said(number) == []
 
 
