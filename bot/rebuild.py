@@ -98,34 +98,40 @@ class Rebuilder:
         self._thoughts = ThoughtReader(github, store)
 
     async def once(self, repo: RepoRecord, head: str | None) -> RepoRecord:
-        """The repository with its records, rebuilt if that was not done yet and can be. Raises what shall be tried
-        again; then what is written stays, and the next call goes on."""
+        """The repository with its records, rebuilt if that was not done yet and can be; before `shown_at` only where
+        the bot has never been. Raises what shall be tried again; what is written stays, and the next call goes on."""
         if repo.rebuilt_at is not None or not _knows_itself(repo, head):
             return repo
-        shown = shown_at(repo)
-        if shown is not None and self._clock.now() < shown and await self._github.issues_by_bot(repo.key):
-            return repo
-        report = await self.now(repo, head)
+        report = await self._tried(repo, head, patient=True)
         if report.stopped is not None:
             raise report.stopped
         return report.repo
 
     async def now(self, repo: RepoRecord, head: str | None) -> Report:
         """Rebuild what is not there. The report says what came back, and what stopped it, if something did."""
-        report = Report(repo)
         if not _knows_itself(repo, head):
-            return replace(report, stopped=Unavailable("The repository changed while it was looked at; call again."))
+            changed = Unavailable("The repository changed while it was looked at; call again.")
+            return Report(repo, stopped=changed)
+        return await self._tried(repo, head, patient=False)
+
+    async def _tried(self, repo: RepoRecord, head: str | None, *, patient: bool) -> Report:
+        """`patient`: before `shown_at` nothing is rebuilt where the bot has been, and nothing stopped it."""
+        report = Report(repo)
         try:
-            return await self._all(report, head)
+            return await self._all(report, head, patient)
         except GitHubError as error:
             return replace(report, stopped=error)
 
-    async def _all(self, report: Report, head: str | None) -> Report:
+    async def _all(self, report: Report, head: str | None, patient: bool) -> Report:
         repo, now = report.repo, self._clock.now()
         ours = await self._github.issues_by_bot(repo.key)
         there = await self._github.labels_there(repo.key)
         if not ours and not any(labels.is_ours(name) for name in there):
             return await finish(self._store, report, RepoMemory(), None, now)
+        spoken = await self._spoken(repo, now - TALK_SINCE)
+        been_here = bool(ours) or any(is_ours(repo, one.author) for one in spoken)
+        if patient and been_here and (shown := shown_at(repo)) is not None and now < shown:
+            return report
         editors = await self._github.last_editors(repo.key, [issue.node_id for issue in ours])
         own = [issue for issue in ours if unedited(repo, editors.get(issue.node_id))]
         set_up = next((issue for issue in own if markers.carries(issue.body, markers.SETUP)), None)
@@ -133,7 +139,6 @@ class Rebuilder:
         memory = next((known for known in values if known is not None), RepoMemory())
         dirs = {issue.key.number: name for issue in own if (name := _mirrored(issue.body)) is not None}
         runs = await self._runs(repo, now)
-        spoken = await self._spoken(repo, now - TALK_SINCE)
         issues = await self._candidates(repo, there, own, spoken, set(dirs) | set(runs), now)
         if set_up is not None:
             issues.pop(set_up.key.number, None)

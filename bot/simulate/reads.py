@@ -181,8 +181,11 @@ class Reads(Way):
         return await self._read("comments_in", look)
 
     async def labels_there(self, key: RepoKey) -> frozenset[str]:
+        """A repository keeps a label that no issue has any more."""
+
         def look(at: datetime) -> frozenset[str]:
-            return frozenset(label for facts in self._all(at) for label in facts.labels)
+            put = (event for issue in self._hub.issues.values() for event in issue.events if event.added)
+            return frozenset(event.label for event in put if event.at <= at)
 
         return await self._read("labels_there", look)
 

@@ -15,6 +15,7 @@ import pytest
 import tests.world
 from bot.cli.main import run
 from bot.domain.attempt import AttemptPhase
+from bot.domain.facts import IssueFacts
 from bot.domain.model import FailureReason, ItemState, RepoKey
 from bot.github import gateway_bulk
 from bot.github.gateway import Gateway
@@ -427,9 +428,17 @@ async def test_commands_of_the_time_before_are_told_and_not_carried_out(tmp_path
         assert world.bot_said(number) == []
 
 
-async def test_nothing_is_believed_before_githubs_lists_show_what_was_done_last(tmp_path: Path) -> None:
+@pytest.mark.parametrize("set_up_shown", [True, False], ids=["set-up issue listed", "set-up issue not listed"])
+async def test_nothing_is_believed_before_githubs_lists_show_what_was_done_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_up_shown: bool
+) -> None:
+    async def none(github: Gateway, key: RepoKey, since: datetime | None = None) -> list[IssueFacts]:
+        return []
+
     async with scene(tmp_path) as world:
         number = await in_review(world)
+        if not set_up_shown:
+            monkeypatch.setattr(Gateway, "issues_by_bot", none)
         world.bot_said(number)
         await world.stop_bot()
         forget(world)
