@@ -44,6 +44,8 @@ def project(draft: Draft, policy: Policy) -> None:
     if item is None or issue is None:
         return
     wanted = labels.state_label(item.state)
+    # What a step before this one wanted to show is over if the same decision has moved on since.
+    draft.visible = [step for step in draft.visible if not _shows_another_state(step, wanted)]
     shown = frozenset(labels.state_label(state) for state in labels.states_shown(issue.labels))
     if any(isinstance(step, Show) and labels.READY in step.remove_labels for step in draft.visible):
         # Refused, and said so: it goes, without a second word.
@@ -83,6 +85,10 @@ def project(draft: Draft, policy: Policy) -> None:
     if item.terminal and draft.now - item.since > SHOWN_AFTER_THE_END:
         return
     draft.visible.append(Status(draft.facts.key, draft.urgent, _checks_to_show(draft), explain(draft, policy)))
+
+
+def _shows_another_state(step: Show | Status, wanted: str) -> bool:
+    return isinstance(step, Show) and step.state_label not in {None, wanted}
 
 
 def _queue_speaks_first(draft: Draft) -> bool:

@@ -9,10 +9,13 @@ import pytest
 
 from bot.domain.attempt import AttemptPhase
 from bot.domain.failures import EXTENSIONS, FAILURES, Retrying
-from bot.domain.model import FailureReason
+from bot.domain.model import FailureReason, RepoKey
+from bot.errors import Unavailable
+from bot.github.gateway import Gateway
 from bot.localhub.actions_model import Conclusion, Job, WorkflowState
 from bot.localhub.faults import FaultKind
 from bot.localhub.runner import ManualRunner
+from bot.protocols.github import Visible, VisibleOutcome
 from bot.worker.life import time_to_work
 from bot.workflows import render_run_workflow
 from tests.effort import by_effort, more
@@ -33,6 +36,7 @@ from tests.scenarios.steps import (
     scene,
     set_up,
     settled_for,
+    timeline,
 )
 from tests.world import PERMISSIONS
 
@@ -545,6 +549,29 @@ async def test_a_run_that_ends_without_a_word_is_judged_by_its_conclusion(
 
 
 # --- stopping ----------------------------------------------------------------------------------------
+
+
+async def test_a_state_that_is_over_before_it_could_be_shown_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody cancels the run in Actions before the label of its beginning could be set."""
+
+    async def away(github: Gateway, repo: RepoKey, visible: Visible) -> VisibleOutcome:
+        raise Unavailable("HTTP 503", status=503, request="show")
+
+    async with scene(tmp_path) as world:
+        world.expected_errors = True
+        with monkeypatch.context() as outage:
+            outage.setattr(Gateway, "show", away)
+            number = world.issue()
+            world.label(number, "tgs:ready")
+            await world.settle()
+            assert world.labels(number) == set()
+            world.run().end(Conclusion.CANCELLED)
+        await world.after(10 * MINUTE)
+        world.bot_said(number)
+        assert world.labels(number) == {"tgs:cancelled"}
+        assert timeline(world, number).count("labeled") == 1
 
 
 async def test_stop_cancels_the_run_and_waits_for_the_proof(tmp_path: Path) -> None:
