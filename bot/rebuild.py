@@ -128,9 +128,8 @@ class Rebuilder:
         there = await self._github.labels_there(repo.key)
         if not ours and not any(labels.is_ours(name) for name in there):
             return await finish(self._store, report, RepoMemory(), None, now)
-        spoken = await self._spoken(repo, now - TALK_SINCE)
-        been_here = bool(ours) or any(is_ours(repo, one.author) for one in spoken)
-        if patient and been_here and (shown := shown_at(repo)) is not None and now < shown:
+        shown = shown_at(repo)
+        if patient and shown is not None and now < shown and (ours or await self._has_spoken(repo, now)):
             return report
         editors = await self._github.last_editors(repo.key, [issue.node_id for issue in ours])
         own = [issue for issue in ours if unedited(repo, editors.get(issue.node_id))]
@@ -139,6 +138,7 @@ class Rebuilder:
         memory = next((known for known in values if known is not None), RepoMemory())
         dirs = {issue.key.number: name for issue in own if (name := _mirrored(issue.body)) is not None}
         runs = await self._runs(repo, now)
+        spoken = await self._spoken(repo, now - TALK_SINCE)
         issues = await self._candidates(repo, there, own, spoken, set(dirs) | set(runs), now)
         if set_up is not None:
             issues.pop(set_up.key.number, None)
@@ -211,6 +211,10 @@ class Rebuilder:
         except TooLong:
             log.warning("comments_not_looked_through", repo=repo.full_name)
             return []
+
+    async def _has_spoken(self, repo: RepoRecord, now: datetime) -> bool:
+        """Whether the bot has been here, where it has no issue of its own: its set-up issue may not be open yet."""
+        return any(is_ours(repo, one.author) for one in await self._spoken(repo, now - TALK_SINCE))
 
     async def _runs(self, repo: RepoRecord, now: datetime) -> dict[int, list[SeenRun]]:
         try:
