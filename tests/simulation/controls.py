@@ -134,10 +134,11 @@ def _no_deployment(patch: Patch) -> None:
 
 
 def _nothing_is_rebuilt(patch: Patch) -> None:
-    async def nothing(self: Any, repo: Any, _head: Any) -> Any:
-        return await rebuilt_records.keep(self._store, repo, RepoMemory(), None, [], self._clock.now())
+    async def nothing(self: Any, repo: Any, _head: Any, *, patient: bool) -> Any:
+        report = rebuilt_records.Report(repo)
+        return await rebuilt_records.finish(self._store, report, RepoMemory(), None, self._clock.now())
 
-    patch.setattr(rebuild.Rebuilder, "now", nothing)
+    patch.setattr(rebuild.Rebuilder, "_tried", nothing)
 
 
 def _no_history(patch: Patch) -> None:
