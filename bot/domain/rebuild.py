@@ -1,10 +1,10 @@
 """A lost ledger's records, from what GitHub shows: facts of one issue in, item and attempts out, with reasons. Pure.
 
-Promises: labels are adopted as they are, for there is no last projection to judge them by, but that a label which a
-person set makes nothing done; what was approved counts only if the text is still the approved one, else the usual rules
-look who edited it. A run that is alive keeps its item: its attempt comes back as *suspect* and is settled by the run,
-never started again blindly. Fences and numbers go on above everything that GitHub shows, so nothing of the lost
-ledger's time can pass for what comes now.
+Promises: labels are adopted as they are, for there is no last projection to judge them by, but that a label makes
+nothing done of which it is not known that we set it; what was approved counts only if the text is still the approved
+one, else the usual rules look who edited it. A run that is alive keeps its item: its attempt comes back as *suspect*
+and is settled by the run, never started again blindly; one that has ended in vain takes no locks back. Fences and
+numbers go on above everything that GitHub shows, so nothing of the lost ledger's time can pass for what comes now.
 
 What it cannot know: an attempt that was opened and shown nowhere yet. If its run is seen later, the run may take up its
 claim (`bot/run_service.py`); the item waits a moment for that before it is started again.
